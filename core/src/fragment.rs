@@ -1,0 +1,46 @@
+//! Fragments: the part of a statement that runs on the cores that own the rows.
+//!
+//! The engine knows no SQL. It hands batches of visible rows to a [`FragmentRun`], takes what comes out, and sends
+//! that, not the rows, to the core that asked.
+
+use arrow_array::RecordBatch;
+
+use crate::error::ValueError;
+
+/// Most rows of a batch that a scan hands to a fragment.
+pub const BATCH_ROWS: usize = 8_192;
+
+/// What to do with the rows of a range. Crosses cores, so it owns all it needs.
+pub trait Fragment: Send + Sync + 'static {
+    /// Indexes of the table's columns that it reads, in the order in which it wants them. May be empty: then batches
+    /// have a row count and no columns.
+    fn columns(&self) -> &[usize];
+
+    /// Starts it on one range.
+    fn start(&self) -> Box<dyn FragmentRun>;
+}
+
+/// A fragment running on one range; lives on the owning core.
+pub trait FragmentRun {
+    /// Takes a batch of at most [`BATCH_ROWS`] rows, all visible, in no promised order, and appends what it has to say
+    /// so far to `out`.
+    ///
+    /// # Errors
+    /// If an expression fails; the scan ends.
+    fn push(&mut self, batch: RecordBatch, out: &mut Vec<RecordBatch>) -> Result<Flow, ValueError>;
+
+    /// All batches have been pushed, or `push` answered [`Flow::Done`]: appends the rest.
+    ///
+    /// # Errors
+    /// If an expression fails.
+    fn finish(&mut self, out: &mut Vec<RecordBatch>) -> Result<(), ValueError>;
+}
+
+/// Whether a fragment wants more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flow {
+    /// Yes.
+    More,
+    /// No: the rest of the range need not be read.
+    Done,
+}

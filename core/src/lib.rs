@@ -1,0 +1,17 @@
+//! Storage engine, shard runtime, transactions and the `Env` seam of OmenDB.
+//!
+//! Everything below `shard` belongs to one core: it is `!Send` and reaches the world only through
+//! [`env::Env`]. Cores exchange owned messages through `mesh`. `docs/architecture.md` has the map.
+
+pub mod catalog;
+pub mod clock;
+pub mod env;
+pub mod error;
+pub mod fragment;
+pub mod id;
+pub mod key;
+pub mod router;
+pub mod row;
+pub mod types;
+
+pub use error::{Error, Result, SqlState};

@@ -1,0 +1,162 @@
+//! How statements reach the shards that own their rows. SQL speaks to a [`Router`] and knows nothing of cores,
+//! messages, logs or replication.
+
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+
+use crate::catalog::{Catalog, TableSchema};
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::fragment::Fragment;
+use crate::id::{CoreId, TableId, TxnId};
+use crate::key::{Key, KeySpan};
+use crate::row::Row;
+
+/// What a statement sees: all that was committed at or before `snapshot`, and the writes of `txn`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReadView {
+    /// Commits at or before this are visible.
+    pub snapshot: Timestamp,
+    /// The reader's own transaction.
+    pub txn: TxnId,
+}
+
+/// One change of one key. Rows hold all columns of the table.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum WriteOp {
+    /// A new row; `Error::DuplicateKey` if a live row has the key.
+    Insert(Row),
+    /// Replaces the live row; `Error::WriteConflict` if the key changed after the transaction's snapshot or is gone.
+    Update(Row),
+    /// Removes the live row; conflicts as `Update`.
+    Delete,
+}
+
+/// A change and its key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Write {
+    /// The key that changes.
+    pub key: Key,
+    /// How.
+    pub op: WriteOp,
+}
+
+/// A scan of the rows of one table that are visible in `view` and lie in any of `spans`.
+#[derive(Clone)]
+pub struct Scan {
+    /// The table.
+    pub table: TableId,
+    /// What is visible.
+    pub view: ReadView,
+    /// Disjoint spans of keys; `[KeySpan::all()]` for the whole table.
+    pub spans: Vec<KeySpan>,
+    /// What the owning cores do with the rows, once per range.
+    pub fragment: Arc<dyn Fragment>,
+}
+
+/// A change of the catalog. Committed durably and seen by every core before it is acknowledged.
+#[derive(Clone, Debug)]
+pub enum CatalogChange {
+    /// A new table; `Error::TableExists` if the name is taken. Answers its id.
+    CreateTable {
+        /// Its name.
+        name: String,
+        /// Its columns and key.
+        schema: TableSchema,
+    },
+    /// Removes a table and its rows; `Error::TableMissing` if it is gone.
+    DropTable(TableId),
+    /// Removes all rows of a table; `Error::TableMissing` if it is gone.
+    TruncateTable(TableId),
+}
+
+/// A set flag asks the statement that watches it to stop with `Error::Cancelled`.
+pub type CancelFlag = Rc<std::cell::Cell<bool>>;
+
+/// Names a session of this node for `CancelRequest` (PG 15, chapter 55.2.8). As `pid` on the wire: the core in the
+/// upper 12 bits, a per-core number in the lower 20.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SessionId(pub u32);
+
+/// One core's way to all shards. Cheap to clone; not `Send`.
+pub trait Router: Clone + 'static {
+    /// A running transaction. Dropping one that is neither committed nor rolled back rolls it back.
+    type Txn: Transaction;
+    /// A running scan.
+    type Cursor: Cursor;
+
+    /// The newest catalog that this core has.
+    fn catalog(&self) -> Arc<Catalog>;
+    /// This core.
+    fn core(&self) -> CoreId;
+    /// Cores of this node.
+    fn core_count(&self) -> u16;
+    /// Microseconds since the Unix epoch.
+    fn wall_clock_us(&self) -> i64;
+    /// Microseconds since some start; never goes back.
+    fn monotonic_us(&self) -> u64;
+    /// A random number.
+    fn random_u64(&self) -> u64;
+    /// The next `count` hidden row ids of a table without primary key; the first is returned, the rest follow it.
+    /// Ids from different calls may lie in different ranges, so that loads use all cores.
+    fn row_ids(&self, table: TableId, count: u32) -> i64;
+
+    /// Begins a transaction whose snapshot holds everything acknowledged so far.
+    fn begin(&self) -> Self::Txn;
+    /// The row of this key with the given columns (indexes into the table's columns), encoded as `row` says.
+    fn get(
+        &self, table: TableId, view: ReadView, key: Key, columns: Arc<[usize]>,
+    ) -> impl Future<Output = Result<Option<Row>>>;
+    /// The full rows of these keys, in the order of the keys.
+    fn get_many(
+        &self, table: TableId, view: ReadView, keys: Vec<Key>,
+    ) -> impl Future<Output = Result<Vec<Option<Row>>>>;
+    /// Starts a scan.
+    fn scan(&self, scan: Scan) -> Result<Self::Cursor>;
+    /// Writes inside the transaction: checks conflicts and locks the keys now, becomes visible to others at commit.
+    /// Keys within one call are distinct. After an error the transaction must be rolled back.
+    fn write(&self, txn: &mut Self::Txn, table: TableId, writes: Vec<Write>) -> impl Future<Output = Result<()>>;
+    /// Makes the transaction's writes durable and visible, all or none.
+    fn commit(&self, txn: Self::Txn) -> impl Future<Output = Result<()>>;
+    /// `write` and `commit` in one: one message and one log record if all keys lie in one range.
+    fn write_and_commit(
+        &self, txn: Self::Txn, table: TableId, writes: Vec<Write>,
+    ) -> impl Future<Output = Result<()>>;
+    /// Forgets the transaction's writes.
+    fn rollback(&self, txn: Self::Txn) -> impl Future<Output = ()>;
+
+    /// Changes the catalog; answers the id of the table.
+    fn change_catalog(&self, change: CatalogChange) -> impl Future<Output = Result<TableId>>;
+    /// Writes all memtables of all cores to disk.
+    fn checkpoint(&self) -> impl Future<Output = Result<()>>;
+    /// Compacts one table, or all: drops versions that no snapshot can see.
+    fn vacuum(&self, table: Option<TableId>) -> impl Future<Output = Result<()>>;
+    /// Bytes that a table takes on disk in segments and, for what is not flushed yet, in memory.
+    fn relation_size_bytes(&self, table: TableId) -> impl Future<Output = Result<u64>>;
+
+    /// Registers a session of this core; its flag is set by [`Router::cancel_session`] from any core.
+    fn register_session(&self, secret: u32) -> (SessionId, CancelFlag);
+    /// Forgets a session.
+    fn unregister_session(&self, id: SessionId);
+    /// Asks the session's running statement to stop, if the secret is right; says nothing otherwise.
+    fn cancel_session(&self, id: SessionId, secret: u32);
+}
+
+/// A transaction as its session sees it.
+pub trait Transaction {
+    /// What its statements see.
+    fn view(&self) -> ReadView;
+    /// Sees from now on everything acknowledged so far (READ COMMITTED takes a new snapshot for each statement).
+    fn refresh(&mut self);
+    /// Whether it has written anything.
+    fn has_written(&self) -> bool;
+}
+
+/// A running scan. Dropping it ends it on all cores.
+pub trait Cursor {
+    /// The next batches from any range; an empty vector never comes; `None` when every range has finished.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Vec<RecordBatch>>>>;
+}

@@ -1,0 +1,250 @@
+//! The column types of PostgreSQL that OmenDB stores, and one value of any of them.
+//!
+//! Dates and times are counted from 1970-01-01 as Arrow does; the wire counts from 2000-01-01 (`net` converts).
+
+pub mod interval;
+pub mod numeric;
+
+use std::fmt;
+
+use arrow_schema::{DataType, TimeUnit};
+
+pub use interval::Interval;
+pub use numeric::Numeric;
+
+/// A type with its modifier.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum PgType {
+    /// `boolean`
+    Bool,
+    /// `smallint`
+    Int2,
+    /// `integer`
+    Int4,
+    /// `bigint`
+    Int8,
+    /// `real`
+    Float4,
+    /// `double precision`
+    Float8,
+    /// `numeric` or `numeric(precision, scale)`
+    Numeric(Option<(u16, i16)>),
+    /// `text`
+    Text,
+    /// `varchar` or `varchar(n)`, n in characters
+    Varchar(Option<u32>),
+    /// `bytea`
+    Bytea,
+    /// `date`: days since 1970-01-01; `i32::MAX` and `i32::MIN` are infinity
+    Date,
+    /// `time without time zone`: microseconds since midnight
+    Time,
+    /// `timestamp without time zone`: microseconds since 1970-01-01; `i64::MAX` and `i64::MIN` are infinity
+    Timestamp,
+    /// `timestamp with time zone`: microseconds since 1970-01-01 UTC, infinity likewise
+    Timestamptz,
+    /// `interval`
+    Interval,
+    /// `uuid`
+    Uuid,
+    /// `json`, stored as the text that came
+    Json,
+    /// `jsonb`, stored as text
+    Jsonb,
+}
+
+impl PgType {
+    /// OID in `pg_type` (PG 15, `pg_type.dat`).
+    pub fn oid(self) -> u32 {
+        match self {
+            PgType::Bool => 16,
+            PgType::Bytea => 17,
+            PgType::Int8 => 20,
+            PgType::Int2 => 21,
+            PgType::Int4 => 23,
+            PgType::Text => 25,
+            PgType::Json => 114,
+            PgType::Float4 => 700,
+            PgType::Float8 => 701,
+            PgType::Varchar(_) => 1043,
+            PgType::Date => 1082,
+            PgType::Time => 1083,
+            PgType::Timestamp => 1114,
+            PgType::Timestamptz => 1184,
+            PgType::Interval => 1186,
+            PgType::Numeric(_) => 1700,
+            PgType::Uuid => 2950,
+            PgType::Jsonb => 3802,
+        }
+    }
+
+    /// The type with this OID, without modifier.
+    pub fn from_oid(oid: u32) -> Option<PgType> {
+        Some(match oid {
+            16 => PgType::Bool,
+            17 => PgType::Bytea,
+            20 => PgType::Int8,
+            21 => PgType::Int2,
+            23 => PgType::Int4,
+            25 => PgType::Text,
+            114 => PgType::Json,
+            700 => PgType::Float4,
+            701 => PgType::Float8,
+            1043 => PgType::Varchar(None),
+            1082 => PgType::Date,
+            1083 => PgType::Time,
+            1114 => PgType::Timestamp,
+            1184 => PgType::Timestamptz,
+            1186 => PgType::Interval,
+            1700 => PgType::Numeric(None),
+            2950 => PgType::Uuid,
+            3802 => PgType::Jsonb,
+            _ => return None,
+        })
+    }
+
+    /// `typlen` of `pg_type`: bytes on the wire, or -1 if the length varies.
+    pub fn wire_size(self) -> i16 {
+        match self {
+            PgType::Bool => 1,
+            PgType::Int2 => 2,
+            PgType::Int4 | PgType::Float4 | PgType::Date => 4,
+            PgType::Int8 | PgType::Float8 | PgType::Time | PgType::Timestamp | PgType::Timestamptz => 8,
+            PgType::Interval | PgType::Uuid => 16,
+            _ => -1,
+        }
+    }
+
+    /// `atttypmod`: the modifier as clients see it, or -1.
+    pub fn type_modifier(self) -> i32 {
+        match self {
+            PgType::Varchar(Some(limit)) => i32::try_from(limit).map_or(-1, |n| n + 4),
+            PgType::Numeric(Some((precision, scale))) => {
+                (i32::from(precision) << 16 | (i32::from(scale) & 0x7ff)) + 4
+            }
+            _ => -1,
+        }
+    }
+
+    /// How a column of the type lies in memory.
+    ///
+    /// Numerics are 17 bytes (`Numeric::to_bytes`), intervals 16 (`Interval::to_bytes`), UUIDs 16.
+    pub fn arrow(self) -> DataType {
+        match self {
+            PgType::Bool => DataType::Boolean,
+            PgType::Int2 => DataType::Int16,
+            PgType::Int4 => DataType::Int32,
+            PgType::Int8 => DataType::Int64,
+            PgType::Float4 => DataType::Float32,
+            PgType::Float8 => DataType::Float64,
+            PgType::Numeric(_) => DataType::FixedSizeBinary(numeric::NUMERIC_BYTES as i32),
+            PgType::Text | PgType::Varchar(_) | PgType::Json | PgType::Jsonb => DataType::Utf8,
+            PgType::Bytea => DataType::Binary,
+            PgType::Date => DataType::Date32,
+            PgType::Time => DataType::Time64(TimeUnit::Microsecond),
+            PgType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+            PgType::Timestamptz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            PgType::Interval => DataType::FixedSizeBinary(interval::INTERVAL_BYTES as i32),
+            PgType::Uuid => DataType::FixedSizeBinary(16),
+        }
+    }
+
+    /// Bytes of a value in a row (`row.rs`), or `None` if the length varies and is stored in front.
+    pub fn row_size(self) -> Option<usize> {
+        match self {
+            PgType::Bool => Some(1),
+            PgType::Int2 => Some(2),
+            PgType::Int4 | PgType::Float4 | PgType::Date => Some(4),
+            PgType::Int8 | PgType::Float8 | PgType::Time | PgType::Timestamp | PgType::Timestamptz => Some(8),
+            PgType::Numeric(_) => Some(numeric::NUMERIC_BYTES),
+            PgType::Interval => Some(interval::INTERVAL_BYTES),
+            PgType::Uuid => Some(16),
+            PgType::Text | PgType::Varchar(_) | PgType::Bytea | PgType::Json | PgType::Jsonb => None,
+        }
+    }
+
+    /// The same type without modifier: two types are the same to operators if these are equal.
+    pub fn base(self) -> PgType {
+        match self {
+            PgType::Numeric(_) => PgType::Numeric(None),
+            PgType::Varchar(_) => PgType::Varchar(None),
+            other => other,
+        }
+    }
+
+    /// Whether values are UTF-8 text in memory.
+    pub fn is_text(self) -> bool {
+        matches!(self, PgType::Text | PgType::Varchar(_) | PgType::Json | PgType::Jsonb)
+    }
+}
+
+/// The name as `format_type` prints it.
+impl fmt::Display for PgType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            PgType::Bool => "boolean",
+            PgType::Int2 => "smallint",
+            PgType::Int4 => "integer",
+            PgType::Int8 => "bigint",
+            PgType::Float4 => "real",
+            PgType::Float8 => "double precision",
+            PgType::Numeric(Some((precision, scale))) => return write!(f, "numeric({precision},{scale})"),
+            PgType::Numeric(None) => "numeric",
+            PgType::Text => "text",
+            PgType::Varchar(Some(limit)) => return write!(f, "character varying({limit})"),
+            PgType::Varchar(None) => "character varying",
+            PgType::Bytea => "bytea",
+            PgType::Date => "date",
+            PgType::Time => "time without time zone",
+            PgType::Timestamp => "timestamp without time zone",
+            PgType::Timestamptz => "timestamp with time zone",
+            PgType::Interval => "interval",
+            PgType::Uuid => "uuid",
+            PgType::Json => "json",
+            PgType::Jsonb => "jsonb",
+        };
+        f.write_str(name)
+    }
+}
+
+/// One value.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Datum {
+    /// SQL NULL of any type
+    Null,
+    /// `boolean`
+    Bool(bool),
+    /// `smallint`
+    Int2(i16),
+    /// `integer`
+    Int4(i32),
+    /// `bigint`
+    Int8(i64),
+    /// `real`
+    Float4(f32),
+    /// `double precision`
+    Float8(f64),
+    /// `numeric`
+    Numeric(Numeric),
+    /// `text`, `varchar`, `json`, `jsonb`
+    Text(Box<str>),
+    /// `bytea`
+    Bytea(Box<[u8]>),
+    /// `date`, days since 1970-01-01
+    Date(i32),
+    /// `time`, microseconds since midnight
+    Time(i64),
+    /// `timestamp` or `timestamptz`, microseconds since 1970-01-01
+    Timestamp(i64),
+    /// `interval`
+    Interval(Interval),
+    /// `uuid`
+    Uuid([u8; 16]),
+}
+
+impl Datum {
+    /// Whether this is NULL.
+    pub fn is_null(&self) -> bool {
+        matches!(self, Datum::Null)
+    }
+}
