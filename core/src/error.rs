@@ -210,7 +210,9 @@ impl Error {
     pub fn io(action: impl Into<String>, cause: &std::io::Error) -> Error {
         let action = action.into();
         match cause.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::DiskFull { path: action },
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                Error::DiskFull { path: action }
+            }
             _ => Error::Io { action, cause: cause.to_string() },
         }
     }
@@ -236,7 +238,10 @@ impl Error {
 
     /// Whether running the statement again, on a new snapshot, may succeed.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Error::WriteConflict { .. } | Error::RangeMoved | Error::LockTimeout { .. } | Error::Busy)
+        matches!(
+            self,
+            Error::WriteConflict { .. } | Error::RangeMoved | Error::LockTimeout { .. } | Error::Busy
+        )
     }
 }
 
@@ -248,7 +253,9 @@ impl fmt::Display for Error {
             Error::Corrupt { place, detail } => write!(f, "corrupt data in {place}: {detail}"),
             Error::DuplicateKey { .. } => f.write_str("duplicate key value violates unique constraint"),
             Error::WriteConflict { .. } => f.write_str("could not serialize access due to concurrent update"),
-            Error::LockTimeout { holder, .. } => write!(f, "gave up waiting for a lock held by transaction {holder}"),
+            Error::LockTimeout { holder, .. } => {
+                write!(f, "gave up waiting for a lock held by transaction {holder}")
+            }
             Error::TableMissing { table } => write!(f, "table with id {table} does not exist"),
             Error::TableExists { name } => write!(f, "relation \"{name}\" already exists"),
             Error::RangeMoved => f.write_str("the range moved while the statement ran"),

@@ -36,7 +36,8 @@ impl Key {
             encode(column, &mut bytes);
         }
         if bytes.len() > KEY_BYTES_MAX {
-            let message = format!("primary key of {} bytes exceeds the limit of {KEY_BYTES_MAX} bytes", bytes.len());
+            let message =
+                format!("primary key of {} bytes exceeds the limit of {KEY_BYTES_MAX} bytes", bytes.len());
             return Err(ValueError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
         }
         Ok(Key(bytes.into()))
@@ -186,10 +187,12 @@ mod tests {
         assert_eq!(key(Datum::Float8(-0.0)), key(Datum::Float8(0.0)));
         let texts = ["", "\0", "\0a", "a", "a\0", "aa", "b", "é"];
         assert!(texts.map(|v| key(Datum::Text(v.into()))).is_sorted());
-        let numerics = [(-1234, 2), (-12, 0), (-1, 3), (0, 0), (1, 38), (1, 3), (12, 1), (1234, 2), (1000, 0)];
+        let numerics =
+            [(-1234, 2), (-12, 0), (-1, 3), (0, 0), (1, 38), (1, 3), (12, 1), (1234, 2), (1000, 0)];
         let keys = numerics.map(|(c, s)| key(Datum::Numeric(Numeric::new(c, s).expect("fits"))));
         assert!(keys.is_sorted());
-        let same = [(10, 1), (1000, 3), (1, 0)].map(|(c, s)| key(Datum::Numeric(Numeric::new(c, s).expect("fits"))));
+        let same =
+            [(10, 1), (1000, 3), (1, 0)].map(|(c, s)| key(Datum::Numeric(Numeric::new(c, s).expect("fits"))));
         assert!(same.iter().all(|k| *k == same[0]));
     }
 

@@ -13,5 +13,6 @@ pub mod key;
 pub mod router;
 pub mod row;
 pub mod types;
+pub mod write_batch;
 
 pub use error::{Error, Result, SqlState};

@@ -14,6 +14,7 @@ use crate::fragment::Fragment;
 use crate::id::{CoreId, TableId, TxnId};
 use crate::key::{Key, KeySpan};
 use crate::row::Row;
+use crate::write_batch::WriteBatch;
 
 /// What a statement sees: all that was committed at or before `snapshot`, and the writes of `txn`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,26 +23,6 @@ pub struct ReadView {
     pub snapshot: Timestamp,
     /// The reader's own transaction.
     pub txn: TxnId,
-}
-
-/// One change of one key. Rows hold all columns of the table.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum WriteOp {
-    /// A new row; `Error::DuplicateKey` if a live row has the key.
-    Insert(Row),
-    /// Replaces the live row; `Error::WriteConflict` if the key changed after the transaction's snapshot or is gone.
-    Update(Row),
-    /// Removes the live row; conflicts as `Update`.
-    Delete,
-}
-
-/// A change and its key.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Write {
-    /// The key that changes.
-    pub key: Key,
-    /// How.
-    pub op: WriteOp,
 }
 
 /// A scan of the rows of one table that are visible in `view` and lie in any of `spans`.
@@ -108,22 +89,37 @@ pub trait Router: Clone + 'static {
     fn begin(&self) -> Self::Txn;
     /// The row of this key with the given columns (indexes into the table's columns), encoded as `row` says.
     fn get(
-        &self, table: TableId, view: ReadView, key: Key, columns: Arc<[usize]>,
+        &self,
+        table: TableId,
+        view: ReadView,
+        key: Key,
+        columns: Arc<[usize]>,
     ) -> impl Future<Output = Result<Option<Row>>>;
     /// The full rows of these keys, in the order of the keys.
     fn get_many(
-        &self, table: TableId, view: ReadView, keys: Vec<Key>,
+        &self,
+        table: TableId,
+        view: ReadView,
+        keys: Vec<Key>,
     ) -> impl Future<Output = Result<Vec<Option<Row>>>>;
     /// Starts a scan.
     fn scan(&self, scan: Scan) -> Result<Self::Cursor>;
     /// Writes inside the transaction: checks conflicts and locks the keys now, becomes visible to others at commit.
-    /// Keys within one call are distinct. After an error the transaction must be rolled back.
-    fn write(&self, txn: &mut Self::Txn, table: TableId, writes: Vec<Write>) -> impl Future<Output = Result<()>>;
+    /// Keys within one batch are distinct. After an error the transaction must be rolled back.
+    fn write(
+        &self,
+        txn: &mut Self::Txn,
+        table: TableId,
+        writes: WriteBatch,
+    ) -> impl Future<Output = Result<()>>;
     /// Makes the transaction's writes durable and visible, all or none.
     fn commit(&self, txn: Self::Txn) -> impl Future<Output = Result<()>>;
     /// `write` and `commit` in one: one message and one log record if all keys lie in one range.
     fn write_and_commit(
-        &self, txn: Self::Txn, table: TableId, writes: Vec<Write>,
+        &self,
+        txn: Self::Txn,
+        table: TableId,
+        writes: WriteBatch,
     ) -> impl Future<Output = Result<()>>;
     /// Forgets the transaction's writes.
     fn rollback(&self, txn: Self::Txn) -> impl Future<Output = ()>;

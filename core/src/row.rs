@@ -75,7 +75,8 @@ impl RowBuilder {
     /// 54000 if it is larger than [`ROW_BYTES_MAX`].
     pub fn finish(&mut self) -> Result<Row, ValueError> {
         if self.bytes.len() > ROW_BYTES_MAX {
-            let message = format!("row of {} bytes exceeds the limit of {ROW_BYTES_MAX} bytes", self.bytes.len());
+            let message =
+                format!("row of {} bytes exceeds the limit of {ROW_BYTES_MAX} bytes", self.bytes.len());
             return Err(ValueError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
         }
         Ok(self.bytes.as_slice().into())

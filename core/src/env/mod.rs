@@ -90,9 +90,14 @@ pub trait File: 'static {
     /// the bytes that were there, fewer only at the end of the file.
     fn read_at(&self, offset: u64, buffer: AlignedBuf) -> impl Future<Output = io::Result<AlignedBuf>>;
     /// Writes the whole buffer at `offset`, both multiples of [`IO_ALIGN`]. Not durable before `sync`.
-    fn write_at(&self, offset: u64, buffer: AlignedBuf) -> impl Future<Output = (io::Result<()>, AlignedBuf)>;
+    fn write_at(&self, offset: u64, buffer: AlignedBuf)
+    -> impl Future<Output = (io::Result<()>, AlignedBuf)>;
     /// `write_at`, then durable, by the cheapest means.
-    fn write_durable(&self, offset: u64, buffer: AlignedBuf) -> impl Future<Output = (io::Result<()>, AlignedBuf)>;
+    fn write_durable(
+        &self,
+        offset: u64,
+        buffer: AlignedBuf,
+    ) -> impl Future<Output = (io::Result<()>, AlignedBuf)>;
     /// Makes all completed writes durable, and the file's size.
     fn sync(&self) -> impl Future<Output = io::Result<()>>;
     /// Cuts or extends the file to this many bytes.
