@@ -5,6 +5,7 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod cold;
 pub mod env;
 pub mod error;
 pub mod fragment;
