@@ -4,6 +4,8 @@
 //! [`omen_core::router::Router`] and knows no cores, sockets or files.
 
 pub mod error;
+pub mod expr;
 pub mod parse;
 pub mod session;
 pub mod settings;
+pub mod types;

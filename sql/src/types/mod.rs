@@ -1,0 +1,68 @@
+//! Values as text and bytes: what PostgreSQL's input and output functions do, for every type.
+
+pub mod binary;
+pub mod text;
+pub mod zone;
+
+pub use zone::TimeZone;
+
+/// How values are written and read; follows the session's settings. Part of the values' meaning: text becomes a
+/// `timestamptz` in the session's time zone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FormatOptions {
+    /// `TimeZone`
+    pub timezone: TimeZone,
+    /// `extra_float_digits`: 1 and more mean the shortest text that reads back as the same number
+    pub extra_float_digits: i32,
+    /// `bytea_output`
+    pub bytea_output: ByteaOutput,
+    /// `IntervalStyle`
+    pub interval_style: IntervalStyle,
+    /// The second part of `DateStyle`: how `01/02/03` is read. Output is always ISO.
+    pub date_order: DateOrder,
+}
+
+impl Default for FormatOptions {
+    fn default() -> FormatOptions {
+        FormatOptions {
+            timezone: TimeZone::UTC,
+            extra_float_digits: 1,
+            bytea_output: ByteaOutput::Hex,
+            interval_style: IntervalStyle::Postgres,
+            date_order: DateOrder::Mdy,
+        }
+    }
+}
+
+/// Values of `bytea_output`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ByteaOutput {
+    /// `\x0102`
+    Hex,
+    /// `\001\002`
+    Escape,
+}
+
+/// Values of `IntervalStyle`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IntervalStyle {
+    /// `1 year 2 mons 3 days 04:05:06`
+    Postgres,
+    /// `@ 1 year 2 mons 3 days 4 hours 5 mins 6 secs`
+    PostgresVerbose,
+    /// `+1-2 +3 +4:05:06`
+    SqlStandard,
+    /// `P1Y2M3DT4H5M6S`
+    Iso8601,
+}
+
+/// Values of the second part of `DateStyle`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DateOrder {
+    /// Month, day, year.
+    Mdy,
+    /// Day, month, year.
+    Dmy,
+    /// Year, month, day.
+    Ymd,
+}
