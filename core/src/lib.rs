@@ -11,8 +11,11 @@ pub mod error;
 pub mod fragment;
 pub mod id;
 pub mod key;
+pub mod memtable;
 pub mod router;
 pub mod row;
+pub mod segment;
+pub mod stamp;
 pub mod types;
 pub mod write_batch;
 
