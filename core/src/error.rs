@@ -119,12 +119,21 @@ pub struct ValueError {
     pub state: SqlState,
     /// PostgreSQL's wording where it has one.
     pub message: String,
+    /// More about this case; empty if there is nothing to add.
+    pub detail: Box<str>,
 }
 
 impl ValueError {
     /// An error with this state and message.
     pub fn new(state: SqlState, message: impl Into<String>) -> ValueError {
-        ValueError { state, message: message.into() }
+        ValueError { state, message: message.into(), detail: Box::default() }
+    }
+
+    /// The same error with a detail.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<Box<str>>) -> ValueError {
+        self.detail = detail.into();
+        self
     }
 }
 

@@ -157,12 +157,16 @@ impl std::error::Error for SqlError {}
 
 impl From<ValueError> for SqlError {
     fn from(e: ValueError) -> SqlError {
-        SqlError::new(e.state, e.message)
+        let error = SqlError::new(e.state, e.message);
+        if e.detail.is_empty() { error } else { error.detail(e.detail) }
     }
 }
 
 impl From<omen_core::Error> for SqlError {
     fn from(e: omen_core::Error) -> SqlError {
+        if let omen_core::Error::Value(value) = e {
+            return value.into();
+        }
         let mut error = SqlError::new(e.sqlstate(), e.to_string());
         error.retryable = e.is_retryable();
         error
