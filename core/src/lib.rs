@@ -11,12 +11,14 @@ pub mod error;
 pub mod fragment;
 pub mod id;
 pub mod key;
+pub mod manifest;
 pub mod memtable;
 pub mod router;
 pub mod row;
 pub mod segment;
 pub mod stamp;
 pub mod types;
+pub mod wal;
 pub mod write_batch;
 
 pub use error::{Error, Result, SqlState};
