@@ -23,6 +23,8 @@ pub enum Edit {
         table: TableId,
         /// Which rows.
         span: KeySpan,
+        /// The table's columns and key, encoded by the shard; the manifest does not look at it. At most 1 MiB.
+        schema: Rc<[u8]>,
     },
     /// The range is gone, with its segments.
     DropRange {
@@ -97,6 +99,8 @@ pub struct RangeState {
     pub table: TableId,
     /// Which rows.
     pub span: KeySpan,
+    /// The table's columns and key, encoded by the shard.
+    pub schema: Rc<[u8]>,
     /// Everything below is in segments.
     pub flushed: Lsn,
     /// Raft index of the last record below `flushed`.
