@@ -50,6 +50,8 @@ pub trait Env: Clone + 'static {
 
     /// Listens on an address; several cores may listen on the same one (SO_REUSEPORT).
     fn listen(&self, address: std::net::SocketAddr) -> io::Result<Self::Listener>;
+    /// Connects to an address.
+    fn connect(&self, address: std::net::SocketAddr) -> impl Future<Output = io::Result<Self::Stream>>;
 }
 
 /// Wakes one core from any thread.
@@ -127,4 +129,6 @@ pub trait Stream: 'static {
 }
 
 mod buf;
+pub mod sim;
+
 pub use buf::AlignedBuf;
