@@ -11,6 +11,7 @@ pub mod error;
 pub mod fragment;
 pub mod id;
 pub mod key;
+pub mod mesh;
 pub mod manifest;
 pub mod memtable;
 pub mod router;
