@@ -6,7 +6,6 @@
 pub mod catalog;
 pub mod clock;
 pub mod cold;
-mod column;
 pub mod env;
 pub mod error;
 pub mod fragment;
@@ -19,8 +18,6 @@ pub mod router;
 pub mod row;
 pub mod segment;
 pub mod stamp;
-#[cfg(test)]
-mod test_rows;
 pub mod types;
 pub mod wal;
 pub mod write_batch;

@@ -1,0 +1,275 @@
+//! Reading a log back, from the first record that is needed to its end.
+//!
+//! A batch names the LSN at which the log ended before it, and was written only after all below was durable. This
+//! chain decides everything: a damaged record is a torn tail only if no valid batch follows it anywhere; otherwise
+//! it had been acknowledged, and the log is corrupt. A file after the torn tail is never read for records.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::id::{Lsn, RangeId};
+
+use super::files::{self, FileName};
+use super::format::{
+    self, BATCH_HEADER_BYTES, BatchHeader, FILE_HEADER_BYTES, FileHeader, PAGE_BYTES, RECORD_HEADER_BYTES,
+};
+use super::state::{ClosedFile, State};
+use super::window::Window;
+use super::{Inner, OwnedRecord, Wal, WalOptions};
+
+/// A log that is being read at start. Nothing is written before [`Replay::finish`].
+pub struct Replay<E: Env> {
+    env: E,
+    dir: PathBuf,
+    options: WalOptions,
+    first_needed: Lsn,
+    files: Vec<LogFile>,
+    /// Index of the first file that is read.
+    first: usize,
+    cursor: Option<Cursor<E::File>>,
+    /// Where the log ends, once that is known.
+    end: Option<Lsn>,
+}
+
+struct LogFile {
+    header: FileHeader,
+    /// Where the log ended before this file's first batch; `None` if it has no batch.
+    previous: Option<Lsn>,
+}
+
+/// A place between two records.
+struct Cursor<F> {
+    /// Index of the file.
+    file: usize,
+    window: Window<F>,
+    /// Offset in the file.
+    offset: u64,
+    /// Where the records of the present batch end.
+    batch_end: u64,
+    /// LSN after the last record.
+    lsn: Lsn,
+}
+
+impl<E: Env> Replay<E> {
+    pub(super) async fn open(
+        env: E,
+        dir: &Path,
+        options: WalOptions,
+        first_needed: Lsn,
+    ) -> Result<Replay<E>> {
+        let failed = |action: &str, e| Error::io(format!("{action} {}", dir.display()), &e);
+        env.create_dir(dir).await.map_err(|e| failed("create", e))?;
+        env.sync_dir(dir).await.map_err(|e| failed("sync", e))?;
+        let names = env.list_dir(dir).await.map_err(|e| failed("list", e))?;
+        let mut numbers = Vec::new();
+        for name in names.iter().filter_map(|name| FileName::parse(name)) {
+            match name {
+                FileName::Log(number) => numbers.push(number),
+                FileName::Spare(_) | FileName::Fill(_) => {
+                    env.remove_file(&name.path(dir)).await.map_err(|e| failed("clean", e))?;
+                }
+            }
+        }
+        numbers.sort_unstable();
+        let dir = dir.to_path_buf();
+        let mut replay =
+            Replay { env, dir, options, first_needed, files: Vec::new(), first: 0, cursor: None, end: None };
+        for number in numbers {
+            replay.add_file(number).await?;
+        }
+        replay.begin().await?;
+        Ok(replay)
+    }
+
+    async fn window(&self, number: u64) -> Result<Window<E::File>> {
+        Window::open(&self.env, &FileName::Log(number).path(&self.dir)).await
+    }
+
+    /// Reads a file's header, and whether a batch follows.
+    async fn add_file(&mut self, number: u64) -> Result<()> {
+        let mut window = self.window(number).await?;
+        let ahead = FILE_HEADER_BYTES + PAGE_BYTES;
+        let page = window.fetch_ahead(0, FILE_HEADER_BYTES as usize, ahead).await?;
+        let header = FileHeader::decode(page).map_err(|detail| window.corrupt(0, detail))?;
+        if header.number != number || header.file_bytes != window.size() {
+            return Err(window.corrupt(0, "number or size of the file are not those in its header"));
+        }
+        if self.files.last().is_some_and(|last| last.header.end() > header.start) {
+            return Err(window.corrupt(0, "the file overlaps the one before"));
+        }
+        let bytes = window.fetch_ahead(FILE_HEADER_BYTES, BATCH_HEADER_BYTES, PAGE_BYTES).await?;
+        let previous = batch_at(bytes, &header, FILE_HEADER_BYTES).map(|batch| batch.previous);
+        self.files.push(LogFile { header, previous });
+        Ok(())
+    }
+
+    /// Finds the file to begin with: the last one that begins at or below what is needed.
+    async fn begin(&mut self) -> Result<()> {
+        let needed = self.first_needed;
+        let begins_low = |file: &LogFile| file.previous.is_some_and(|previous| previous <= needed);
+        if let Some(first) = self.files.iter().rposition(begins_low) {
+            self.first = first;
+            return self.enter(first).await;
+        }
+        if let Some(file) = self.files.iter().find(|file| file.previous.is_some()) {
+            let place = FileName::Log(file.header.number).path(&self.dir).display().to_string();
+            let detail = format!("the log begins too late: records from LSN {needed} on are needed");
+            return Err(Error::Corrupt { place, detail });
+        }
+        for index in 0..self.files.len() {
+            let window = self.window(self.files[index].header.number).await?;
+            self.expect_nothing(index, window, FILE_HEADER_BYTES).await?;
+        }
+        self.end = Some(needed);
+        Ok(())
+    }
+
+    async fn enter(&mut self, file: usize) -> Result<()> {
+        let LogFile { header, previous } = &self.files[file];
+        let lsn = previous.expect("only files with a batch are read");
+        let window = self.window(header.number).await?;
+        let offset = FILE_HEADER_BYTES;
+        self.cursor = Some(Cursor { file, window, offset, batch_end: offset, lsn });
+        Ok(())
+    }
+
+    /// The next record and the LSN after it; `None` at the end of the log.
+    ///
+    /// # Errors
+    /// `Corrupt` if bytes are damaged that had been acknowledged, as far as what follows them tells.
+    pub async fn next(&mut self) -> Result<Option<(Lsn, OwnedRecord)>> {
+        loop {
+            let Some(cursor) = self.cursor.as_mut() else { return Ok(None) };
+            let header = self.files[cursor.file].header;
+            let following = self.files.get(cursor.file + 1).and_then(|file| file.previous);
+            if following == Some(cursor.lsn) {
+                let next = cursor.file + 1;
+                self.enter(next).await?;
+                continue;
+            }
+            if cursor.offset == cursor.batch_end {
+                if !cursor.next_batch(&header).await? {
+                    self.arrive(following).await?;
+                }
+                continue;
+            }
+            match cursor.next_record(&header).await? {
+                Some(record) => return Ok(Some((cursor.lsn, record))),
+                None => self.arrive(following).await?,
+            }
+        }
+    }
+
+    /// The log ends at the cursor, or is corrupt.
+    async fn arrive(&mut self, following: Option<Lsn>) -> Result<()> {
+        let Some(cursor) = self.cursor.take() else { return Ok(()) };
+        let Cursor { file, window, offset, lsn, .. } = cursor;
+        if let Some(following) = following {
+            let detail = format!("the log ends at LSN {lsn}, but goes on from {following} in the next file");
+            return Err(window.corrupt(offset, detail));
+        }
+        if lsn < self.first_needed {
+            let detail = format!("the log ends at LSN {lsn}, before {}", self.first_needed);
+            return Err(window.corrupt(offset, detail));
+        }
+        self.expect_nothing(file, window, offset).await?;
+        for later in file + 1..self.files.len() {
+            let window = self.window(self.files[later].header.number).await?;
+            self.expect_nothing(later, window, FILE_HEADER_BYTES).await?;
+        }
+        self.end = Some(lsn);
+        Ok(())
+    }
+
+    /// Makes sure that no valid batch lies at or after `offset`: it would have been written after what is missing
+    /// there was acknowledged.
+    async fn expect_nothing(&self, file: usize, mut window: Window<E::File>, offset: u64) -> Result<()> {
+        let header = self.files[file].header;
+        let mut page = offset.next_multiple_of(PAGE_BYTES);
+        while page < header.file_bytes {
+            let bytes = window.fetch(page, BATCH_HEADER_BYTES).await?;
+            if batch_at(bytes, &header, page).is_some() {
+                let detail = format!("damaged here, but whole again at offset {page}");
+                return Err(window.corrupt(offset, detail));
+            }
+            page += PAGE_BYTES;
+        }
+        Ok(())
+    }
+
+    /// Opens the log for writing after its end.
+    ///
+    /// What follows the end stays where it is and is never read again: the next record goes to a new file with a
+    /// salt and LSNs of its own, and its batch names this end. Files after the end are used anew.
+    ///
+    /// # Panics
+    /// If [`Replay::next`] has not answered `None`.
+    pub async fn finish(self) -> Result<Wal<E>> {
+        let end = self.end.expect("the log is read to its end first");
+        let page_up = Lsn(end.0.next_multiple_of(PAGE_BYTES));
+        let next_start = self.files.last().map_or(page_up, |file| page_up.max(file.header.end()));
+        let next_number = self.files.last().map_or(0, |file| file.header.number + 1);
+        let used = self.files.iter().rposition(|file| file.previous.is_some()).map_or(0, |last| last + 1);
+        let close = |index: usize| {
+            let FileHeader { number, file_bytes, .. } = self.files[index].header;
+            let following = self.files[index + 1..].iter().find_map(|file| file.previous);
+            ClosedFile { number, file_bytes, end: following.unwrap_or(end) }
+        };
+        let closed: VecDeque<ClosedFile> = (0..used).map(close).collect();
+        let unused: Vec<ClosedFile> = (used..self.files.len()).map(close).collect();
+        let state = State::new(self.options, end, closed, next_number, next_start);
+        let inner = Rc::new(Inner::new(self.env, self.dir, state));
+        files::give_up(&inner, &unused).await?;
+        Ok(Wal::start(inner))
+    }
+}
+
+impl<F: crate::env::File> Cursor<F> {
+    /// Steps into the next batch of the file; `false` if there is none.
+    async fn next_batch(&mut self, header: &FileHeader) -> Result<bool> {
+        let offset = self.offset.next_multiple_of(PAGE_BYTES);
+        if offset >= header.file_bytes {
+            return Ok(false);
+        }
+        let bytes = self.window.fetch(offset, BATCH_HEADER_BYTES).await?;
+        let Some(batch) = batch_at(bytes, header, offset) else { return Ok(false) };
+        if batch.previous != self.lsn {
+            let detail = format!("the log ended at {}, not at LSN {}", batch.previous, self.lsn);
+            return Err(self.window.corrupt(offset, detail));
+        }
+        self.offset = offset + BATCH_HEADER_BYTES as u64;
+        self.batch_end = offset + u64::from(batch.bytes);
+        Ok(true)
+    }
+
+    /// The next record of the batch; `None` if it is damaged.
+    async fn next_record(&mut self, header: &FileHeader) -> Result<Option<OwnedRecord>> {
+        let room = self.batch_end - self.offset;
+        if room < RECORD_HEADER_BYTES as u64 {
+            return Ok(None);
+        }
+        let bytes = self.window.fetch(self.offset, RECORD_HEADER_BYTES).await?;
+        let Some(size) = format::record_size(bytes, room) else { return Ok(None) };
+        let bytes = self.window.fetch(self.offset, size).await?;
+        let lsn = Lsn(header.start.0 + self.offset);
+        let Some(record) = format::decode_record(bytes, header.salt, lsn) else { return Ok(None) };
+        let owned = OwnedRecord {
+            range: RangeId(record.range.0),
+            term: record.term,
+            index: record.index,
+            kind: record.kind,
+            payload: record.payload.to_vec(),
+        };
+        self.offset += size as u64;
+        self.lsn = Lsn(lsn.0 + size as u64);
+        Ok(Some(owned))
+    }
+}
+
+/// The batch header at an offset of a file, if it is there.
+fn batch_at(bytes: &[u8], file: &FileHeader, offset: u64) -> Option<BatchHeader> {
+    BatchHeader::decode(bytes, file, Lsn(file.start.0 + offset), file.file_bytes - offset)
+}

@@ -1,0 +1,344 @@
+use std::cell::Cell;
+use std::time::Duration;
+
+use super::*;
+use crate::env::sim::{IoKind, NodeId, Rng, Sim, SimEnv};
+use crate::env::{AlignedBuf, IO_ALIGN};
+use crate::id::CoreId;
+
+const NODE: NodeId = NodeId(0);
+const SMALL: WalOptions = WalOptions { file_bytes: 32 << 10, record_bytes_max: 16_000 };
+
+fn dir() -> &'static Path {
+    Path::new("/shard/wal")
+}
+
+fn core(sim: &Sim) -> SimEnv {
+    sim.core(NODE, CoreId(0))
+}
+
+fn payload(number: u64, len: usize) -> Vec<u8> {
+    let mut rng = Rng::new(number);
+    (0..len).map(|_| rng.next_u64() as u8).collect()
+}
+
+fn owned(number: u64, len: usize) -> OwnedRecord {
+    let payload = payload(number, len);
+    OwnedRecord {
+        range: RangeId(number % 7),
+        term: 1 + number / 100,
+        index: number,
+        kind: number as u8,
+        payload,
+    }
+}
+
+fn borrowed(record: &OwnedRecord) -> Record<'_> {
+    let OwnedRecord { range, term, index, kind, ref payload } = *record;
+    Record { range, term, index, kind, payload }
+}
+
+type Entry = (Lsn, OwnedRecord);
+
+async fn read_all(
+    env: &SimEnv,
+    options: WalOptions,
+    first_needed: Lsn,
+) -> Result<(Vec<Entry>, Replay<SimEnv>)> {
+    let mut replay = Wal::open(env.clone(), dir(), options, first_needed).await?;
+    let mut records = Vec::new();
+    while let Some(entry) = replay.next().await? {
+        records.push(entry);
+    }
+    assert_eq!(replay.next().await?, None);
+    Ok((records, replay))
+}
+
+async fn reopen(env: &SimEnv, options: WalOptions, first_needed: Lsn) -> (Vec<Entry>, Wal<SimEnv>) {
+    let (records, replay) = read_all(env, options, first_needed).await.unwrap();
+    (records, replay.finish().await.unwrap())
+}
+
+async fn append(wal: &Wal<SimEnv>, record: &OwnedRecord) -> Result<Entry> {
+    let mut reservation = wal.reserve(Wal::<SimEnv>::framed(record.payload.len())).await?;
+    Ok((wal.append(&mut reservation, borrowed(record)), record.clone()))
+}
+
+#[test]
+fn records_come_back_over_many_files_and_restarts() {
+    let sim = Sim::new(1);
+    let mut written = Vec::new();
+    for round in 0..5 {
+        let env = core(&sim);
+        sim.run(async {
+            let (records, wal) = reopen(&env, SMALL, Lsn(0)).await;
+            assert_eq!(records, written);
+            for number in 0..60 {
+                let record = owned(round * 60 + number, (number as usize * 977) % 16_001);
+                written.push(append(&wal, &record).await.unwrap());
+                if number % 7 == 0 {
+                    wal.durable(written.last().unwrap().0).await.unwrap();
+                }
+            }
+            wal.durable(wal.tail_lsn()).await.unwrap();
+            assert_eq!(wal.durable_lsn(), wal.tail_lsn());
+            assert!(wal.size_bytes() > 400_000);
+        });
+        sim.crash(NODE);
+    }
+}
+
+#[test]
+fn large_records_and_batches() {
+    let options = WalOptions { file_bytes: 16 << 20, record_bytes_max: 8_000_000 };
+    let sim = Sim::new(2);
+    let env = core(&sim);
+    sim.run(async {
+        let (_, wal) = reopen(&env, options, Lsn(0)).await;
+        let mut written = Vec::new();
+        for (number, len) in
+            [8_000_000, 0, 1_100_000, 5, 900_000, 900_000, 8_000_000, 1_048_448].into_iter().enumerate()
+        {
+            written.push(append(&wal, &owned(number as u64, len)).await.unwrap());
+        }
+        let mut many = wal.reserve(3_000 * Wal::<SimEnv>::framed(1_000)).await.unwrap();
+        for number in 0..3_000 {
+            let record = owned(number, 1_000);
+            written.push((wal.append(&mut many, borrowed(&record)), record));
+        }
+        assert_eq!(many.bytes_left(), 0);
+        drop(many);
+        wal.durable(wal.tail_lsn()).await.unwrap();
+        drop(wal);
+        let (records, _) = read_all(&env, options, Lsn(0)).await.unwrap();
+        assert!(records == written);
+        let too_large = reopen(&env, options, Lsn(0)).await.1.reserve(17 << 20).await;
+        assert!(matches!(too_large, Err(Error::TooLarge { .. })));
+    });
+}
+
+#[test]
+fn waiters_share_writes() {
+    let sim = Sim::new(3);
+    let env = core(&sim);
+    sim.run(async {
+        let wal = reopen(&env, WalOptions::default(), Lsn(0)).await.1;
+        append(&wal, &owned(0, 10)).await.unwrap();
+        let done = Rc::new(Cell::new(0));
+        let start_ns = env.monotonic_ns();
+        for number in 0..500 {
+            let (wal, done) = (wal.clone(), Rc::clone(&done));
+            env.spawn(async move {
+                let (lsn, _) = append(&wal, &owned(number, 100)).await.unwrap();
+                wal.durable(lsn).await.unwrap();
+                done.set(done.get() + 1);
+            });
+        }
+        while done.get() < 500 {
+            env.sleep(Duration::from_micros(10)).await;
+        }
+        // A write with its sync takes at most 1.12 ms, 30 times as long at worst; one by one they would take 0.25 s.
+        assert!(env.monotonic_ns() - start_ns < 70_000_000);
+    });
+}
+
+#[test]
+fn nothing_is_written_before_someone_waits() {
+    let sim = Sim::new(4);
+    let env = core(&sim);
+    sim.run(async {
+        let wal = reopen(&env, SMALL, Lsn(0)).await.1;
+        append(&wal, &owned(0, 10)).await.unwrap();
+        env.sleep(Duration::from_secs(1)).await;
+        assert_eq!(wal.durable_lsn(), Lsn(0));
+        wal.durable(wal.tail_lsn()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_failed_write_or_sync_is_final() {
+    for kind in [IoKind::Write, IoKind::Sync] {
+        let sim = Sim::new(5);
+        let env = core(&sim);
+        sim.run(async {
+            let wal = reopen(&env, SMALL, Lsn(0)).await.1;
+            let told = Rc::new(Cell::new(0));
+            let hook = Rc::clone(&told);
+            wal.on_failure(move |_| hook.set(hook.get() + 1));
+            append(&wal, &owned(0, 10)).await.unwrap();
+            env.sleep(Duration::from_secs(1)).await;
+            sim.fail_next(NODE, kind);
+            let (first, second) =
+                (append(&wal, &owned(1, 10)).await.unwrap().0, append(&wal, &owned(2, 10)).await.unwrap().0);
+            let is_stopped = |result| matches!(result, Err(Error::ShardStopped { .. }));
+            assert!(is_stopped(wal.durable(first).await) && is_stopped(wal.durable(second).await));
+            assert!(is_stopped(append(&wal, &owned(3, 10)).await.map(|_| ())));
+            assert!(wal.is_stopped());
+            wal.on_failure({
+                let told = Rc::clone(&told);
+                move |reason| {
+                    assert!(reason.contains("simulated"), "{reason}");
+                    told.set(told.get() + 1);
+                }
+            });
+            assert_eq!(told.get(), 2);
+        });
+    }
+}
+
+#[test]
+fn out_of_space_is_clean_and_passes() {
+    let sim = Sim::new(6);
+    let env = core(&sim);
+    sim.run(async {
+        let wal = reopen(&env, SMALL, Lsn(0)).await.1;
+        let mut written = vec![append(&wal, &owned(0, 100)).await.unwrap()];
+        env.sleep(Duration::from_secs(1)).await;
+        sim.set_disk_capacity(NODE, Some(sim.disk_used_bytes(NODE) + 10_000));
+        let mut number = 1;
+        let error = loop {
+            match append(&wal, &owned(number, 3_000)).await {
+                Ok(entry) => written.push(entry),
+                Err(error) => break error,
+            }
+            number += 1;
+        };
+        assert!(matches!(error, Error::DiskFull { .. }), "{error}");
+        assert!(number > 12, "two files take more than {number} records");
+        assert!(matches!(append(&wal, &owned(0, 16_000)).await, Err(Error::DiskFull { .. })));
+        wal.durable(wal.tail_lsn()).await.unwrap();
+        // Files that are given up serve again, though the disk is as full as before.
+        wal.truncate(wal.durable_lsn()).await.unwrap();
+        let kept = written.last().unwrap().0;
+        written.push(append(&wal, &owned(number, 3_000)).await.unwrap());
+        while append(&wal, &owned(0, 15_000)).await.map(|entry| written.push(entry)).is_ok() {}
+        sim.set_disk_capacity(NODE, None);
+        written.push(append(&wal, &owned(number + 1, 16_000)).await.unwrap());
+        wal.durable(wal.tail_lsn()).await.unwrap();
+        drop(wal);
+        let (records, _) = read_all(&env, SMALL, kept).await.unwrap();
+        assert!(written.ends_with(&records) && records.len() >= 2);
+        assert!(records.iter().any(|(lsn, _)| *lsn > kept));
+    });
+}
+
+#[test]
+fn a_full_disk_does_not_keep_the_log_from_opening() {
+    let sim = Sim::new(7);
+    sim.run(async {
+        let wal = reopen(&core(&sim), SMALL, Lsn(0)).await.1;
+        let entry = append(&wal, &owned(0, 100)).await.unwrap();
+        wal.durable(entry.0).await.unwrap();
+        sim.set_disk_capacity(NODE, Some(0));
+        sim.crash(NODE);
+        let (records, wal) = reopen(&core(&sim), SMALL, Lsn(0)).await;
+        assert_eq!(records, [entry]);
+        assert_eq!(wal.tail_lsn(), records[0].0);
+        drop(wal);
+    });
+}
+
+#[test]
+fn truncated_files_are_used_again_and_their_old_records_never_read() {
+    let sim = Sim::new(8);
+    let env = core(&sim);
+    sim.run(async {
+        let wal = reopen(&env, SMALL, Lsn(0)).await.1;
+        let (mut written, mut needed) = (Vec::new(), Lsn(0));
+        for number in 0..200 {
+            written.push(append(&wal, &owned(number, 5_000)).await.unwrap());
+            wal.durable(wal.tail_lsn()).await.unwrap();
+            if number % 10 == 9 {
+                needed = wal.tail_lsn();
+                wal.truncate(needed).await.unwrap();
+            }
+        }
+        assert!(wal.size_bytes() <= 8 * SMALL.file_bytes, "{} bytes", wal.size_bytes());
+        drop(wal);
+        let (records, _) = read_all(&env, SMALL, needed).await.unwrap();
+        assert!(written.ends_with(&records));
+        let too_early = read_all(&env, SMALL, Lsn(0)).await.map(|_| ());
+        assert!(matches!(too_early, Err(Error::Corrupt { .. })), "{too_early:?}");
+    });
+}
+
+#[test]
+fn a_log_that_lost_its_last_file_is_corrupt() {
+    let sim = Sim::new(9);
+    let env = core(&sim);
+    sim.run(async {
+        let wal = reopen(&env, SMALL, Lsn(0)).await.1;
+        for number in 0..10 {
+            append(&wal, &owned(number, 10_000)).await.unwrap();
+        }
+        let tail = wal.tail_lsn();
+        wal.durable(tail).await.unwrap();
+        drop(wal);
+        let files = sim.files(NODE);
+        env.remove_file(&files[2]).await.unwrap();
+        let result = read_all(&env, SMALL, Lsn(0)).await.map(|_| ());
+        assert!(matches!(result, Err(Error::Corrupt { .. })), "a file is missing in the middle: {result:?}");
+        for file in &files[3..] {
+            env.remove_file(file).await.unwrap();
+        }
+        read_all(&env, SMALL, Lsn(0)).await.unwrap();
+        let result = read_all(&env, SMALL, tail).await.map(|_| ());
+        assert!(
+            matches!(result, Err(Error::Corrupt { .. })),
+            "records that are needed are missing: {result:?}"
+        );
+    });
+}
+
+/// Writes three batches, the last one torn by nothing, and flips every bit in turn that is not padding.
+#[test]
+fn no_flipped_bit_gives_a_wrong_record() {
+    let sim = Sim::new(10);
+    let env = core(&sim);
+    sim.run(async {
+        let wal = reopen(&env, SMALL, Lsn(0)).await.1;
+        let mut written = Vec::new();
+        for batch in 0..3 {
+            for number in 0..2 {
+                written
+                    .push(append(&wal, &owned(batch * 2 + number, 20 + 7 * number as usize)).await.unwrap());
+            }
+            wal.durable(wal.tail_lsn()).await.unwrap();
+        }
+        drop(wal);
+        let path = FileName::Log(0).path(dir());
+        let file = env.open(&path, OpenMode::ReadWrite).await.unwrap();
+        let page = format::PAGE_BYTES;
+        let used = |start: u64, bytes: u64| start..start + bytes;
+        for (index, range) in
+            [used(0, page), used(page, 200), used(2 * page, 200), used(3 * page, 200)].into_iter().enumerate()
+        {
+            for bit in
+                (range.start * 8..range.end * 8).filter(|bit| *bit < 800 || *bit >= page * 8 || bit % 97 == 0)
+            {
+                flip(&file, bit).await;
+                let what = format!("bit {bit}");
+                match read_all(&env, SMALL, Lsn(0)).await {
+                    Err(Error::Corrupt { .. }) => assert!(index < 3, "{what}: a torn tail is no error"),
+                    Err(error) => panic!("{what}: {error}"),
+                    Ok((records, _)) if records == written => {
+                        assert!(bit / 8 % page >= 40 + 48 * 2 + 47, "{what}")
+                    }
+                    Ok((records, _)) => {
+                        assert!(index == 3 && written.starts_with(&records) && records.len() >= 4, "{what}");
+                    }
+                }
+                flip(&file, bit).await;
+            }
+        }
+        assert_eq!(read_all(&env, SMALL, Lsn(0)).await.unwrap().0, written);
+    });
+}
+
+async fn flip(file: &impl File, bit: u64) {
+    let offset = bit / 8;
+    let page = offset - offset % IO_ALIGN as u64;
+    let mut bytes = file.read_at(page, AlignedBuf::zeroed(IO_ALIGN)).await.unwrap();
+    bytes[(offset - page) as usize] ^= 1 << (bit % 8);
+    file.write_at(page, bytes).await.0.unwrap();
+}
