@@ -1,0 +1,97 @@
+//! `omendb start`: checks, then a node until it is told to stop.
+
+use std::process::ExitCode;
+
+use crate::Failure;
+use crate::checks::{self, Verdict};
+use crate::cli::NodeOptions;
+use crate::config::Settings;
+use crate::data_dir::DataDir;
+use crate::log;
+use crate::node::{Node, NodeConfig};
+use crate::signals;
+
+/// Runs the command.
+pub fn run(options: &NodeOptions) -> Result<ExitCode, Failure> {
+    let settings = Settings::load(options)?;
+    let node = match launch(&settings) {
+        Ok(node) => node,
+        Err(failure) => {
+            log::error!("{failure}");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    log::info!("connect with: {}", psql_line(&node));
+    serve_until_stopped(node)
+}
+
+/// Checks the machine and starts a node.
+///
+/// # Errors
+/// If a check forbids it, or a core cannot start.
+pub fn launch(settings: &Settings) -> Result<Node, Failure> {
+    log::set_level(settings.log_level);
+    log::catch_panics();
+    checks::raise_limits();
+    let path = settings.data_dir.as_ref().ok_or_else(|| {
+        Failure::new(
+            "no data directory: name one with --data-dir, OMENDB_DATA_DIR, or data_dir in the configuration",
+        )
+    })?;
+    let checks = checks::all(settings);
+    for check in checks.iter().filter(|check| check.verdict() == Verdict::Warn) {
+        log::warning!("{check}");
+    }
+    let failed: Vec<String> =
+        checks.iter().filter(|check| check.verdict() == Verdict::Fail).map(ToString::to_string).collect();
+    if !failed.is_empty() {
+        return Err(Failure::new(failed.join("\n")));
+    }
+    let data_dir = DataDir::open(path, settings.cores, checks::cpu_count())?;
+    let cores = data_dir.shards();
+    let memory_bytes = checks::memory_budget(settings);
+    let config = NodeConfig {
+        listen: settings.listen,
+        memory_bytes,
+        wal_file_size_bytes: settings.wal_file_size_bytes,
+        hba: settings.hba.clone(),
+        password: settings.password.clone(),
+    };
+    let node = Node::start(data_dir, config)?;
+    log::info!(
+        "serving on {} with {cores} cores and {} MiB of memory, data in {}",
+        node.address(),
+        memory_bytes >> 20,
+        path.display()
+    );
+    Ok(node)
+}
+
+/// Serves until a signal comes or a core fails.
+///
+/// # Errors
+/// If the node did not stop cleanly.
+pub fn serve_until_stopped(node: Node) -> Result<ExitCode, Failure> {
+    let stopper = node.stopper();
+    signals::on_stop(move || {
+        log::info!("stopping: a second signal ends the process at once");
+        stopper.stop();
+    })?;
+    match node.join() {
+        Ok(()) => {
+            log::info!("stopped cleanly");
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(failure) => {
+            log::error!("{failure}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// The command that connects psql to a node.
+pub fn psql_line(node: &Node) -> String {
+    let address = node.address();
+    let host = if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
+    format!("psql -h {host} -p {} -U omen omen", address.port())
+}
