@@ -35,6 +35,7 @@ sqlstates! {
     DATETIME_FIELD_OVERFLOW = "22008", "A date or time out of range.";
     SUBSTRING_ERROR = "22011", "Negative substring length.";
     DIVISION_BY_ZERO = "22012", "Division by zero.";
+    INTERVAL_FIELD_OVERFLOW = "22015", "A field of an interval is too large.";
     INVALID_ARGUMENT_FOR_LOGARITHM = "2201E", "Logarithm of zero or a negative number.";
     INVALID_ARGUMENT_FOR_POWER_FUNCTION = "2201F", "Power function outside its domain.";
     INVALID_ROW_COUNT_IN_LIMIT_CLAUSE = "2201W", "Negative LIMIT.";

@@ -4,6 +4,7 @@ pub mod binary;
 pub mod text;
 pub mod zone;
 
+pub use omen_core::types::interval::IntervalStyle;
 pub use zone::TimeZone;
 
 /// How values are written and read; follows the session's settings. Part of the values' meaning: text becomes a
@@ -41,19 +42,6 @@ pub enum ByteaOutput {
     Hex,
     /// `\001\002`
     Escape,
-}
-
-/// Values of `IntervalStyle`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum IntervalStyle {
-    /// `1 year 2 mons 3 days 04:05:06`
-    Postgres,
-    /// `@ 1 year 2 mons 3 days 4 hours 5 mins 6 secs`
-    PostgresVerbose,
-    /// `+1-2 +3 +4:05:06`
-    SqlStandard,
-    /// `P1Y2M3DT4H5M6S`
-    Iso8601,
 }
 
 /// Values of the second part of `DateStyle`.
