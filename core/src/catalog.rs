@@ -3,6 +3,8 @@
 //! A [`Catalog`] is an immutable snapshot. Its rows live in the system range on core 0; every core holds the newest
 //! snapshot, and a change is acknowledged only after every core has it.
 
+pub mod format;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,0 +1,204 @@
+//! The stores of one range: memtables, newest last, and segments, newest last.
+//!
+//! Invariants:
+//! - Of all versions of a key at most one is neither ended nor aborted, and it is the newest.
+//! - Newer stores hold newer versions: a key's versions, newest first, are those of the memtables from last to first,
+//!   then those of the segments from last to first.
+//! - `structure` changes whenever a store is added or removed, except when a new memtable is opened.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::catalog::TableSchema;
+use crate::env::Env;
+use crate::error::Result;
+use crate::id::{Lsn, RangeId, TableId, TxnId};
+use crate::key::KeySpan;
+use crate::memtable::{Memtable, RowId};
+use crate::segment::{BlockCache, Position, Segment};
+use crate::stamp::Stamp;
+
+use super::NewRange;
+
+/// A memtable that several holders may look at: the range, scans, transactions that wrote into it.
+pub(super) type SharedMemtable = Rc<RefCell<Memtable>>;
+
+/// One of a range's memtables.
+pub(super) struct MemtableSlot {
+    pub table: SharedMemtable,
+    /// Every record of the range in this memtable lies above.
+    pub since: Lsn,
+    /// Set when no more is written to it: every record of the range in it lies at or below.
+    pub sealed: Option<Lsn>,
+    /// Transactions that had touched the range and were open when it was sealed: it is flushed after their end.
+    pub awaits: HashSet<TxnId>,
+}
+
+/// A range and where its rows are.
+pub(super) struct Range<E: Env> {
+    pub id: RangeId,
+    pub table: TableId,
+    pub schema: Arc<TableSchema>,
+    pub span: KeySpan,
+    pub memtables: Vec<MemtableSlot>,
+    pub segments: Vec<Rc<Segment<E>>>,
+    pub structure: u64,
+    /// Raft index of its newest record.
+    pub index: u64,
+    /// Records at or below are in segments and deletion vectors.
+    pub flushed: Lsn,
+    /// Something was applied since the last seal.
+    pub dirty: bool,
+    /// Transactions with provisional changes here.
+    pub open_txns: HashSet<TxnId>,
+    /// Being handed over: writers are sent away.
+    pub moving: bool,
+    /// Versions above which the node is asked to split it; `usize::MAX` once it has been asked.
+    pub split_above: usize,
+}
+
+/// Where a version lies.
+pub(super) enum Place<E: Env> {
+    Memtable(SharedMemtable, RowId),
+    Segment(Rc<Segment<E>>, Position),
+}
+
+impl<E: Env> Clone for Place<E> {
+    fn clone(&self) -> Self {
+        match self {
+            Place::Memtable(table, row) => Place::Memtable(table.clone(), *row),
+            Place::Segment(segment, position) => Place::Segment(segment.clone(), *position),
+        }
+    }
+}
+
+impl<E: Env> Place<E> {
+    pub fn set_end(&self, end: Stamp) {
+        match self {
+            Place::Memtable(table, row) => table.borrow_mut().set_end(*row, end),
+            Place::Segment(segment, position) => segment.set_end(*position, end),
+        }
+    }
+}
+
+/// The newest version of a key that did not abort.
+pub(super) struct Newest<E: Env> {
+    pub place: Place<E>,
+    pub begin: Stamp,
+    pub end: Stamp,
+}
+
+/// The newest version of a key in the segments, found beforehand.
+pub(super) type SegmentHit<E> = Option<(Rc<Segment<E>>, Position, Stamp)>;
+
+impl<E: Env> Range<E> {
+    /// An empty range whose records lie above `since`.
+    pub fn new(new: NewRange, since: Lsn) -> Range<E> {
+        let memtable = MemtableSlot::open(&new.schema, since);
+        Range {
+            id: new.id,
+            table: new.table,
+            schema: new.schema,
+            span: new.span,
+            memtables: vec![memtable],
+            segments: Vec::new(),
+            structure: 0,
+            index: 0,
+            flushed: since,
+            dirty: false,
+            open_txns: HashSet::new(),
+            moving: false,
+            split_above: usize::MAX,
+        }
+    }
+
+    /// The memtable that takes writes.
+    pub fn active(&self) -> &SharedMemtable {
+        &self.memtables.last().expect("a range always has one").table
+    }
+
+    /// The newest version of the key in the memtables that did not abort.
+    pub fn newest_in_memory(&self, key: &[u8]) -> Option<Newest<E>> {
+        self.memtables.iter().rev().find_map(|slot| {
+            let table = slot.table.borrow();
+            let mut row = table.newest(key)?;
+            while table.begin(row) == Stamp::ABORTED {
+                row = table.previous(row)?;
+            }
+            let (begin, end) = (table.begin(row), table.end(row));
+            drop(table);
+            Some(Newest { place: Place::Memtable(slot.table.clone(), row), begin, end })
+        })
+    }
+
+    /// Whether some segment may hold the key.
+    pub fn may_be_on_disk(&self, key: &[u8]) -> bool {
+        self.segments.iter().any(|segment| segment.covers(key))
+    }
+
+    /// Starts a new memtable; the former one takes no more writes. Nothing happens if nothing was applied to it.
+    pub fn seal(&mut self, tail: Lsn) {
+        if !self.dirty {
+            return;
+        }
+        self.dirty = false;
+        let last = self.memtables.last_mut().expect("a range always has one");
+        last.sealed = Some(tail);
+        last.awaits.clone_from(&self.open_txns);
+        self.memtables.push(MemtableSlot::open(&self.schema, tail));
+    }
+
+    /// It is to be split when it has grown by `rows` or to twice what it holds now.
+    pub fn split_after(&mut self, rows: usize) {
+        let count = self.version_count();
+        self.split_above = count + rows.max(count);
+    }
+
+    /// Memory of its memtables in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.memtables.iter().map(|slot| slot.table.borrow().size_bytes()).sum()
+    }
+
+    /// The log position above which its records are still needed; `None` if it needs none.
+    pub fn needs_log_from(&self) -> Option<Lsn> {
+        let unflushed = self.dirty || self.memtables.len() > 1;
+        unflushed.then(|| self.memtables[0].since)
+    }
+
+    pub fn size_bytes(&self) -> u64 {
+        let segments: u64 = self.segments.iter().map(|segment| segment.meta().bytes).sum();
+        let memory = if self.needs_log_from().is_none() { 0 } else { self.memory_bytes() as u64 };
+        segments + memory
+    }
+
+    /// Versions it holds, a bound on its rows.
+    pub fn version_count(&self) -> usize {
+        let memory: usize = self.memtables.iter().map(|slot| slot.table.borrow().version_count()).sum();
+        let disk: u64 = self.segments.iter().map(|segment| segment.meta().rows).sum();
+        memory + usize::try_from(disk).expect("rows of a machine's disk")
+    }
+}
+
+impl MemtableSlot {
+    fn open(schema: &Arc<TableSchema>, since: Lsn) -> MemtableSlot {
+        let table = Rc::new(RefCell::new(Memtable::new(schema.clone())));
+        MemtableSlot { table, since, sealed: None, awaits: HashSet::new() }
+    }
+}
+
+/// The newest version of a key in these segments (oldest first), ended or not.
+pub(super) async fn newest_in_segments<E: Env>(
+    segments: &[Rc<Segment<E>>],
+    key: &[u8],
+    cache: &BlockCache,
+) -> Result<SegmentHit<E>> {
+    for segment in segments.iter().rev().filter(|segment| segment.covers(key)) {
+        let versions = segment.find(key, cache).await?;
+        if let Some(version) = versions.newest() {
+            return Ok(Some((segment.clone(), version.position(), version.begin())));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,236 @@
+//! Scans: a fragment runs over the visible rows of one range, part by part.
+//!
+//! A scan keeps the stores that it began with, so flushes, compactions and splits do not disturb it: what they move
+//! was committed before, and what is written later is not visible in its view.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::fragment::{BATCH_ROWS, Flow, Fragment, FragmentRun};
+use crate::id::{CoreId, RangeId};
+use crate::key::KeySpan;
+use crate::memtable::ScanPosition;
+use crate::router::ReadView;
+use crate::segment::Segment;
+
+use super::range::SharedMemtable;
+use super::{Inner, Shard};
+
+/// A part of a scan's output ends when it has this many bytes.
+const PART_BYTES: usize = 512 << 10;
+/// A scan gives way to point requests at least this often, in nanoseconds.
+const SLICE_NS: u64 = 250_000;
+
+/// A running scan: the core that reads it and a number it chose.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ScanId {
+    /// Who reads.
+    pub reader: CoreId,
+    /// Distinct for each range and scan of the reader.
+    pub number: u64,
+}
+
+/// A scan to start.
+#[derive(Clone)]
+pub struct ScanOpen {
+    /// Its name.
+    pub id: ScanId,
+    /// The range.
+    pub range: RangeId,
+    /// What is visible.
+    pub view: ReadView,
+    /// Disjoint spans of keys.
+    pub spans: Vec<KeySpan>,
+    /// What to do with the rows.
+    pub fragment: Arc<dyn Fragment>,
+}
+
+/// A part of a scan's output.
+#[derive(Clone, Debug)]
+pub struct ScanPart {
+    /// What the fragment said.
+    pub batches: Vec<RecordBatch>,
+    /// Nothing more will come; the scan is forgotten.
+    pub done: bool,
+}
+
+enum Source<E: Env> {
+    Memtable(SharedMemtable),
+    Segment(Rc<Segment<E>>),
+}
+
+/// Where in a source and span a scan goes on.
+#[derive(Clone, Copy)]
+enum At {
+    Start,
+    Memtable(ScanPosition),
+    Block(usize),
+}
+
+/// A scan between two parts.
+pub(super) struct ScanRun<E: Env> {
+    sources: Vec<Source<E>>,
+    source: usize,
+    span: usize,
+    at: At,
+    spans: Vec<KeySpan>,
+    view: ReadView,
+    fragment: Arc<dyn Fragment>,
+    run: Box<dyn FragmentRun>,
+}
+
+impl<E: Env> Shard<E> {
+    /// Starts a scan and gives its first part.
+    ///
+    /// # Errors
+    /// `RangeMoved` if the range is not here; what the fragment or the disk report.
+    pub async fn open_scan(&self, open: ScanOpen) -> Result<ScanPart> {
+        let inner = &self.0;
+        inner.clock.observe(open.view.snapshot);
+        loop {
+            let seen = inner.released.epoch();
+            if inner.state.borrow().prepared_before(open.range, open.view.snapshot).is_none() {
+                break;
+            }
+            inner.released.changed(seen).await;
+        }
+        let run = {
+            let mut state = inner.state.borrow_mut();
+            let range = state.range(open.range)?;
+            let within = |span: &KeySpan| range.span.intersect(span);
+            let memtables = range.memtables.iter().map(|slot| Source::Memtable(slot.table.clone()));
+            let segments = range.segments.iter().map(|segment| Source::Segment(segment.clone()));
+            ScanRun {
+                sources: segments.chain(memtables).collect(),
+                source: 0,
+                span: 0,
+                at: At::Start,
+                spans: open.spans.iter().filter_map(within).collect(),
+                view: open.view,
+                run: open.fragment.start(),
+                fragment: open.fragment,
+            }
+        };
+        inner.state.borrow_mut().scans.insert(open.id, None);
+        inner.durable_at(open.view.snapshot).await?;
+        inner.advance_scan(open.id, run).await
+    }
+
+    /// The next part of a scan.
+    ///
+    /// # Errors
+    /// `Cancelled` if it is not known (any more); what the fragment or the disk report.
+    pub async fn next_scan(&self, id: ScanId) -> Result<ScanPart> {
+        let run =
+            self.0.state.borrow_mut().scans.get_mut(&id).and_then(Option::take).ok_or(Error::Cancelled)?;
+        self.0.advance_scan(id, run).await
+    }
+
+    /// Forgets a scan that nobody reads any more; if it is at work, it ends at its next pause.
+    pub fn close_scan(&self, id: ScanId) {
+        self.0.state.borrow_mut().scans.remove(&id);
+    }
+}
+
+impl<E: Env> Inner<E> {
+    async fn advance_scan(&self, id: ScanId, mut run: ScanRun<E>) -> Result<ScanPart> {
+        let part = self.next_part(id, &mut run).await;
+        let mut state = self.state.borrow_mut();
+        match &part {
+            Ok(part) if !part.done => {
+                let slot = state.scans.get_mut(&id).ok_or(Error::Cancelled)?;
+                *slot = Some(run);
+            }
+            _ => drop(state.scans.remove(&id)),
+        }
+        part
+    }
+
+    async fn next_part(&self, id: ScanId, run: &mut ScanRun<E>) -> Result<ScanPart> {
+        let mut batches = Vec::new();
+        let (mut bytes, mut counted) = (0, 0);
+        let mut slice_end = self.env.monotonic_ns() + SLICE_NS;
+        loop {
+            let flow = match run.next_batch(self).await? {
+                Some(batch) => run.run.push(batch, &mut batches)?,
+                None => Flow::Done,
+            };
+            if flow == Flow::Done {
+                run.run.finish(&mut batches)?;
+                return Ok(ScanPart { batches, done: true });
+            }
+            bytes += batches[counted..].iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
+            counted = batches.len();
+            if bytes >= PART_BYTES {
+                return Ok(ScanPart { batches, done: false });
+            }
+            if self.env.monotonic_ns() >= slice_end {
+                self.env.yield_now().await;
+                if !self.state.borrow().scans.contains_key(&id) {
+                    return Err(Error::Cancelled);
+                }
+                slice_end = self.env.monotonic_ns() + SLICE_NS;
+            }
+        }
+    }
+}
+
+impl<E: Env> ScanRun<E> {
+    /// The next visible rows; `None` at the end.
+    async fn next_batch(&mut self, inner: &Inner<E>) -> Result<Option<RecordBatch>> {
+        let fragment = self.fragment.clone();
+        let columns = fragment.columns();
+        loop {
+            let (Some(source), Some(span)) = (self.sources.get(self.source), self.spans.get(self.span))
+            else {
+                return Ok(None);
+            };
+            let (batch, next) = match source {
+                Source::Memtable(table) => {
+                    let from = match self.at {
+                        At::Memtable(position) => position,
+                        _ => ScanPosition::START,
+                    };
+                    let (batch, next) = table.borrow().scan(span, columns, &self.view, from, BATCH_ROWS);
+                    (batch, next.map(At::Memtable))
+                }
+                Source::Segment(segment) => {
+                    let blocks = segment.blocks_in(span);
+                    let block = match self.at {
+                        At::Block(block) => block,
+                        _ => blocks.start,
+                    };
+                    let mut batch = None;
+                    if blocks.contains(&block) {
+                        let cache = &inner.cache;
+                        batch = match segment.scan_block_cached(block, columns, span, &self.view, cache) {
+                            Some(found) => found?,
+                            None => segment.scan_block(block, columns, span, &self.view, cache).await?,
+                        };
+                    }
+                    (batch, (block + 1 < blocks.end).then_some(At::Block(block + 1)))
+                }
+            };
+            match next {
+                Some(at) => self.at = at,
+                None => self.next_span(),
+            }
+            if batch.is_some() {
+                return Ok(batch);
+            }
+        }
+    }
+
+    fn next_span(&mut self) {
+        self.at = At::Start;
+        self.span += 1;
+        if self.span == self.spans.len() {
+            self.span = 0;
+            self.source += 1;
+        }
+    }
+}
