@@ -11,15 +11,35 @@ pub mod error;
 pub mod fragment;
 pub mod id;
 pub mod key;
-pub mod mesh;
+
 pub mod manifest;
 pub mod memtable;
+pub mod mesh;
+pub mod node;
 pub mod router;
 pub mod row;
 pub mod segment;
+pub mod shard;
 pub mod stamp;
+pub mod sync;
 pub mod types;
 pub mod wal;
 pub mod write_batch;
+
+/// Fails to compile if the type is `Send`: what belongs to one core must not leave it.
+#[macro_export]
+macro_rules! assert_not_send {
+    ($type:ty) => {
+        const _: fn() = || {
+            trait Ambiguous<A> {
+                fn check() {}
+            }
+            impl<T: ?Sized> Ambiguous<()> for T {}
+            struct IsSend;
+            impl<T: ?Sized + Send> Ambiguous<IsSend> for T {}
+            let _ = <$type as Ambiguous<_>>::check;
+        };
+    };
+}
 
 pub use error::{Error, Result, SqlState};

@@ -1,0 +1,342 @@
+//! `Router` of one core: finds the owner of every key and asks it, again if the range has moved meanwhile.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::catalog::{Catalog, Table};
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::id::{CoreId, RangeId, TableId};
+use crate::key::Key;
+use crate::router::{CancelFlag, CatalogChange, ReadView, Router, Scan, SessionId};
+use crate::row::Row;
+use crate::shard::WriteMode;
+use crate::write_batch::WriteBatch;
+
+use super::message::{Notice, Reply, Request};
+use super::{Local, META_CORE, NodeCore, NodeCursor, NodeTxn, received};
+
+/// Bytes of changes that travel in one message; larger batches are cut.
+const WRITE_BYTES: usize = 4 << 20;
+/// How often a request follows a range that moves, waiting a little longer each time: 10 s in all.
+const MOVES_MAX: u32 = 210;
+const MOVE_PAUSE_MAX: Duration = Duration::from_millis(50);
+/// Bits of the row id below the core that hands it out, and below the core that owns its range.
+const ROW_ID_NUMBER_BITS: u32 = 49;
+const ROW_ID_CORE_BITS: u32 = 7;
+
+/// Counts how often one request met a range that had moved.
+#[derive(Default)]
+pub(super) struct Moves(u32);
+
+/// First hidden row id of the range that `core` owns; a table without primary key has one range per core.
+pub(super) fn first_row_id(core: CoreId) -> i64 {
+    i64::from(core.0) << (ROW_ID_NUMBER_BITS + ROW_ID_CORE_BITS)
+}
+
+/// The part of a batch that one range takes.
+struct Part {
+    range: RangeId,
+    core: CoreId,
+    batch: WriteBatch,
+}
+
+impl<E: Env> Local<E> {
+    fn table(&self, table: TableId) -> Result<Arc<Table>> {
+        self.catalog.borrow().table(table).cloned().ok_or(Error::TableMissing { table })
+    }
+
+    /// Waits for a newer catalog, or a little, before a request that found its range gone looks again.
+    pub(super) async fn await_move(&self, moves: &mut Moves) -> Result<()> {
+        moves.0 += 1;
+        if moves.0 > MOVES_MAX {
+            return Err(Error::RangeMoved);
+        }
+        let seen = self.catalog_changed.epoch();
+        let pause = self.env.sleep(Duration::from_millis(u64::from(moves.0)).min(MOVE_PAUSE_MAX));
+        futures_lite::future::or(self.catalog_changed.changed(seen), pause).await;
+        Ok(())
+    }
+
+    /// Cuts a batch by the ranges that own its keys, and by size.
+    fn cut(&self, table: TableId, batch: WriteBatch) -> Result<Vec<Part>> {
+        let table = self.table(table)?;
+        let Some(first) = batch.iter().next() else { return Ok(Vec::new()) };
+        let (range, core) = {
+            let owner = table.range_of(first.key);
+            (owner.id, owner.core)
+        };
+        let small = batch.as_bytes().len() <= WRITE_BYTES || batch.len() == 1;
+        if small && batch.iter().all(|write| table.range_of(write.key).id == range) {
+            return Ok(vec![Part { range, core, batch }]);
+        }
+        let mut parts: Vec<Part> = Vec::new();
+        for write in batch.iter() {
+            let owner = table.range_of(write.key);
+            let room = |part: &Part| part.range == owner.id && part.batch.as_bytes().len() < WRITE_BYTES;
+            let index = match parts.iter().rposition(room) {
+                Some(index) => index,
+                None => {
+                    parts.push(Part { range: owner.id, core: owner.core, batch: WriteBatch::new() });
+                    parts.len() - 1
+                }
+            };
+            parts[index].batch.push(write);
+        }
+        Ok(parts)
+    }
+
+    /// Stages a batch; parts that meet a range that has moved are cut and sent again.
+    async fn stage(self: &Rc<Self>, txn: &mut NodeTxn<E>, table: TableId, batch: WriteBatch) -> Result<()> {
+        let view = crate::router::Transaction::view(txn);
+        let mut moves = Moves::default();
+        let mut parts = self.cut(table, batch)?;
+        while !parts.is_empty() {
+            let mut calls = Vec::with_capacity(parts.len());
+            for part in parts {
+                txn.add_participant(part.core);
+                let copy = WriteBatch::clone(&part.batch);
+                let request = Request::Write { range: part.range, view, batch: copy, mode: WriteMode::Stage };
+                calls.push((part.batch, self.start_call(part.core, request)));
+            }
+            parts = Vec::new();
+            let mut failure = None;
+            let mut moved = Vec::new();
+            for (batch, call) in calls {
+                match received(call).await {
+                    Ok(_) => {}
+                    Err(Error::RangeMoved) => moved.push(batch),
+                    Err(error) => failure = Some(error),
+                }
+            }
+            if let Some(error) = failure {
+                return Err(error);
+            }
+            if !moved.is_empty() {
+                self.await_move(&mut moves).await?;
+            }
+            for batch in moved {
+                parts.extend(self.cut(table, batch)?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn size_of(self: &Rc<Self>, table: &Table) -> Result<u64> {
+        let mut total = 0;
+        for core in self.cores() {
+            let owned = table.ranges.iter().filter(|range| range.core == core);
+            let ranges: Vec<_> = owned.map(|range| range.id).collect();
+            if ranges.is_empty() {
+                continue;
+            }
+            if let Reply::Bytes(bytes) = self.call(core, Request::SizeOf(ranges)).await? {
+                total += bytes;
+            }
+        }
+        Ok(total)
+    }
+}
+
+impl<E: Env> Router for NodeCore<E> {
+    type Txn = NodeTxn<E>;
+    type Cursor = NodeCursor<E>;
+
+    fn catalog(&self) -> Arc<Catalog> {
+        self.0.catalog.borrow().clone()
+    }
+
+    fn core(&self) -> CoreId {
+        self.0.core
+    }
+
+    fn core_count(&self) -> u16 {
+        self.0.outbox.core_count()
+    }
+
+    fn wall_clock_us(&self) -> i64 {
+        i64::try_from(self.0.env.wall_clock_ns() / 1_000).expect("before the year 294246")
+    }
+
+    fn monotonic_us(&self) -> u64 {
+        self.0.env.monotonic_ns() / 1_000
+    }
+
+    fn random_u64(&self) -> u64 {
+        self.0.env.random_u64()
+    }
+
+    fn row_ids(&self, _table: TableId, count: u32) -> i64 {
+        let node = &self.0;
+        let mut owner = node.core;
+        if count > 1 {
+            owner = CoreId(node.row_id_core.get());
+            node.row_id_core.set((owner.0 + 1) % self.core_count());
+        }
+        let number = node.take_numbers(u64::from(count));
+        assert!(number < 1 << ROW_ID_NUMBER_BITS, "row ids of core {} are exhausted", node.core);
+        let number = i64::try_from(number).expect("49 bits");
+        first_row_id(owner) | i64::from(node.core.0) << ROW_ID_NUMBER_BITS | number
+    }
+
+    fn begin(&self) -> NodeTxn<E> {
+        NodeTxn::begin(&self.0)
+    }
+
+    async fn get(
+        &self,
+        table: TableId,
+        view: ReadView,
+        key: Key,
+        columns: Arc<[usize]>,
+    ) -> Result<Option<Row>> {
+        let node = &self.0;
+        let mut moves = Moves::default();
+        loop {
+            let (range, core) = {
+                let catalog = node.catalog.borrow();
+                let table = catalog.table(table).ok_or(Error::TableMissing { table })?;
+                let owner = table.range_of(&key);
+                (owner.id, owner.core)
+            };
+            let request = Request::Get { range, view, key: key.clone(), columns: columns.clone() };
+            match node.call(core, request).await {
+                Ok(Reply::Row(row)) => return Ok(row),
+                Ok(_) => unreachable!("a get is answered by a row"),
+                Err(Error::RangeMoved) => node.await_move(&mut moves).await?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn get_many(&self, table: TableId, view: ReadView, keys: Vec<Key>) -> Result<Vec<Option<Row>>> {
+        let node = &self.0;
+        let mut rows: Vec<Option<Row>> = vec![None; keys.len()];
+        let mut open: Vec<usize> = (0..keys.len()).collect();
+        let mut moves = Moves::default();
+        while !open.is_empty() {
+            let description = node.table(table)?;
+            let columns: Arc<[usize]> = (0..description.schema.columns.len()).collect();
+            let mut by_range: Vec<(RangeId, CoreId, Vec<usize>)> = Vec::new();
+            for index in open.drain(..) {
+                let owner = description.range_of(&keys[index]);
+                match by_range.iter_mut().find(|(range, ..)| *range == owner.id) {
+                    Some((_, _, indexes)) => indexes.push(index),
+                    None => by_range.push((owner.id, owner.core, vec![index])),
+                }
+            }
+            let mut calls = Vec::with_capacity(by_range.len());
+            for (range, core, indexes) in by_range {
+                let keys = indexes.iter().map(|index| keys[*index].clone()).collect();
+                let request = Request::GetMany { range, view, keys, columns: columns.clone() };
+                calls.push((indexes, node.start_call(core, request)));
+            }
+            for (indexes, call) in calls {
+                match received(call).await {
+                    Ok(Reply::Rows(found)) => {
+                        indexes.into_iter().zip(found).for_each(|(index, row)| rows[index] = row);
+                    }
+                    Ok(_) => unreachable!("a get of many is answered by rows"),
+                    Err(Error::RangeMoved) => open.extend(indexes),
+                    Err(error) => return Err(error),
+                }
+            }
+            if !open.is_empty() {
+                node.await_move(&mut moves).await?;
+            }
+        }
+        Ok(rows)
+    }
+
+    fn scan(&self, scan: Scan) -> Result<NodeCursor<E>> {
+        NodeCursor::open(&self.0, scan)
+    }
+
+    async fn write(&self, txn: &mut NodeTxn<E>, table: TableId, writes: WriteBatch) -> Result<()> {
+        self.0.stage(txn, table, writes).await
+    }
+
+    async fn commit(&self, txn: NodeTxn<E>) -> Result<()> {
+        txn.commit().await
+    }
+
+    async fn write_and_commit(&self, mut txn: NodeTxn<E>, table: TableId, writes: WriteBatch) -> Result<()> {
+        let node = &self.0;
+        let view = crate::router::Transaction::view(&txn);
+        let mut moves = Moves::default();
+        let mut batch = writes;
+        loop {
+            let mut parts = node.cut(table, batch)?;
+            if parts.len() > 1 || crate::router::Transaction::has_written(&txn) {
+                for part in parts {
+                    node.stage(&mut txn, table, part.batch).await?;
+                }
+                return txn.commit().await;
+            }
+            let Some(part) = parts.pop() else { return txn.commit().await };
+            batch = part.batch;
+            let request = |batch| Request::Write { range: part.range, view, batch, mode: WriteMode::Commit };
+            let written = match part.core == node.core {
+                true => node.shard.write(part.range, view, &batch, WriteMode::Commit).await,
+                false => node.call(part.core, request(batch.clone())).await.map(drop),
+            };
+            match written {
+                Err(Error::RangeMoved) => node.await_move(&mut moves).await?,
+                other => return other,
+            }
+        }
+    }
+
+    async fn rollback(&self, txn: NodeTxn<E>) {
+        drop(txn);
+    }
+
+    async fn change_catalog(&self, change: CatalogChange) -> Result<TableId> {
+        match self.0.call(META_CORE, Request::ChangeCatalog(Box::new(change))).await? {
+            Reply::Table(table) => Ok(table),
+            _ => unreachable!("a change of the catalog is answered by a table"),
+        }
+    }
+
+    async fn checkpoint(&self) -> Result<()> {
+        self.0.call_all(|| Request::Checkpoint).await.map(drop)
+    }
+
+    async fn vacuum(&self, table: Option<TableId>) -> Result<()> {
+        self.0.call_all(|| Request::Vacuum(table)).await.map(drop)
+    }
+
+    async fn relation_size_bytes(&self, table: TableId) -> Result<u64> {
+        let table = self.0.table(table)?;
+        self.0.size_of(&table).await
+    }
+
+    fn register_session(&self, secret: u32) -> (SessionId, CancelFlag) {
+        let node = &self.0;
+        let mut sessions = node.sessions.borrow_mut();
+        let id = loop {
+            let number = node.sessions_total.get();
+            node.sessions_total.set(number.wrapping_add(1));
+            let id = SessionId(u32::from(node.core.0) << 20 | number & 0xF_FFFF);
+            if !sessions.contains_key(&id) {
+                break id;
+            }
+        };
+        let flag = CancelFlag::new(Cell::new(false));
+        sessions.insert(id, (secret, flag.clone()));
+        (id, flag)
+    }
+
+    fn unregister_session(&self, id: SessionId) {
+        self.0.sessions.borrow_mut().remove(&id);
+    }
+
+    fn cancel_session(&self, id: SessionId, secret: u32) {
+        let core = CoreId(u16::try_from(id.0 >> 20).expect("12 bits"));
+        if core.0 < self.core_count() {
+            self.0.notify(core, Notice::Cancel(id, secret));
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Transactions of this core's sessions. The core of the session is the coordinator.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use crate::clock::Timestamp;
+use crate::env::Env;
+use crate::error::Result;
+use crate::id::{CoreId, TxnId};
+use crate::router::{ReadView, Transaction};
+
+use super::message::{Notice, Reply, Request};
+use super::{Local, received};
+
+/// A running transaction. Keeps its snapshot in use; dropped before its commit, it is rolled back.
+pub struct NodeTxn<E: Env> {
+    node: Rc<Local<E>>,
+    view: ReadView,
+    /// Cores that hold provisional changes of it.
+    participants: BTreeSet<CoreId>,
+}
+
+impl<E: Env> Transaction for NodeTxn<E> {
+    fn view(&self) -> ReadView {
+        self.view
+    }
+
+    fn refresh(&mut self) {
+        let former = self.view.snapshot;
+        self.view.snapshot = self.node.take_snapshot();
+        self.node.release_snapshot(former);
+    }
+
+    fn has_written(&self) -> bool {
+        !self.participants.is_empty()
+    }
+}
+
+impl<E: Env> NodeTxn<E> {
+    pub(super) fn begin(node: &Rc<Local<E>>) -> NodeTxn<E> {
+        let view =
+            ReadView { snapshot: node.take_snapshot(), txn: TxnId::new(node.core, node.take_numbers(1)) };
+        NodeTxn { node: node.clone(), view, participants: BTreeSet::new() }
+    }
+
+    /// The core will hold provisional changes.
+    pub(super) fn add_participant(&mut self, core: CoreId) {
+        self.participants.insert(core);
+    }
+
+    pub(super) async fn commit(mut self) -> Result<()> {
+        let id = self.view.txn;
+        let mut participants = self.participants.iter().copied();
+        match (participants.next(), participants.next()) {
+            (None, _) => Ok(()),
+            (Some(core), None) => {
+                self.node.call(core, Request::Commit(id)).await?;
+                self.participants.clear();
+                Ok(())
+            }
+            _ => self.commit_in_two_phases(id).await,
+        }
+    }
+
+    async fn commit_in_two_phases(&mut self, id: TxnId) -> Result<()> {
+        let node = self.node.clone();
+        // From here on the participants wait for the decision: a plain abort is not enough any more.
+        let participants = std::mem::take(&mut self.participants);
+        let mut pending = Prepared { node: node.clone(), id, participants, decided: false };
+        let calls: Vec<_> =
+            pending.participants.iter().map(|core| node.start_call(*core, Request::Prepare(id))).collect();
+        let mut commit = node.now();
+        for call in calls {
+            match received(call).await? {
+                Reply::At(at) => commit = commit.max(at),
+                _ => unreachable!("prepare is answered by a timestamp"),
+            }
+        }
+        node.shard.decide(id, commit).await?;
+        pending.decided = true;
+        let participants = std::mem::take(&mut pending.participants);
+        node.resolve_all(id, participants, Some(commit));
+        Ok(())
+    }
+}
+
+impl<E: Env> Drop for NodeTxn<E> {
+    fn drop(&mut self) {
+        self.node.release_snapshot(self.view.snapshot);
+        for core in std::mem::take(&mut self.participants) {
+            self.node.notify(core, Notice::Abort(self.view.txn));
+        }
+    }
+}
+
+/// Participants that may have prepared: they must be told the outcome, whatever becomes of the session.
+struct Prepared<E: Env> {
+    node: Rc<Local<E>>,
+    id: TxnId,
+    participants: BTreeSet<CoreId>,
+    decided: bool,
+}
+
+impl<E: Env> Drop for Prepared<E> {
+    fn drop(&mut self) {
+        // If the log has failed, the decision may be in it: only the next start can tell.
+        if !self.decided && !self.node.shard.is_stopped() {
+            let participants = std::mem::take(&mut self.participants);
+            self.node.resolve_all(self.id, participants, None);
+        }
+    }
+}
+
+impl<E: Env> Local<E> {
+    fn take_snapshot(&self) -> Timestamp {
+        let snapshot = self.now();
+        *self.snapshots.borrow_mut().entry(snapshot).or_default() += 1;
+        snapshot
+    }
+
+    fn release_snapshot(&self, snapshot: Timestamp) {
+        let mut snapshots = self.snapshots.borrow_mut();
+        let count = snapshots.get_mut(&snapshot).expect("registered by take_snapshot");
+        *count -= 1;
+        if *count == 0 {
+            snapshots.remove(&snapshot);
+        }
+    }
+
+    /// Tells all participants the outcome; the decision is forgotten when they all have it durably.
+    fn resolve_all(self: &Rc<Self>, id: TxnId, participants: BTreeSet<CoreId>, outcome: Option<Timestamp>) {
+        let calls: Vec<_> = participants
+            .into_iter()
+            .map(|core| self.start_call(core, Request::Resolve(id, outcome)))
+            .collect();
+        let node = self.clone();
+        self.env.spawn(async move {
+            for call in calls {
+                if received(call).await.is_err() {
+                    return;
+                }
+            }
+            node.shard.forget(id);
+        });
+    }
+}
