@@ -1,16 +1,36 @@
-//! The manifest of one shard: which ranges it holds and which segments hold their rows.
+//! The manifest of one shard: which ranges it holds, which segments hold their rows, and what else must survive the
+//! truncation of the log.
+//!
+//! A file is a snapshot and the changes since; when it gets long, a new one takes over. A change is one frame, so all
+//! its edits become durable together or not at all.
+//!
+//! Invariants:
+//! - What [`Manifest::state`] shows is durable.
+//! - Space is there, zeroed, before a change is written; so lack of space leaves no trace of it.
+//! - A failed write or sync ends the manifest for good: whether the change will be there is not known.
 
+mod format;
+mod gate;
+mod state;
+mod store;
+
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 
 use crate::clock::Timestamp;
 use crate::env::Env;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{Lsn, RangeId, TableId, TxnId};
 use crate::key::KeySpan;
 use crate::segment::{Position, SegmentId, SegmentMeta};
 use crate::stamp::Stamp;
+
+use format::FrameKind;
+use gate::Gate;
+use state::SnapshotFrame;
+use store::{Failure, Store};
 
 /// A change of the manifest.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -124,39 +144,112 @@ pub struct ManifestState {
     pub clock_at_least: Timestamp,
 }
 
-/// The manifest, open for changes. Clones are handles of the same manifest.
-#[derive(Clone)]
-pub struct Manifest<E: Env> {
-    env: E,
+/// What the handles of a manifest share.
+struct Inner<E: Env> {
+    gate: Gate,
+    state: RefCell<Rc<ManifestState>>,
+    /// Taken while a change is on its way, and not put back if that ends in the dark.
+    store: RefCell<Option<Store<E>>>,
+    size_bytes: Cell<u64>,
+    /// Why the manifest has ended.
+    stopped: RefCell<Option<String>>,
 }
 
-#[allow(unused_variables)]
+/// The manifest, open for changes. Clones are handles of the same manifest.
+pub struct Manifest<E: Env> {
+    inner: Rc<Inner<E>>,
+}
+
+impl<E: Env> Clone for Manifest<E> {
+    fn clone(&self) -> Manifest<E> {
+        Manifest { inner: Rc::clone(&self.inner) }
+    }
+}
+
 impl<E: Env> Manifest<E> {
     /// Opens the manifest in `dir`, or creates an empty one.
+    ///
+    /// # Errors
+    /// `Corrupt` if bytes are damaged that had been acknowledged, as far as what follows them tells.
     pub async fn open(env: E, dir: &Path) -> Result<(Manifest<E>, Rc<ManifestState>)> {
-        todo!()
+        let (store, state) = Store::open(env, dir).await?;
+        let state = Rc::new(state);
+        let inner = Inner {
+            gate: Gate::default(),
+            state: RefCell::new(Rc::clone(&state)),
+            size_bytes: Cell::new(store.size_bytes()),
+            store: RefCell::new(Some(store)),
+            stopped: RefCell::new(None),
+        };
+        Ok((Manifest { inner: Rc::new(inner) }, state))
     }
 
-    /// Makes all edits durable, or none. After `DiskFull` none is, and the manifest goes on.
+    /// Makes all edits durable, or none. Concurrent calls take effect one after the other, in the order they came.
+    ///
+    /// # Errors
+    /// `DiskFull` or `TooLarge`: nothing has happened and the manifest goes on. `ShardStopped` after a failed write
+    /// or sync, or after a call whose future was dropped halfway.
     ///
     /// # Panics
     /// If an edit contradicts the state, e.g. adds a segment to a range that is not there.
     pub async fn apply(&self, edits: &[Edit]) -> Result<()> {
-        todo!()
+        let inner = &*self.inner;
+        let _pass = inner.gate.enter().await;
+        let Some(mut store) = inner.store.borrow_mut().take() else { return Err(self.stopped()) };
+        let mut next = ManifestState::clone(&inner.state.borrow());
+        let mut frame = SnapshotFrame::new(FrameKind::Change);
+        for edit in edits {
+            if let Err(detail) = next.apply(edit) {
+                panic!("impossible change of the manifest: {detail}");
+            }
+            format::encode_edit(edit, &mut frame.bytes);
+            frame.edits += 1;
+        }
+        match store.append(frame).await {
+            Ok(()) => {}
+            Err(Failure::Clean(error)) => {
+                inner.store.replace(Some(store));
+                return Err(error);
+            }
+            Err(Failure::Final(error)) => return Err(self.stop(&error)),
+        }
+        let next = Rc::new(next);
+        inner.state.replace(Rc::clone(&next));
+        if store.is_long() {
+            store = store.rewrite(&next).await.map_err(|error| self.stop(&error))?;
+        }
+        inner.size_bytes.set(store.size_bytes());
+        inner.store.replace(Some(store));
+        Ok(())
     }
 
-    /// The state after the last durable edit.
+    fn stop(&self, cause: &Error) -> Error {
+        self.inner.stopped.replace(Some(cause.to_string()));
+        self.stopped()
+    }
+
+    fn stopped(&self) -> Error {
+        let reason = self.inner.stopped.borrow().clone();
+        Error::ShardStopped {
+            reason: reason.unwrap_or_else(|| "a change of the manifest was abandoned".into()),
+        }
+    }
+
+    /// The state after the last durable change.
     pub fn state(&self) -> Rc<ManifestState> {
-        todo!()
+        Rc::clone(&self.inner.state.borrow())
     }
 
-    /// Bytes of the manifest's files.
+    /// Bytes of the manifest's file.
     pub fn size_bytes(&self) -> u64 {
-        todo!()
+        self.inner.size_bytes.get()
     }
 
     /// Whether a failed write or sync has ended the manifest.
     pub fn is_stopped(&self) -> bool {
-        todo!()
+        self.inner.stopped.borrow().is_some()
     }
 }
+
+#[cfg(test)]
+mod tests;

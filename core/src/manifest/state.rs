@@ -1,0 +1,166 @@
+//! How edits change a state, and how a state is written as edits.
+
+use std::rc::Rc;
+
+use crate::id::RangeId;
+use crate::segment::SegmentId;
+
+use super::format::{self, FrameKind};
+use super::{Edit, ManifestState, RangeState, SegmentState};
+
+/// 1 MiB: a frame of a snapshot ends with the edit that reaches this.
+const SNAPSHOT_PAYLOAD_BYTES: usize = 1 << 20;
+
+impl ManifestState {
+    /// Applies one edit. On an error nothing has changed.
+    ///
+    /// # Errors
+    /// How the edit contradicts the state.
+    pub(super) fn apply(&mut self, edit: &Edit) -> Result<(), String> {
+        match edit {
+            Edit::CreateRange { range, table, span, schema } => {
+                if self.ranges.contains_key(range) {
+                    return Err(format!("range {range} exists already"));
+                }
+                let state = RangeState {
+                    table: *table,
+                    span: span.clone(),
+                    schema: Rc::clone(schema),
+                    flushed: Default::default(),
+                    index: 0,
+                    segments: Vec::new(),
+                };
+                self.ranges.insert(*range, Rc::new(state));
+            }
+            Edit::DropRange { range } => {
+                self.ranges
+                    .remove(range)
+                    .ok_or_else(|| format!("range {range} is not there to be dropped"))?;
+            }
+            Edit::AddSegment { range, segment } => {
+                let state = self.range(*range)?;
+                if state.segments.iter().any(|other| other.meta.id == segment.id) {
+                    return Err(format!("range {range} has segment {} already", segment.id.0));
+                }
+                state.segments.push(SegmentState { meta: segment.clone(), deletions: Rc::from([]) });
+            }
+            Edit::RemoveSegment { range, segment } => {
+                let state = self.range(*range)?;
+                let index = state.index_of(*range, *segment)?;
+                state.segments.remove(index);
+            }
+            Edit::SetFlushed { range, lsn, index } => {
+                let state = self.range(*range)?;
+                if *lsn < state.flushed {
+                    return Err(format!("range {range} was flushed to {}, not only to {lsn}", state.flushed));
+                }
+                (state.flushed, state.index) = (*lsn, *index);
+            }
+            Edit::SetDeletions { range, segment, entries } => {
+                if !entries.is_sorted_by(|a, b| a.0 < b.0) {
+                    return Err(format!("positions of deletions in segment {} do not rise", segment.0));
+                }
+                let state = self.range(*range)?;
+                let index = state.index_of(*range, *segment)?;
+                state.segments[index].deletions = Rc::from(entries.as_slice());
+            }
+            Edit::NextSegment(next) => self.next_segment = self.next_segment.max(*next),
+            Edit::ClockAtLeast(at) => self.clock_at_least = self.clock_at_least.max(*at),
+            Edit::Decided { txn, commit } => match self.decisions.get(txn) {
+                Some(other) if other != commit => {
+                    return Err(format!("transaction {txn} was decided otherwise"));
+                }
+                _ => {
+                    self.decisions.insert(*txn, *commit);
+                }
+            },
+            Edit::ForgetDecision { txn } => {
+                self.decisions.remove(txn);
+            }
+            Edit::NextTxn(next) => self.next_txn = self.next_txn.max(*next),
+        }
+        Ok(())
+    }
+
+    fn range(&mut self, range: RangeId) -> Result<&mut RangeState, String> {
+        self.ranges.get_mut(&range).map(Rc::make_mut).ok_or_else(|| format!("range {range} is not there"))
+    }
+
+    /// The state as the edits that make it from nothing, in frames: kind, number of edits and payload, which begins
+    /// behind the space for the frame's header.
+    pub(super) fn snapshot(&self) -> Vec<SnapshotFrame> {
+        let mut frames = Frames::default();
+        for (range, state) in &self.ranges {
+            let RangeState { table, span, schema, flushed, index, segments } = &**state;
+            let (range, table) = (*range, *table);
+            frames.add(&Edit::CreateRange { range, table, span: span.clone(), schema: Rc::clone(schema) });
+            frames.add(&Edit::SetFlushed { range, lsn: *flushed, index: *index });
+            for SegmentState { meta, deletions } in segments {
+                frames.add(&Edit::AddSegment { range, segment: meta.clone() });
+                if !deletions.is_empty() {
+                    frames.push(|out| format::encode_deletions(range, meta.id, deletions, out));
+                }
+            }
+        }
+        for (txn, commit) in &self.decisions {
+            frames.add(&Edit::Decided { txn: *txn, commit: *commit });
+        }
+        frames.add(&Edit::ClockAtLeast(self.clock_at_least));
+        frames.add(&Edit::NextTxn(self.next_txn));
+        frames.add(&Edit::NextSegment(self.next_segment));
+        frames.finish()
+    }
+}
+
+impl RangeState {
+    fn index_of(&self, range: RangeId, segment: SegmentId) -> Result<usize, String> {
+        let found = self.segments.iter().position(|other| other.meta.id == segment);
+        found.ok_or_else(|| format!("range {range} has no segment {}", segment.0))
+    }
+}
+
+/// One frame of a snapshot.
+pub(super) struct SnapshotFrame {
+    /// What it is.
+    pub kind: FrameKind,
+    /// Edits in it.
+    pub edits: u32,
+    /// Space for the header, then the payload.
+    pub bytes: Vec<u8>,
+}
+
+impl SnapshotFrame {
+    /// A frame without edits yet.
+    pub(super) fn new(kind: FrameKind) -> SnapshotFrame {
+        SnapshotFrame { kind, edits: 0, bytes: vec![0; format::FRAME_HEADER_BYTES] }
+    }
+}
+
+#[derive(Default)]
+struct Frames {
+    done: Vec<SnapshotFrame>,
+    open: Option<SnapshotFrame>,
+}
+
+impl Frames {
+    fn add(&mut self, edit: &Edit) {
+        self.push(|out| format::encode_edit(edit, out));
+    }
+
+    fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        let frame = self.open.get_or_insert_with(|| SnapshotFrame::new(FrameKind::Snapshot));
+        encode(&mut frame.bytes);
+        frame.edits += 1;
+        if frame.bytes.len() >= SNAPSHOT_PAYLOAD_BYTES {
+            self.done.extend(self.open.take());
+        }
+    }
+
+    fn finish(mut self) -> Vec<SnapshotFrame> {
+        self.done.push(self.open.unwrap_or_else(|| SnapshotFrame::new(FrameKind::Snapshot)));
+        if let Some(last) = self.done.last_mut() {
+            last.kind = FrameKind::SnapshotEnd;
+        }
+        self.done
+    }
+}

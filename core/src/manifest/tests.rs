@@ -1,0 +1,313 @@
+use std::time::Duration;
+
+use super::*;
+use crate::env::sim::{IoKind, NodeId, Rng, Sim, SimEnv};
+use crate::env::{AlignedBuf, File, IO_ALIGN, OpenMode};
+use crate::id::CoreId;
+use crate::key::Key;
+
+const NODE: NodeId = NodeId(0);
+
+fn dir() -> &'static Path {
+    Path::new("/shard/manifest")
+}
+
+fn core(sim: &Sim) -> SimEnv {
+    sim.core(NODE, CoreId(0))
+}
+
+fn segment(id: u64) -> SegmentMeta {
+    let key = |n: u64| Key::from_bytes(&n.to_be_bytes());
+    SegmentMeta {
+        id: SegmentId(id),
+        rows: id * 3,
+        bytes: id * 100,
+        checksum: id as u32,
+        first_key: key(id),
+        last_key: key(id + 9),
+    }
+}
+
+fn create_range(range: u64) -> Edit {
+    let span = KeySpan { start: Key::from_bytes(&range.to_be_bytes()), end: None };
+    Edit::CreateRange {
+        range: RangeId(range),
+        table: TableId(range as u32),
+        span,
+        schema: Rc::from([range as u8; 30]),
+    }
+}
+
+/// An edit that the state allows.
+fn any_edit(state: &ManifestState, rng: &mut Rng) -> Edit {
+    let number = rng.below(1_000);
+    let Some((&range, inside)) = state.ranges.iter().nth(rng.index(state.ranges.len() + 1)) else {
+        let next = state.ranges.keys().next_back().map_or(0, |last| last.0 + 1);
+        return create_range(next);
+    };
+    let chosen = inside.segments.get(rng.index(inside.segments.len() + 1));
+    match (rng.below(10), chosen) {
+        (0, _) if state.ranges.len() > 3 => Edit::DropRange { range },
+        (1..=2, Some(segment)) => Edit::RemoveSegment { range, segment: segment.meta.id },
+        (3..=5, Some(segment)) => {
+            let count = if rng.one_in(20) { 20_000 } else { number as u32 };
+            let stamp = |n: u32| Stamp::committed(Timestamp(u64::from(n) * number));
+            let entries = (0..count).map(|n| (Position(n * 3), stamp(n))).collect();
+            Edit::SetDeletions { range, segment: segment.meta.id, entries }
+        }
+        (6, _) => Edit::SetFlushed { range, lsn: Lsn(inside.flushed.0 + number), index: number },
+        (7, _) => Edit::Decided { txn: TxnId(state.next_txn + 1 + number), commit: Some(Timestamp(number)) },
+        (8, _) => match state.decisions.keys().next() {
+            Some(txn) => Edit::ForgetDecision { txn: *txn },
+            None => Edit::ClockAtLeast(Timestamp(number)),
+        },
+        (9, _) => Edit::NextTxn(state.next_txn + 2_000),
+        _ => {
+            let id = inside.segments.iter().map(|s| s.meta.id.0 + 1).max().unwrap_or(0);
+            Edit::AddSegment { range, segment: segment(id) }
+        }
+    }
+}
+
+/// Up to four edits that the state allows one after the other, and the state after them.
+fn any_edits(state: &ManifestState, rng: &mut Rng) -> (Vec<Edit>, ManifestState) {
+    let (mut next, mut edits) = (state.clone(), Vec::new());
+    for _ in 0..1 + rng.below(4) {
+        let edit = any_edit(&next, rng);
+        next.apply(&edit).unwrap();
+        edits.push(edit);
+    }
+    (edits, next)
+}
+
+#[test]
+fn a_state_comes_back_over_many_rewrites() {
+    let sim = Sim::new(1);
+    let mut rng = Rng::new(1);
+    let mut expected = ManifestState::default();
+    for _ in 0..4 {
+        let env = core(&sim);
+        sim.run(async {
+            let (manifest, state) = Manifest::open(env, dir()).await.unwrap();
+            assert_eq!(*state, expected);
+            for _ in 0..100 {
+                let (edits, next) = any_edits(&expected, &mut rng);
+                manifest.apply(&edits).await.unwrap();
+                expected = next;
+                assert_eq!(*manifest.state(), expected);
+            }
+        });
+        sim.crash(NODE);
+    }
+    let files = sim.files(NODE);
+    assert!(files.last() > Some(&dir().join("manifest-0000000000")), "never rewritten: {files:?}");
+}
+
+#[test]
+fn concurrent_changes_keep_their_order() {
+    let sim = Sim::new(2);
+    let env = core(&sim);
+    sim.run(async {
+        let (manifest, _) = Manifest::open(env.clone(), dir()).await.unwrap();
+        let (came, done) = (Rc::new(RefCell::new(Vec::new())), Rc::new(RefCell::new(Vec::new())));
+        for range in 0..20 {
+            let (manifest, came, done) = (manifest.clone(), Rc::clone(&came), Rc::clone(&done));
+            env.spawn(async move {
+                came.borrow_mut().push(range);
+                manifest.apply(&[create_range(range)]).await.unwrap();
+                done.borrow_mut().push(range);
+            });
+        }
+        while done.borrow().len() < 20 {
+            env.sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(came, done);
+        assert_eq!(manifest.state().ranges.len(), 20);
+    });
+}
+
+#[test]
+fn no_space_leaves_no_trace() {
+    let sim = Sim::new(3);
+    let env = core(&sim);
+    sim.run(async {
+        let (manifest, _) = Manifest::open(env.clone(), dir()).await.unwrap();
+        manifest
+            .apply(&[create_range(0), Edit::AddSegment { range: RangeId(0), segment: segment(1) }])
+            .await
+            .unwrap();
+        sim.set_disk_capacity(NODE, Some(sim.disk_used_bytes(NODE) + 8_192));
+        let entries =
+            |count: u32| (0..count).map(|n| (Position(n), Stamp::from_bits(u64::from(n) << 40))).collect();
+        let large = |count| {
+            [Edit::SetDeletions { range: RangeId(0), segment: SegmentId(1), entries: entries(count) }]
+        };
+        let before = manifest.state();
+        let full = manifest.apply(&large(200_000)).await;
+        assert!(matches!(full, Err(Error::DiskFull { .. })), "{full:?}");
+        assert_eq!(manifest.state(), before);
+        manifest.apply(&[Edit::NextSegment(7)]).await.unwrap();
+        sim.set_disk_capacity(NODE, None);
+        let after_restart = Manifest::open(env.clone(), dir()).await.unwrap().1;
+        assert_eq!((after_restart.next_segment, &after_restart.ranges), (7, &before.ranges));
+        manifest.apply(&large(200_000)).await.unwrap();
+        // A rewrite that finds no space changes nothing.
+        sim.set_disk_capacity(NODE, Some(sim.disk_used_bytes(NODE)));
+        let mut applied = 0;
+        while manifest.apply(&large(20_000)).await.is_ok() {
+            applied += 1;
+        }
+        sim.set_disk_capacity(NODE, None);
+        manifest.apply(&large(10 + applied)).await.unwrap();
+        let (_, state) = Manifest::open(env, dir()).await.unwrap();
+        assert_eq!(state, manifest.state());
+        // Stamps that differ in the top bit take ten bytes each, their positions one.
+        let stamp = |n: u32| Stamp::from_bits(u64::from(n) << 63);
+        let many: Vec<_> = (0..6_200_000).map(|n| (Position(n), stamp(n))).collect();
+        let huge = [Edit::SetDeletions { range: RangeId(0), segment: SegmentId(1), entries: many }];
+        let too_large = manifest.apply(&huge).await;
+        assert!(matches!(too_large, Err(Error::TooLarge { .. })), "{too_large:?}");
+        assert_eq!(state, manifest.state());
+    });
+}
+
+#[test]
+fn a_failed_write_or_sync_is_final() {
+    for kind in [IoKind::Write, IoKind::Sync] {
+        let sim = Sim::new(4);
+        let env = core(&sim);
+        sim.run(async {
+            let (manifest, _) = Manifest::open(env, dir()).await.unwrap();
+            manifest.apply(&[Edit::NextTxn(1)]).await.unwrap();
+            sim.fail_next(NODE, kind);
+            for _ in 0..2 {
+                let result = manifest.apply(&[Edit::NextTxn(2)]).await;
+                assert!(matches!(result, Err(Error::ShardStopped { .. })), "{result:?}");
+            }
+            assert!(manifest.is_stopped());
+            assert_eq!(manifest.state().next_txn, 1);
+        });
+    }
+}
+
+#[test]
+#[should_panic(expected = "range 5 is not there")]
+fn an_impossible_edit_is_a_bug() {
+    let sim = Sim::new(5);
+    let env = core(&sim);
+    sim.run(async {
+        let (manifest, _) = Manifest::open(env, dir()).await.unwrap();
+        let _ = manifest.apply(&[Edit::DropRange { range: RangeId(5) }]).await;
+    });
+}
+
+#[test]
+fn no_flipped_bit_gives_a_wrong_state() {
+    let sim = Sim::new(6);
+    let env = core(&sim);
+    sim.run(async {
+        let (manifest, _) = Manifest::open(env.clone(), dir()).await.unwrap();
+        for range in 0..3 {
+            manifest.apply(&[create_range(range)]).await.unwrap();
+        }
+        let (last, page) = (manifest.state(), IO_ALIGN as u64);
+        let file = env.open(&dir().join("manifest-0000000000"), OpenMode::ReadWrite).await.unwrap();
+        let (mut unharmed, mut torn) = (0, 0);
+        let used = (0..5).flat_map(|index| index * page..index * page + 130);
+        for bit in used.flat_map(|byte| byte * 8..byte * 8 + 8) {
+            flip(&file, bit).await;
+            match Manifest::open(env.clone(), dir()).await {
+                Err(Error::Corrupt { .. }) => {
+                    assert!(bit / 8 < 4 * page, "bit {bit}: a torn tail is no error")
+                }
+                Err(error) => panic!("bit {bit}: {error}"),
+                Ok((_, state)) if state == last => unharmed += 1,
+                Ok((_, state)) => {
+                    assert!(bit / 8 >= 4 * page && state.ranges.len() == 2, "bit {bit}");
+                    torn += 1;
+                }
+            }
+            flip(&file, bit).await;
+        }
+        let frame = format::FRAME_HEADER_BYTES + 1 + 8 + 4 + 2 + 8 + 1 + 4 + 30;
+        let empty_snapshot = format::FRAME_HEADER_BYTES + 3 * 9;
+        assert_eq!(torn, frame * 8);
+        assert_eq!(unharmed, (3 * (130 - frame) + (130 - empty_snapshot)) * 8);
+    });
+}
+
+async fn flip(file: &impl File, bit: u64) {
+    let offset = bit / 8;
+    let page = offset - offset % IO_ALIGN as u64;
+    let mut bytes = file.read_at(page, AlignedBuf::zeroed(IO_ALIGN)).await.unwrap();
+    bytes[(offset - page) as usize] ^= 1 << (bit % 8);
+    file.write_at(page, bytes).await.0.unwrap();
+}
+
+/// How the disk of a run behaves.
+#[derive(Clone, Copy, Default)]
+struct Faults {
+    ignore_sync: bool,
+    ignore_sync_dir: bool,
+}
+
+/// Applies changes, loses power, opens again; the state must be that of all acknowledged changes, or of one more.
+fn crash_run(seed: u64, faults: Faults) -> std::result::Result<(), String> {
+    let sim = Sim::new(seed);
+    sim.ignore_sync(NODE, faults.ignore_sync);
+    sim.ignore_sync_dir(NODE, faults.ignore_sync_dir);
+    // The last acknowledged state, and the one that a change on its way leads to.
+    let model = Rc::new(RefCell::new((ManifestState::default(), None::<ManifestState>)));
+    for round in 0..8 {
+        let env = core(&sim);
+        let (task, shared, failed) = (env.clone(), Rc::clone(&model), Rc::new(RefCell::new(None)));
+        let failure = Rc::clone(&failed);
+        let mut rng = Rng::new(seed * 1_000 + round);
+        env.spawn(async move {
+            let (manifest, state) = match Manifest::open(task, dir()).await {
+                Ok(opened) => opened,
+                Err(error) => return failure.replace(Some(error.to_string())).map_or((), drop),
+            };
+            let (acknowledged, possible) = shared.take();
+            if *state != acknowledged && Some(&*state) != possible.as_ref() {
+                failure.replace(Some(format!("found {state:?}, expected {acknowledged:?} or {possible:?}")));
+                return;
+            }
+            shared.replace((ManifestState::clone(&state), None));
+            loop {
+                let (edits, next) = any_edits(&manifest.state(), &mut rng);
+                shared.borrow_mut().1 = Some(next.clone());
+                if let Err(error) = manifest.apply(&edits).await {
+                    return failure.replace(Some(error.to_string())).map_or((), drop);
+                }
+                shared.replace((next, None));
+            }
+        });
+        let sleep_us =
+            if sim.random_below(3) == 0 { sim.random_below(4_000) } else { sim.random_below(40_000) };
+        sim.run(sim.sleep(Duration::from_micros(sleep_us)));
+        if sim.random_below(4) == 0 {
+            sim.kill(NODE)
+        } else {
+            sim.crash(NODE)
+        }
+        if let Some(failure) = failed.take() {
+            return Err(failure);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn acknowledged_changes_survive_power_loss() {
+    for seed in 0..200 {
+        crash_run(seed, Faults::default()).unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+    }
+}
+
+#[test]
+fn a_disk_that_lies_is_noticed() {
+    let noticed = |faults| (0..50).filter(|seed| crash_run(*seed, faults).is_err()).count();
+    assert!(noticed(Faults { ignore_sync: true, ..Faults::default() }) > 25);
+    assert!(noticed(Faults { ignore_sync_dir: true, ..Faults::default() }) > 10);
+}
