@@ -36,6 +36,15 @@ impl<R: Router> CopyIn<R> {
     }
 }
 
+/// Some rows of COPY data.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CopyRows {
+    /// The rows, one behind the other, each with its line end.
+    pub bytes: Vec<u8>,
+    /// Where each row ends in `bytes`: clients get every row in a message of its own.
+    pub ends: Vec<usize>,
+}
+
 /// A COPY TO STDOUT that gives data.
 pub struct CopyOut<R: Router> {
     columns: usize,
@@ -49,11 +58,11 @@ impl<R: Router> CopyOut<R> {
         self.columns
     }
 
-    /// Some whole rows; `None` at the end.
+    /// The next rows; the header, if there is one, counts as a row. `None` at the end.
     ///
     /// # Errors
     /// All that running reports; the caller then calls `Session::fail`.
-    pub async fn next(&mut self) -> Result<Option<Vec<u8>>> {
+    pub async fn next(&mut self) -> Result<Option<CopyRows>> {
         Ok(None)
     }
 

@@ -16,7 +16,7 @@ use omen_core::id::TableId;
 use omen_core::router::{CancelFlag, Router};
 use omen_core::types::{Datum, PgType};
 
-pub use copy::{CopyIn, CopyOut};
+pub use copy::{CopyIn, CopyOut, CopyRows};
 pub use rows::{RowBatch, RowStream};
 
 use crate::error::{Result, SqlError, SqlState};
