@@ -1,9 +1,12 @@
 //! The seam between a shard and the world. Code above it is generic over [`Env`] and runs unchanged on a real core
 //! (`uring`) and in the simulator (`sim`). Only this folder names glommio, io-uring, `Instant` or a random source.
 
+use std::any::Any;
 use std::future::Future;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::task::Poll;
 use std::time::Duration;
 
 /// The clock, files, network, tasks and randomness of one core.
@@ -21,7 +24,8 @@ pub trait Env: Clone + 'static {
     fn wall_clock_ns(&self) -> u64;
     /// A random number; in the simulator from its seed.
     fn random_u64(&self) -> u64;
-    /// Runs a task on this core until it ends. Tasks are never cancelled: end them by a flag.
+    /// Runs a task on this core until it ends, not before this call has returned. Tasks are never cancelled: end them
+    /// by a flag. Their wakers may be called on this core only.
     fn spawn(&self, task: impl Future<Output = ()> + 'static);
     /// Waits.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + 'static;
@@ -118,7 +122,8 @@ pub trait Listener: 'static {
 
 /// A connected socket.
 pub trait Stream: 'static {
-    /// Appends what has arrived to `buffer`, waiting for at least one byte; 0 means the peer has closed.
+    /// Appends what has arrived to `buffer`, waiting for at least one byte; 0 means the peer has closed. If the future
+    /// is dropped, bytes may be lost and `buffer` is left empty.
     fn receive(&self, buffer: &mut Vec<u8>) -> impl Future<Output = io::Result<usize>>;
     /// Sends all of `buffer` and clears it, keeping its capacity.
     fn send(&self, buffer: &mut Vec<u8>) -> impl Future<Output = io::Result<()>>;
@@ -128,7 +133,37 @@ pub trait Stream: 'static {
     fn shutdown(&self);
 }
 
+/// Runs a future to its end or to its panic, whose text it gives. The panic hook has printed it already.
+pub async fn catch_panic<T>(future: impl Future<Output = T>) -> std::result::Result<T, String> {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|context| {
+        let poll = AssertUnwindSafe(|| future.as_mut().poll(context));
+        match std::panic::catch_unwind(poll) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Err(payload) => Poll::Ready(Err(panic_text(payload.as_ref()))),
+        }
+    })
+    .await
+}
+
+/// Every implementation checks its callers.
+fn assert_aligned(offset: u64, len: usize) {
+    let is_aligned = offset.is_multiple_of(IO_ALIGN as u64) && len.is_multiple_of(IO_ALIGN) && len > 0;
+    assert!(is_aligned, "file I/O of {len} bytes at {offset} is not aligned to {IO_ALIGN}");
+}
+
+/// What a panic said.
+fn panic_text(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without words".to_owned())
+}
+
 mod buf;
+mod rng;
 pub mod sim;
+pub mod uring;
 
 pub use buf::AlignedBuf;
+pub use rng::Rng;

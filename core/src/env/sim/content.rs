@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::trace::Rng;
+use crate::env::rng::Rng;
 
 /// Bytes that reach the disk together or not at all.
 pub const SECTOR_BYTES: u64 = 512;

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use super::content::{Change, Inode, PAGE_BYTES};
-use super::trace::Rng;
+use crate::env::rng::Rng;
 
 /// A file without its names.
 pub type InodeId = u64;

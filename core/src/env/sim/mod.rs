@@ -28,11 +28,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+pub use super::rng::Rng;
 pub use disk::IoKind;
-pub use trace::Rng;
 pub use world::Latency;
 
-use super::{AlignedBuf, CoreWaker, Env, File, IO_ALIGN, Listener, OpenMode, Stream};
+use super::{AlignedBuf, CoreWaker, Env, File, Listener, OpenMode, Stream, assert_aligned};
 use crate::id::CoreId;
 use content::Change;
 use disk::{Disk, InodeId};
@@ -456,11 +456,6 @@ pub struct SimFile {
     env: SimEnv,
     inode: InodeId,
     writable: bool,
-}
-
-fn assert_aligned(offset: u64, len: usize) {
-    let is_aligned = offset.is_multiple_of(IO_ALIGN as u64) && len.is_multiple_of(IO_ALIGN) && len > 0;
-    assert!(is_aligned, "file I/O of {len} bytes at {offset} is not aligned to {IO_ALIGN}");
 }
 
 impl SimFile {

@@ -16,7 +16,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use super::NodeId;
 use super::disk::Disk;
 use super::net::Net;
-use super::trace::{Rng, Trace};
+use super::trace::Trace;
+use crate::env::rng::Rng;
 use crate::id::CoreId;
 
 /// 2024-01-01 UTC: the wall clock at the start of every simulation.

@@ -1,0 +1,505 @@
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Instant;
+
+use super::*;
+use crate::env::sim::{NodeId, Sim};
+use crate::env::{AlignedBuf, File, Listener, Stream};
+use crate::mesh;
+
+/// A directory that goes away with the test.
+struct TempDir(PathBuf);
+
+impl TempDir {
+    fn new() -> TempDir {
+        TempDir::within(&std::env::temp_dir())
+    }
+
+    fn within(parent: &Path) -> TempDir {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = parent.join(format!("omen-uring-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        TempDir(path)
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn options() -> (CoreOptions, Arc<Mutex<Vec<String>>>) {
+    let panics = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&panics);
+    let mut options = CoreOptions::new(CoreId(0), None);
+    options.on_panic = Arc::new(move |_, words| seen.lock().unwrap().push(words.to_owned()));
+    (options, panics)
+}
+
+/// Runs `main` on a core of its own; its panics are the test's.
+fn on_core_with<Fut: Future<Output = ()> + 'static>(
+    change: impl FnOnce(&mut CoreOptions),
+    main: impl FnOnce(UringEnv) -> Fut + Send + 'static,
+) {
+    let (mut options, panics) = options();
+    change(&mut options);
+    start(options, main).unwrap().join().unwrap();
+    assert_eq!(*panics.lock().unwrap(), Vec::<String>::new());
+}
+
+fn on_core<Fut: Future<Output = ()> + 'static>(main: impl FnOnce(UringEnv) -> Fut + Send + 'static) {
+    on_core_with(|_| {}, main);
+}
+
+fn filled(len: usize, byte: u8) -> AlignedBuf {
+    let mut buffer = AlignedBuf::zeroed(len);
+    buffer.fill(byte);
+    buffer
+}
+
+fn poll_once<T>(future: impl Future<Output = T>) -> Poll<T> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Polls once with the waker of the calling task, then drops.
+async fn start_and_drop<T>(future: impl Future<Output = T>) {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        assert!(future.as_mut().poll(context).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// Files, directories, sockets, tasks and timers, with the same outcome on every `Env`.
+async fn workload<E: Env>(env: E, dir: PathBuf) -> Vec<u8> {
+    let deep = dir.join("a/b");
+    env.create_dir(&deep).await.unwrap();
+    env.create_dir(&deep).await.unwrap();
+    let (one, two) = (deep.join("one"), deep.join("two"));
+    let file = env.open(&one, OpenMode::CreateNew).await.unwrap();
+    assert_eq!(env.open(&one, OpenMode::CreateNew).await.err().unwrap().kind(), io::ErrorKind::AlreadyExists);
+    assert_eq!(env.open(&two, OpenMode::Read).await.err().unwrap().kind(), io::ErrorKind::NotFound);
+    for (index, byte) in [7, 8, 9].into_iter().enumerate() {
+        let (result, back) = file.write_durable(index as u64 * 8192, filled(8192, byte)).await;
+        result.unwrap();
+        assert_eq!(back.len(), 8192);
+    }
+    file.write_at(4096, filled(4096, 1)).await.0.unwrap();
+    file.sync().await.unwrap();
+    file.set_size(20_000).await.unwrap();
+    env.sync_dir(&deep).await.unwrap();
+    env.hard_link(&one, &two).await.unwrap();
+    env.remove_file(&one).await.unwrap();
+    env.rename(&two, &deep.join("three")).await.unwrap();
+    assert_eq!(env.list_dir(&deep).await.unwrap(), ["three"]);
+    assert_eq!(env.list_dir(&dir).await.unwrap(), ["a"]);
+    let file = env.open(&deep.join("three"), OpenMode::Read).await.unwrap();
+    assert!(file.write_at(0, filled(4096, 1)).await.0.is_err());
+    assert_eq!(file.size().await.unwrap(), 20_000);
+    assert_eq!(file.read_at(24_576, filled(4096, 1)).await.unwrap().len(), 0);
+    let mut all = file.read_at(0, filled(65_536, 0)).await.unwrap().to_vec();
+    all.extend(echo(&env).await);
+    all
+}
+
+async fn echo<E: Env>(env: &E) -> Vec<u8> {
+    let listener = env.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_address().unwrap();
+    let server = env.clone();
+    env.spawn(async move {
+        let stream = listener.accept().await.unwrap();
+        assert!(stream.peer_address().is_ok());
+        let mut buffer = Vec::new();
+        while stream.receive(&mut buffer).await.unwrap() > 0 {
+            server.sleep(Duration::from_micros(100)).await;
+            stream.send(&mut buffer).await.unwrap();
+        }
+    });
+    let client = Rc::new(env.connect(address).await.unwrap());
+    let sender = Rc::clone(&client);
+    let sent: Vec<u8> = (0..1_000_000_u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
+    let mut bytes = sent.clone();
+    env.spawn(async move { sender.send(&mut bytes).await.unwrap() });
+    let mut back = Vec::new();
+    while back.len() < sent.len() {
+        assert!(client.receive(&mut back).await.unwrap() > 0);
+    }
+    assert_eq!(back, sent);
+    client.shutdown();
+    assert_eq!(client.receive(&mut back).await.unwrap(), 0);
+    let before = env.monotonic_ns();
+    env.sleep(Duration::from_millis(2)).await;
+    assert!(env.monotonic_ns() - before >= 2_000_000);
+    assert!(env.wall_clock_ns() > 1_700_000_000_000_000_000);
+    back
+}
+
+#[test]
+fn the_same_workload_on_every_env() {
+    let sim = Sim::new(1);
+    let expected = sim.run(workload(sim.core(NodeId(0), CoreId(0)), PathBuf::from("/data")));
+    let shm = Path::new("/dev/shm");
+    for parent in [std::env::temp_dir(), shm.to_path_buf()].into_iter().filter(|p| p.is_dir()) {
+        for method in [WriteMethod::Linked, WriteMethod::Dsync] {
+            let dir = TempDir::within(&parent);
+            let (path, expected) = (dir.0.clone(), expected.clone());
+            let set = move |options: &mut CoreOptions| options.write_method = method;
+            on_core_with(set, move |env| async move {
+                assert!(workload(env, path).await == expected, "{method:?}");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_full_device_says_so() {
+    for method in [WriteMethod::Linked, WriteMethod::Dsync] {
+        let set = move |options: &mut CoreOptions| options.write_method = method;
+        on_core_with(set, |env| async move {
+            let file = env.open(Path::new("/dev/full"), OpenMode::ReadWrite).await.unwrap();
+            let (result, buffer) = file.write_durable(0, filled(8192, 3)).await;
+            assert_eq!(result.unwrap_err().kind(), io::ErrorKind::StorageFull);
+            assert_eq!(*buffer, [3; 8192]);
+            let (result, _) = file.write_at(0, filled(4096, 3)).await;
+            assert_eq!(result.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        });
+    }
+}
+
+#[test]
+fn more_requests_than_the_queue_takes() {
+    let dir = TempDir::new();
+    let path = dir.0.join("f");
+    on_core_with(
+        |options| options.ring_entries = 4,
+        move |env| async move {
+            let file = Rc::new(env.open(&path, OpenMode::CreateNew).await.unwrap());
+            let done = Rc::new(Cell::new(0));
+            for index in 0..500_u64 {
+                let (file, done) = (Rc::clone(&file), Rc::clone(&done));
+                env.spawn(async move {
+                    file.write_durable(index * 4096, filled(4096, index as u8)).await.0.unwrap();
+                    let back = file.read_at(index * 4096, AlignedBuf::zeroed(4096)).await.unwrap();
+                    assert_eq!(*back, [index as u8; 4096]);
+                    done.set(done.get() + 1);
+                });
+            }
+            while done.get() < 500 {
+                env.sleep(Duration::from_millis(1)).await;
+            }
+        },
+    );
+}
+
+#[test]
+fn dropped_operations_are_safe() {
+    let dir = TempDir::new();
+    let path = dir.0.join("f");
+    on_core_with(
+        |options| options.ring_entries = 16,
+        move |env| async move {
+            let file = env.open(&path, OpenMode::CreateNew).await.unwrap();
+            file.write_at(0, filled(1 << 20, 5)).await.0.unwrap();
+            let listener = env.listen("[::1]:0".parse().unwrap()).unwrap();
+            let address = listener.local_address().unwrap();
+            let client = env.connect(address).await.unwrap();
+            let server = listener.accept().await.unwrap();
+            for round in 0..300 {
+                start_and_drop(file.read_at(0, AlignedBuf::zeroed(1 << 20))).await;
+                start_and_drop(file.write_durable(0, filled(4096, 6))).await;
+                start_and_drop(env.open(&path, OpenMode::Read)).await;
+                start_and_drop(listener.accept()).await;
+                let mut lost = Vec::with_capacity(1 << 16);
+                start_and_drop(server.receive(&mut lost)).await;
+                start_and_drop(env.sleep(Duration::from_secs(1000))).await;
+                start_and_drop(env.connect(address)).await;
+                if round % 10 == 0 {
+                    env.yield_now().await;
+                }
+            }
+            drop(server);
+            env.sleep(Duration::from_millis(100)).await;
+            assert_eq!(env.core.timers.first_ns(), None);
+            assert_eq!(env.core.ring.in_flight(), 1, "only the read of the eventfd");
+            assert_eq!(client.receive(&mut Vec::new()).await.unwrap(), 0);
+            let open = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(Result::ok);
+            let leaked = open.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|target| target == path));
+            assert_eq!(leaked.count(), 1, "only `file`");
+            let back = file.read_at(0, AlignedBuf::zeroed(8192)).await.unwrap();
+            assert!(back[..4096].iter().all(|b| *b == 6) && back[4096..].iter().all(|b| *b == 5));
+        },
+    );
+}
+
+#[test]
+fn plain_clients_talk_to_it() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let (options, panics) = options();
+    let core = start(options, move |env| async move {
+        let listener = env.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let again = env.listen(listener.local_address().unwrap()).unwrap();
+        drop(again);
+        sender.send(listener.local_address().unwrap()).unwrap();
+        let tasks = env.clone();
+        env.spawn(async move {
+            while let Ok(stream) = listener.accept().await {
+                tasks.spawn(async move {
+                    let mut buffer = Vec::new();
+                    while stream.receive(&mut buffer).await.is_ok_and(|n| n > 0) {
+                        if stream.send(&mut buffer).await.is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+        });
+        env.stop_requested().await;
+    })
+    .unwrap();
+    let address = receiver.recv().unwrap();
+    let clients: Vec<_> = (0..4_u8).map(|id| thread::spawn(move || client(address, id))).collect();
+    clients.into_iter().for_each(|c| c.join().unwrap());
+    core.request_stop();
+    core.join().unwrap();
+    assert!(panics.lock().unwrap().is_empty());
+    assert!(TcpStream::connect(address).is_err(), "its sockets are closed when a core ends");
+}
+
+fn client(address: SocketAddr, id: u8) {
+    for round in 0..20 {
+        let mut stream = TcpStream::connect(address).unwrap();
+        for len in [1, 100, 70_000] {
+            let sent: Vec<u8> = (0..len).map(|i| (i as u8).wrapping_mul(id).wrapping_add(round)).collect();
+            stream.write_all(&sent).unwrap();
+            let mut back = vec![0; len];
+            stream.read_exact(&mut back).unwrap();
+            assert_eq!(back, sent);
+        }
+    }
+}
+
+#[test]
+fn timers_and_tasks_take_their_turns() {
+    on_core(|env| async move {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        for ms in [30, 10, 20] {
+            let (order, sleep) = (Rc::clone(&order), env.sleep(Duration::from_millis(ms)));
+            env.spawn(async move {
+                sleep.await;
+                order.borrow_mut().push(ms);
+            });
+        }
+        assert!(poll_once(env.sleep(Duration::ZERO)).is_pending(), "even no time is a turn");
+        env.sleep(Duration::ZERO).await;
+        env.sleep(Duration::from_millis(40)).await;
+        assert_eq!(*order.borrow(), [10, 20, 30]);
+        // Two tasks that wake each other, with no I/O to keep the core from sleeping.
+        let turn = Rc::new((Cell::new(0), RefCell::new(None::<Waker>)));
+        for parity in 0..2 {
+            let turn = Rc::clone(&turn);
+            env.spawn(poll_fn(move |context| {
+                let (count, other) = &*turn;
+                if count.get() % 2 == parity {
+                    count.set(count.get() + 1);
+                }
+                if let Some(other) = other.replace(Some(context.waker().clone())) {
+                    other.wake();
+                }
+                if count.get() >= 1000 { Poll::Ready(()) } else { Poll::Pending }
+            }));
+        }
+        let until = Instant::now() + Duration::from_secs(10);
+        while turn.0.get() < 1000 {
+            assert!(Instant::now() < until, "stuck at {}", turn.0.get());
+            env.yield_now().await;
+        }
+    });
+}
+
+#[test]
+fn wakes_of_a_chain_of_tasks_are_not_lost() {
+    on_core(|env| async move {
+        let done = Rc::new(Cell::new(false));
+        let ended = Rc::clone(&done);
+        let inner = env.clone();
+        // Each task is spawned by the one before; nobody else is ready.
+        fn chain(env: UringEnv, left: u32, done: Rc<Cell<bool>>) {
+            let next = env.clone();
+            env.spawn(async move {
+                next.yield_now().await;
+                if left == 0 { done.set(true) } else { chain(next, left - 1, done) }
+            });
+        }
+        chain(inner, 100, ended);
+        let watch = env.clone();
+        let started = watch.monotonic_ns();
+        // A sleeper wakes the core after 5 s if it should have gone to sleep with tasks ready.
+        let sleeper = env.sleep(Duration::from_secs(5));
+        env.spawn(sleeper);
+        while !done.get() {
+            env.sleep(Duration::from_millis(1)).await;
+        }
+        assert!(watch.monotonic_ns() - started < 2_000_000_000);
+    });
+}
+
+#[test]
+fn a_panic_is_reported_and_stop_drains() {
+    let (options, panics) = options();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let steps = Arc::clone(&order);
+    let core = start(options, move |env| async move {
+        env.spawn(async { panic!("on purpose") });
+        for step in ["second", "first"] {
+            let (steps, sleep) = (Arc::clone(&steps), env.sleep(Duration::from_millis(1)));
+            env.on_drain(async move {
+                sleep.await;
+                steps.lock().unwrap().push(step);
+            });
+        }
+        // A task that never ends, dropped with the core.
+        let witness = Arc::clone(&steps);
+        env.spawn(async move {
+            let _witness = witness;
+            std::future::pending::<()>().await;
+        });
+        env.stop_requested().await;
+        steps.lock().unwrap().push("stop");
+    })
+    .unwrap();
+    thread::sleep(Duration::from_millis(20));
+    assert!(!core.has_ended());
+    core.request_stop();
+    core.join().unwrap();
+    assert_eq!(*order.lock().unwrap(), ["stop", "first", "second"]);
+    assert_eq!(Arc::strong_count(&order), 1, "all tasks are dropped");
+    assert_eq!(*panics.lock().unwrap(), ["a task panicked: on purpose"]);
+}
+
+#[test]
+fn the_watchdog_sees_a_stuck_core_and_no_sleeping_one() {
+    let (options, _) = options();
+    let core = start(options, move |env| async move {
+        env.sleep(Duration::from_millis(300)).await;
+        thread::sleep(Duration::from_millis(600));
+        env.stop_requested().await;
+    })
+    .unwrap();
+    let alarms = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&alarms);
+    let patience = Patience { interval: Duration::from_millis(10), warn_checks: 9, alarm_checks: 10 };
+    let alarm: Alarm = Arc::new(move |_, _| {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    let _watchdog = watch(vec![core.pulse()], patience, alarm).unwrap();
+    thread::sleep(Duration::from_millis(250));
+    assert_eq!(alarms.load(Ordering::SeqCst), 0, "it sleeps");
+    thread::sleep(Duration::from_millis(600));
+    assert_eq!(alarms.load(Ordering::SeqCst), 1);
+    core.request_stop();
+    core.join().unwrap();
+}
+
+/// A message with the number of hops that it has left.
+struct Hop {
+    left: u32,
+    id: u64,
+}
+
+/// Two cores pass messages to and fro at random moments, with traffic on sockets and foreign wakes beside it. A lost wake
+/// shows as a message that does not come back in time.
+#[test]
+fn no_wake_is_lost_under_traffic() {
+    let duration = Duration::from_secs(3);
+    let (options, panics) = options();
+    let cpus = allowed_cpus();
+    let passed = Arc::new(AtomicU64::new(0));
+    let cores: Vec<CoreHandle> = mesh::connect::<Hop>(2, 8)
+        .into_iter()
+        .map(|seat| {
+            let mut options = options.clone();
+            options.core = seat.core();
+            options.cpu = cpus.get(usize::from(seat.core().0)).copied();
+            let passed = Arc::clone(&passed);
+            start(options, move |env| hop(env, seat, passed, duration)).unwrap()
+        })
+        .collect();
+    let wakers: Vec<_> = cores.iter().map(CoreHandle::waker).collect();
+    let until = Instant::now() + duration;
+    let mut spread = 0;
+    while Instant::now() < until {
+        spread = (spread * 7 + 13) % 997;
+        wakers.iter().for_each(CoreWaker::wake);
+        thread::sleep(Duration::from_micros(spread));
+    }
+    cores.iter().for_each(CoreHandle::request_stop);
+    cores.into_iter().for_each(|core| core.join().unwrap());
+    assert_eq!(*panics.lock().unwrap(), Vec::<String>::new());
+    assert!(passed.load(Ordering::Relaxed) > 500, "{passed:?} messages came back");
+}
+
+async fn hop(env: UringEnv, seat: mesh::Seat<Hop>, passed: Arc<AtomicU64>, duration: Duration) {
+    let me = seat.core();
+    let other = CoreId(1 - me.0);
+    let (outbox, mut inbox) = seat.join(env.waker());
+    let waiting: Rc<RefCell<std::collections::BTreeMap<u64, Option<Waker>>>> = Rc::default();
+    let (replies, forward, tasks) = (Rc::clone(&waiting), outbox.clone(), env.clone());
+    env.on_turn(move || {
+        inbox.turn(|_, Hop { left, id }| {
+            if left > 0 {
+                let forward = forward.clone();
+                tasks.spawn(async move { forward.send(other, Hop { left: left - 1, id }).await.unwrap() });
+            } else if let Some(waker) = replies.borrow_mut().remove(&id) {
+                waker.into_iter().for_each(Waker::wake);
+            }
+        })
+    });
+    let until = env.monotonic_ns() + duration.as_nanos() as u64;
+    for task in 0..4 {
+        let (env, outbox, waiting, passed) =
+            (env.clone(), outbox.clone(), Rc::clone(&waiting), Arc::clone(&passed));
+        env.clone().spawn(async move {
+            let mut id = task << 32;
+            while env.monotonic_ns() < until {
+                id += 1;
+                waiting.borrow_mut().insert(id, None);
+                let sent_ns = env.monotonic_ns();
+                outbox.send(other, Hop { left: 2 * (id as u32 % 4) + 1, id }).await.unwrap();
+                poll_fn(|context| match waiting.borrow_mut().get_mut(&id) {
+                    Some(waker) => {
+                        *waker = Some(context.waker().clone());
+                        Poll::Pending
+                    }
+                    None => Poll::Ready(()),
+                })
+                .await;
+                let took_ns = env.monotonic_ns() - sent_ns;
+                assert!(took_ns < 1_500_000_000, "message {id:#x} took {took_ns} ns");
+                passed.fetch_add(1, Ordering::Relaxed);
+                if env.random_u64().is_multiple_of(3) {
+                    env.sleep(Duration::from_micros(env.random_u64() % 2000)).await;
+                }
+            }
+        });
+    }
+    // Without this timer, a lost wake stays lost until the test's end and the check above sees it.
+    env.stop_requested().await;
+    for _ in 0..200 {
+        if waiting.borrow().is_empty() {
+            return;
+        }
+        env.sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{} messages have not come back", waiting.borrow().len());
+}
