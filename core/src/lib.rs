@@ -6,12 +6,12 @@
 pub mod catalog;
 pub mod clock;
 pub mod cold;
+mod column;
 pub mod env;
 pub mod error;
 pub mod fragment;
 pub mod id;
 pub mod key;
-
 pub mod manifest;
 pub mod memtable;
 pub mod mesh;
@@ -22,6 +22,8 @@ pub mod segment;
 pub mod shard;
 pub mod stamp;
 pub mod sync;
+#[cfg(test)]
+mod test_rows;
 pub mod types;
 pub mod wal;
 pub mod write_batch;

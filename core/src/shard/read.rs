@@ -102,7 +102,7 @@ impl<E: Env> Inner<E> {
                 let end = segment.end(version.position());
                 match state.judge(version.begin(), end, view, &mut at) {
                     Sight::Visible => {
-                        version.read(columns, &mut builder)?;
+                        version.read(columns, &mut builder);
                         return Ok(Look::Found { row: Some(builder.finish()?), at });
                     }
                     Sight::Gone => return Ok(Look::Found { row: None, at }),

@@ -1,0 +1,443 @@
+//! Columns of values in memory, as memtable chunks and segment blocks hold them: buffers that Arrow arrays share.
+//!
+//! A value has the same bytes here as in a row (`row.rs`), except booleans, which are bits. A NULL of fixed size takes
+//! its place as zeros; a NULL of varying length takes no bytes.
+
+use std::cell::{OnceCell, RefCell};
+use std::sync::Arc;
+
+use arrow_array::types::{
+    ArrowPrimitiveType, Date32Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
+    Time64MicrosecondType, TimestampMicrosecondType,
+};
+use arrow_array::{
+    ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, RecordBatch,
+    RecordBatchOptions, StringArray,
+};
+use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_schema::{Field, Schema, SchemaRef};
+
+use crate::catalog::TableSchema;
+use crate::row::{Malformed, RowBuilder, RowReader};
+use crate::types::{Numeric, PgType};
+
+const _: () = assert!(cfg!(target_endian = "little"), "values lie in memory as they lie in rows");
+
+/// How the values of a type lie in a column.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Layout {
+    /// One bit each.
+    Bits,
+    /// This many bytes each.
+    Fixed(usize),
+    /// As many bytes as they need, between two offsets.
+    Bytes,
+}
+
+impl Layout {
+    pub(crate) fn of(pg_type: PgType) -> Layout {
+        match (pg_type, pg_type.row_size()) {
+            (PgType::Bool, _) => Layout::Bits,
+            (_, Some(size)) => Layout::Fixed(size),
+            (_, None) => Layout::Bytes,
+        }
+    }
+}
+
+/// Whether these bytes of a row are a value of the type.
+pub(crate) fn check_value(pg_type: PgType, bytes: &[u8]) -> Result<(), Malformed> {
+    let ok = match pg_type {
+        PgType::Bool => matches!(bytes, [0 | 1]),
+        PgType::Numeric(_) => bytes.try_into().is_ok_and(|bytes| Numeric::from_bytes(bytes).is_some()),
+        PgType::Text | PgType::Varchar(_) | PgType::Json | PgType::Jsonb => {
+            std::str::from_utf8(bytes).is_ok()
+        }
+        _ => pg_type.row_size().is_none_or(|size| size == bytes.len()),
+    };
+    if ok { Ok(()) } else { Err(Malformed) }
+}
+
+/// Whether the bytes are a row of these types.
+pub(crate) fn check_row(types: &[PgType], row: &[u8]) -> Result<(), Malformed> {
+    let mut reader = RowReader::new(row, types.len())?;
+    for pg_type in types {
+        if let Some(bytes) = reader.next_bytes(*pg_type)? {
+            check_value(*pg_type, bytes)?;
+        }
+    }
+    if reader.is_at_end() { Ok(()) } else { Err(Malformed) }
+}
+
+/// Values to read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ColumnView<'a> {
+    layout: Layout,
+    values: &'a [u8],
+    offsets: &'a [i32],
+    valid: Option<&'a [u8]>,
+}
+
+impl<'a> ColumnView<'a> {
+    /// The value of a row as `row.rs` encodes it, or `None` for NULL.
+    #[inline]
+    pub(crate) fn value(&self, row: usize) -> Option<&'a [u8]> {
+        if self.valid.is_some_and(|valid| !bit(valid, row)) {
+            return None;
+        }
+        Some(match self.layout {
+            Layout::Bits => {
+                if bit(self.values, row) {
+                    &[1]
+                } else {
+                    &[0]
+                }
+            }
+            Layout::Fixed(size) => &self.values[row * size..(row + 1) * size],
+            Layout::Bytes => &self.values[self.offsets[row] as usize..self.offsets[row + 1] as usize],
+        })
+    }
+
+    pub(crate) fn values(&self) -> &'a [u8] {
+        self.values
+    }
+
+    /// Empty unless the length of values varies.
+    pub(crate) fn offsets(&self) -> &'a [i32] {
+        self.offsets
+    }
+
+    /// Validity bits, if there is a NULL.
+    pub(crate) fn valid(&self) -> Option<&'a [u8]> {
+        self.valid
+    }
+
+    /// Appends the value of a row to a row that is being built.
+    #[inline]
+    pub(crate) fn push_to(&self, row: usize, out: &mut RowBuilder) {
+        match self.value(row) {
+            None => out.push_null(),
+            Some(bytes) if self.layout == Layout::Bytes => out.push_var(bytes),
+            Some(bytes) => out.push_fixed(bytes),
+        }
+    }
+}
+
+#[inline]
+fn bit(bits: &[u8], index: usize) -> bool {
+    bits[index / 8] >> (index % 8) & 1 == 1
+}
+
+/// Appends bit number `index`, which is the number of bits so far.
+#[inline]
+fn push_bit(bits: &mut MutableBuffer, index: usize, set: bool) {
+    if index.is_multiple_of(8) {
+        bits.push(0u8);
+    }
+    bits.as_slice_mut()[index / 8] |= u8::from(set) << (index % 8);
+}
+
+/// A column that grows.
+#[derive(Debug)]
+pub(crate) struct ColumnBuf {
+    pg_type: PgType,
+    layout: Layout,
+    len: usize,
+    values: MutableBuffer,
+    /// `Layout::Bytes`: where each value begins, and where the last one ends. Else empty.
+    offsets: Vec<i32>,
+    /// Validity bits, once there is a NULL.
+    valid: Option<MutableBuffer>,
+}
+
+impl ColumnBuf {
+    /// An empty column with room for `rows` values, and `bytes` bytes if their length varies.
+    pub(crate) fn with_capacity(pg_type: PgType, rows: usize, bytes: usize) -> ColumnBuf {
+        let layout = Layout::of(pg_type);
+        let (size, offsets) = match layout {
+            Layout::Bits => (rows.div_ceil(8), 0),
+            Layout::Fixed(size) => (rows * size, 0),
+            Layout::Bytes => (bytes, rows + 1),
+        };
+        let mut offsets = Vec::with_capacity(offsets);
+        if layout == Layout::Bytes {
+            offsets.push(0);
+        }
+        ColumnBuf {
+            pg_type,
+            layout,
+            len: 0,
+            values: MutableBuffer::with_capacity(size),
+            offsets,
+            valid: None,
+        }
+    }
+
+    /// Bytes of values whose length varies.
+    pub(crate) fn bytes_len(&self) -> usize {
+        if self.layout == Layout::Bytes { self.values.len() } else { 0 }
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let valid = self.valid.as_ref().map_or(0, MutableBuffer::capacity);
+        self.values.capacity() + self.offsets.capacity() * size_of::<i32>() + valid
+    }
+
+    /// Appends a value that `check_value` has passed, or NULL. The caller keeps the bytes of a column below `i32::MAX`.
+    #[inline]
+    pub(crate) fn push(&mut self, value: Option<&[u8]>) {
+        let Some(bytes) = value else { return self.push_null() };
+        match self.layout {
+            Layout::Bits => push_bit(&mut self.values, self.len, bytes[0] == 1),
+            Layout::Fixed(_) => push_fixed(&mut self.values, bytes),
+            Layout::Bytes => {
+                self.values.extend_from_slice(bytes);
+                self.push_offset();
+            }
+        }
+        if let Some(valid) = &mut self.valid {
+            push_bit(valid, self.len, true);
+        }
+        self.len += 1;
+    }
+
+    #[cold]
+    fn push_null(&mut self) {
+        if self.valid.is_none() {
+            let mut valid = MutableBuffer::with_capacity(self.len.div_ceil(8) + 1);
+            (0..self.len).for_each(|row| push_bit(&mut valid, row, true));
+            self.valid = Some(valid);
+        }
+        match self.layout {
+            Layout::Bits => push_bit(&mut self.values, self.len, false),
+            Layout::Fixed(size) => self.values.extend_zeros(size),
+            Layout::Bytes => self.push_offset(),
+        }
+        let valid = self.valid.as_mut().expect("made above");
+        push_bit(valid, self.len, false);
+        self.len += 1;
+    }
+
+    fn push_offset(&mut self) {
+        self.offsets
+            .push(i32::try_from(self.values.len()).expect("a column's bytes are bounded by its owner"));
+    }
+
+    pub(crate) fn view(&self) -> ColumnView<'_> {
+        ColumnView {
+            layout: self.layout,
+            values: self.values.as_slice(),
+            offsets: &self.offsets,
+            valid: self.valid.as_ref().map(MutableBuffer::as_slice),
+        }
+    }
+
+    /// The first `rows` values, copied.
+    pub(crate) fn copy(&self, rows: usize) -> Column {
+        assert!(rows <= self.len, "{rows} values of {}", self.len);
+        let size = match self.layout {
+            Layout::Bits => rows.div_ceil(8),
+            Layout::Fixed(size) => rows * size,
+            Layout::Bytes => self.offsets[rows] as usize,
+        };
+        let offsets = if self.layout == Layout::Bytes { &self.offsets[..=rows] } else { &[] };
+        Column::new(
+            self.pg_type,
+            rows,
+            Buffer::from_slice_ref(&self.values.as_slice()[..size]),
+            ScalarBuffer::from(offsets.to_vec()),
+            self.valid.as_ref().map(|valid| Buffer::from_slice_ref(&valid.as_slice()[..rows.div_ceil(8)])),
+        )
+    }
+
+    /// The column, which grows no more. Gives back memory if much of it is unused.
+    pub(crate) fn freeze(mut self) -> Column {
+        if self.values.capacity() - self.values.len() > self.values.capacity() / 8 {
+            self.values.shrink_to_fit();
+        }
+        self.offsets.shrink_to_fit();
+        let (values, valid) = (Buffer::from(self.values), self.valid.map(Buffer::from));
+        Column::new(self.pg_type, self.len, values, ScalarBuffer::from(self.offsets), valid)
+    }
+
+    /// Forgets the values and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.values.clear();
+        self.offsets.truncate(1);
+        self.valid = None;
+        self.len = 0;
+    }
+}
+
+/// Copies of a known size compile to a move.
+#[inline]
+fn push_fixed(values: &mut MutableBuffer, bytes: &[u8]) {
+    if let Ok(bytes) = bytes.try_into() {
+        values.push(i64::from_le_bytes(bytes));
+    } else if let Ok(bytes) = bytes.try_into() {
+        values.push(i32::from_le_bytes(bytes));
+    } else if let Ok(bytes) = bytes.try_into() {
+        values.push(i16::from_le_bytes(bytes));
+    } else {
+        values.extend_from_slice(bytes);
+    }
+}
+
+/// A column that is complete. Its Arrow array is made when first asked for, and kept.
+#[derive(Debug)]
+pub(crate) struct Column {
+    pg_type: PgType,
+    layout: Layout,
+    len: usize,
+    values: Buffer,
+    offsets: ScalarBuffer<i32>,
+    valid: Option<Buffer>,
+    array: OnceCell<ArrayRef>,
+}
+
+impl Column {
+    /// A column of `len` values from its buffers, whose sizes and offsets the caller has checked (`check_buffers`).
+    pub(crate) fn new(
+        pg_type: PgType,
+        len: usize,
+        values: Buffer,
+        offsets: ScalarBuffer<i32>,
+        valid: Option<Buffer>,
+    ) -> Column {
+        Column { pg_type, layout: Layout::of(pg_type), len, values, offsets, valid, array: OnceCell::new() }
+    }
+
+    /// Whether every access to a column of these parts stays inside them.
+    pub(crate) fn check_buffers(
+        pg_type: PgType,
+        len: usize,
+        values: &[u8],
+        offsets: &[i32],
+        valid: Option<&[u8]>,
+    ) -> Result<(), Malformed> {
+        let values_ok = match Layout::of(pg_type) {
+            Layout::Bits => values.len() == len.div_ceil(8),
+            Layout::Fixed(size) => values.len() == len * size,
+            Layout::Bytes => {
+                offsets.len() == len + 1
+                    && offsets.first() == Some(&0)
+                    && offsets.last().is_some_and(|last| usize::try_from(*last) == Ok(values.len()))
+                    && offsets.is_sorted()
+            }
+        };
+        let valid_ok = valid.is_none_or(|valid| valid.len() == len.div_ceil(8));
+        if values_ok && valid_ok { Ok(()) } else { Err(Malformed) }
+    }
+
+    pub(crate) fn view(&self) -> ColumnView<'_> {
+        ColumnView {
+            layout: self.layout,
+            values: self.values.as_slice(),
+            offsets: &self.offsets,
+            valid: self.valid.as_ref().map(Buffer::as_slice),
+        }
+    }
+
+    /// Bytes of values whose length varies.
+    pub(crate) fn bytes_len(&self) -> usize {
+        if self.layout == Layout::Bytes { self.values.len() } else { 0 }
+    }
+
+    /// Bytes of memory, if it shares its buffers with no other column.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let valid = self.valid.as_ref().map_or(0, Buffer::capacity);
+        self.values.capacity() + self.offsets.inner().capacity() + valid
+    }
+
+    /// The values as an Arrow array of the type's `PgType::arrow`, sharing the bytes.
+    ///
+    /// # Errors
+    /// If the bytes are not values of the type; impossible for those that passed `check_value`.
+    pub(crate) fn array(&self) -> Result<&ArrayRef, Malformed> {
+        if let Some(array) = self.array.get() {
+            return Ok(array);
+        }
+        let array = self.build_array()?;
+        Ok(self.array.get_or_init(|| array))
+    }
+
+    fn build_array(&self) -> Result<ArrayRef, Malformed> {
+        let nulls = self.valid.clone().map(|valid| NullBuffer::new(BooleanBuffer::new(valid, 0, self.len)));
+        let values = self.values.clone();
+        Ok(match self.pg_type {
+            PgType::Bool => Arc::new(BooleanArray::new(BooleanBuffer::new(values, 0, self.len), nulls)),
+            PgType::Int2 => self.primitive::<Int16Type>(nulls)?,
+            PgType::Int4 => self.primitive::<Int32Type>(nulls)?,
+            PgType::Int8 => self.primitive::<Int64Type>(nulls)?,
+            PgType::Float4 => self.primitive::<Float32Type>(nulls)?,
+            PgType::Float8 => self.primitive::<Float64Type>(nulls)?,
+            PgType::Date => self.primitive::<Date32Type>(nulls)?,
+            PgType::Time => self.primitive::<Time64MicrosecondType>(nulls)?,
+            PgType::Timestamp | PgType::Timestamptz => self.primitive::<TimestampMicrosecondType>(nulls)?,
+            PgType::Numeric(_) | PgType::Interval | PgType::Uuid => {
+                let Layout::Fixed(size) = self.layout else { return Err(Malformed) };
+                if matches!(self.pg_type, PgType::Numeric(_)) {
+                    let ok = |value: &[u8]| check_value(self.pg_type, value).is_ok();
+                    values.chunks_exact(size).all(ok).then_some(()).ok_or(Malformed)?;
+                }
+                let size = i32::try_from(size).map_err(|_| Malformed)?;
+                Arc::new(FixedSizeBinaryArray::try_new(size, values, nulls).map_err(|_| Malformed)?)
+            }
+            PgType::Text | PgType::Varchar(_) | PgType::Json | PgType::Jsonb => {
+                Arc::new(StringArray::try_new(self.arrow_offsets(), values, nulls).map_err(|_| Malformed)?)
+            }
+            PgType::Bytea => {
+                Arc::new(BinaryArray::try_new(self.arrow_offsets(), values, nulls).map_err(|_| Malformed)?)
+            }
+        })
+    }
+
+    fn arrow_offsets(&self) -> OffsetBuffer<i32> {
+        OffsetBuffer::new(self.offsets.clone())
+    }
+
+    fn primitive<T: ArrowPrimitiveType>(&self, nulls: Option<NullBuffer>) -> Result<ArrayRef, Malformed> {
+        let values = ScalarBuffer::new(self.values.clone(), 0, self.len);
+        let array = PrimitiveArray::<T>::try_new(values, nulls).map_err(|_| Malformed)?;
+        Ok(Arc::new(array.with_data_type(self.pg_type.arrow())))
+    }
+}
+
+/// The Arrow schema of the columns that a scan asked for last: a scan asks for the same ones with each call.
+#[derive(Debug, Default)]
+pub(crate) struct BatchSchema {
+    last: RefCell<Option<(Box<[usize]>, SchemaRef)>>,
+}
+
+impl BatchSchema {
+    /// The schema of a batch of these columns of the table. Every column may be NULL to Arrow.
+    pub(crate) fn of(&self, table: &TableSchema, columns: &[usize]) -> SchemaRef {
+        let mut last = self.last.borrow_mut();
+        if let Some((of, schema)) = &*last
+            && **of == *columns
+        {
+            return Arc::clone(schema);
+        }
+        let field = |index: &usize| {
+            let column = &table.columns[*index];
+            Field::new(&column.name, column.pg_type.arrow(), true)
+        };
+        let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
+        *last = Some((columns.into(), Arc::clone(&schema)));
+        schema
+    }
+
+    /// A batch of `rows` rows.
+    pub(crate) fn batch(
+        &self,
+        table: &TableSchema,
+        columns: &[usize],
+        arrays: Vec<ArrayRef>,
+        rows: usize,
+    ) -> RecordBatch {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let schema = self.of(table, columns);
+        RecordBatch::try_new_with_options(schema, arrays, &options)
+            .expect("arrays have the columns' types and length")
+    }
+}

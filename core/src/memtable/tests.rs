@@ -1,0 +1,375 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::id::TxnId;
+use crate::test_rows::{self, ALL_TYPES, Random};
+use crate::types::Datum;
+
+/// What a memtable should hold: every version of every key, oldest first.
+#[derive(Default)]
+struct Model {
+    versions: BTreeMap<Key, Vec<ModelVersion>>,
+}
+
+#[derive(Clone)]
+struct ModelVersion {
+    id: RowId,
+    values: Vec<Datum>,
+    begin: Stamp,
+    end: Stamp,
+}
+
+impl Model {
+    fn find(&self, key: &Key, view: &ReadView) -> Option<&ModelVersion> {
+        let versions = self.versions.get(key)?;
+        let mut seen = versions.iter().filter(|version| visible(version.begin, version.end, view));
+        let found = seen.next();
+        assert!(seen.next().is_none(), "two versions of one key are visible");
+        found
+    }
+
+    fn scan(&self, span: &KeySpan, view: &ReadView) -> Vec<Vec<Datum>> {
+        let keys = self.versions.keys().filter(|key| span.contains(key));
+        keys.filter_map(|key| Some(self.find(key, view)?.values.clone())).collect()
+    }
+}
+
+/// Runs random transactions on a memtable and its model.
+struct History {
+    memtable: Memtable,
+    model: Model,
+    random: Random,
+    now: u64,
+    keys: u64,
+    open: Vec<(TxnId, Vec<Key>)>,
+}
+
+fn at(ts: u64) -> Stamp {
+    Stamp::committed(Timestamp(ts))
+}
+
+impl History {
+    fn new(seed: u64, schema: Arc<TableSchema>, keys: u64) -> History {
+        let (memtable, random) = (Memtable::new(schema), Random::new(seed));
+        History { memtable, model: Model::default(), random, now: 10, keys, open: Vec::new() }
+    }
+
+    fn any_key(&mut self) -> Vec<Datum> {
+        let schema = Arc::clone(self.memtable.schema());
+        let n = self.random.below(self.keys);
+        let part = |(place, column): (usize, &usize)| match (schema.columns[*column].pg_type, place) {
+            (PgType::Int8, _) => Datum::Int8(n as i64 - 50),
+            (PgType::Int4, _) => Datum::Int4((n / 100) as i32),
+            (_, _) => Datum::Text(format!("https://example.org/{}", n * n).into()),
+        };
+        schema.key.iter().enumerate().map(part).collect()
+    }
+
+    /// The newest version that exists, unless another transaction has its hand on the key.
+    fn newest(&self, key: &Key, txn: Option<TxnId>) -> Result<Option<usize>, ()> {
+        let Some(versions) = self.model.versions.get(key) else { return Ok(None) };
+        let foreign = |stamp: Stamp| stamp.txn().is_some() && stamp.txn() != txn;
+        if versions.iter().any(|version| foreign(version.begin) || foreign(version.end)) {
+            return Err(());
+        }
+        Ok(versions.iter().rposition(|version| version.begin != Stamp::ABORTED))
+    }
+
+    /// Inserts, updates or deletes one key, for a transaction or committed at once.
+    fn write(&mut self, txn: Option<TxnId>) {
+        let key_values = self.any_key();
+        let key = Key::of(&key_values).expect("short");
+        let Ok(newest) = self.newest(&key, txn) else { return };
+        self.now += 1;
+        let stamp = txn.map_or(at(self.now), Stamp::provisional);
+        let versions = self.model.versions.entry(key.clone()).or_default();
+        let live = newest.filter(|newest| versions[*newest].end == Stamp::LIVE);
+        if let Some(live) = live {
+            versions[live].end = stamp;
+            self.memtable.set_end(versions[live].id, stamp);
+        }
+        if live.is_none() || !self.random.one_in(3) {
+            let values = test_rows::values(&mut self.random, self.memtable.schema(), &key_values);
+            let id = self.memtable.insert(&key, &test_rows::row(&values), stamp).expect("valid");
+            versions.push(ModelVersion { id, values, begin: stamp, end: Stamp::LIVE });
+        }
+        if let Some(txn) = txn {
+            let open = self.open.iter_mut().find(|open| open.0 == txn).expect("open");
+            open.1.push(key);
+        }
+    }
+
+    fn end_transaction(&mut self) {
+        let (txn, keys) = self.open.remove(0);
+        let commit = self.random.one_in(2);
+        self.now += 1;
+        let mine = Stamp::provisional(txn);
+        let (begin, end) = if commit { (at(self.now), at(self.now)) } else { (Stamp::ABORTED, Stamp::LIVE) };
+        for key in keys {
+            for version in self.model.versions.get_mut(&key).expect("written") {
+                if version.begin == mine {
+                    version.begin = begin;
+                    self.memtable.set_begin(version.id, begin);
+                }
+                if version.end == mine {
+                    version.end = end;
+                    self.memtable.set_end(version.id, end);
+                }
+            }
+        }
+    }
+
+    fn run(&mut self, writes: u64) {
+        for _ in 0..writes {
+            match self.random.below(10) {
+                0 if self.open.len() < 4 => self.open.push((TxnId(1_000 + self.now), Vec::new())),
+                1 if !self.open.is_empty() => self.end_transaction(),
+                2..5 if !self.open.is_empty() => {
+                    let last = self.open.len() as u64;
+                    let txn = self.open[self.random.below(last) as usize].0;
+                    self.write(Some(txn));
+                }
+                _ => self.write(None),
+            }
+        }
+    }
+
+    /// Snapshots of readers, and what the open transactions see, whose snapshots are never older than what they wrote.
+    fn views(&mut self) -> Vec<ReadView> {
+        let snapshots = [0, self.now, self.now / 2, self.random.below(self.now + 1), Timestamp::MAX.0];
+        let readers = snapshots.iter().map(|snapshot| (*snapshot, TxnId(0)));
+        let writers = self.open.iter().map(|open| (self.now, open.0));
+        readers
+            .chain(writers)
+            .map(|(snapshot, txn)| ReadView { snapshot: Timestamp(snapshot), txn })
+            .collect()
+    }
+
+    fn spans(&mut self) -> Vec<KeySpan> {
+        let mut spans = vec![KeySpan::all()];
+        for _ in 0..6 {
+            let (a, b) = (self.any_key(), self.any_key());
+            let (a, b) = (Key::of(&a).expect("short"), Key::of(&b).expect("short"));
+            spans.push(KeySpan::point(a.clone()));
+            spans.push(KeySpan { start: a.clone(), end: None });
+            spans.push(KeySpan { start: Key::default(), end: Some(b.clone()) });
+            spans.push(KeySpan { start: a.clone().min(b.clone()), end: Some(a.max(b)) });
+        }
+        spans
+    }
+
+    fn check(&mut self) {
+        self.check_structure();
+        for view in self.views() {
+            for _ in 0..50 {
+                let key = Key::of(&self.any_key()).expect("short");
+                let expected = self.model.find(&key, &view).map(|version| version.id);
+                assert_eq!(self.memtable.find(&key, &view), expected, "{key:?} in {view:?}");
+            }
+            for span in self.spans() {
+                let rows_max = self.random.pick(&[1 + CHUNK_ROWS / 7, CHUNK_ROWS, 100_000]);
+                self.check_scan(&span, &view, rows_max);
+            }
+        }
+    }
+
+    /// Ids, keys, columns, stamps, order.
+    fn check_structure(&self) {
+        let columns: Vec<usize> = (0..self.memtable.types.len()).rev().collect();
+        let mut out = RowBuilder::default();
+        let mut sorted = self.memtable.iter_sorted();
+        let mut count = 0;
+        let mut provisional = 0;
+        for (key, versions) in &self.model.versions {
+            assert_eq!(self.memtable.newest(key), versions.last().map(|version| version.id));
+            for version in versions.iter().rev() {
+                assert_eq!(sorted.next(), Some(version.id));
+                assert_eq!(self.memtable.key(version.id), &**key);
+                assert_eq!(self.memtable.begin(version.id), version.begin);
+                assert_eq!(self.memtable.end(version.id), version.end);
+                self.memtable.read(version.id, &columns, &mut out);
+                let row = out.finish().expect("small");
+                let read = test_rows::values_of_row(self.memtable.schema(), &columns, &row);
+                assert!(read.iter().rev().eq(&version.values));
+                count += 1;
+                provisional +=
+                    [version.begin, version.end].iter().filter(|stamp| stamp.txn().is_some()).count();
+            }
+        }
+        assert_eq!(sorted.next(), None);
+        assert_eq!(self.memtable.version_count(), count);
+        assert_eq!(self.memtable.provisional_count(), provisional);
+        assert_eq!(self.memtable.key_count(), self.model.versions.len());
+    }
+
+    fn check_scan(&self, span: &KeySpan, view: &ReadView, rows_max: usize) {
+        let schema = self.memtable.schema();
+        let expected = self.model.scan(span, view);
+        let columns: Vec<usize> = (0..schema.columns.len()).collect();
+        let mut found = Vec::new();
+        let mut position = Some(ScanPosition::START);
+        while let Some(from) = position {
+            let (batch, next) = self.memtable.scan(span, &columns, view, from, rows_max);
+            let (counted, _) = self.memtable.scan(span, &[], view, from, rows_max);
+            let rows = batch.as_ref().map_or(0, RecordBatch::num_rows);
+            assert!(rows <= rows_max && batch.is_none() == (rows == 0));
+            assert_eq!(rows, counted.map_or(0, |batch| batch.num_rows()));
+            found.extend(batch.iter().flat_map(|batch| test_rows::values_of_batch(schema, &columns, batch)));
+            position = next;
+        }
+        found.sort_by_key(|values| test_rows::key_of(schema, values));
+        assert!(found == expected, "{} rows, expected {} in {span:?} {view:?}", found.len(), expected.len());
+    }
+}
+
+#[test]
+fn histories_agree_with_a_model() {
+    let text_key = [PgType::Text, PgType::Int8, PgType::Bool, PgType::Numeric(None)];
+    let pair_key = [PgType::Bytea, PgType::Int4, PgType::Uuid, PgType::Int8];
+    for (seed, schema, keys, writes) in [
+        (1, test_rows::schema(&ALL_TYPES, &[0]), 300, 2_000),
+        (2, test_rows::schema(&text_key, &[0]), 2_000, 12_000),
+        (3, test_rows::schema(&pair_key, &[1, 3]), 20_000, 20_000),
+        (4, test_rows::schema(&[PgType::Int8], &[0]), 4, 500),
+    ] {
+        let mut history = History::new(seed, schema, keys);
+        for _ in 0..2 {
+            history.run(writes / 2);
+            history.check();
+        }
+    }
+}
+
+fn loaded(rows: i64) -> Memtable {
+    let mut memtable = Memtable::new(test_rows::schema(&[PgType::Int8, PgType::Text], &[0]));
+    for n in 0..rows {
+        let values = [Datum::Int8(n), Datum::Text(format!("row {n}").into())];
+        let key = test_rows::key_of(&memtable.schema, &values);
+        memtable.insert(&key, &test_rows::row(&values), at(5)).expect("valid");
+    }
+    memtable
+}
+
+fn everything(snapshot: u64) -> ReadView {
+    ReadView { snapshot: Timestamp(snapshot), txn: TxnId(0) }
+}
+
+#[test]
+fn frozen_chunks_are_shared_and_later_rows_are_not_scanned() {
+    let mut memtable = loaded(2 * CHUNK_ROWS as i64 + 10);
+    let scan =
+        |memtable: &Memtable, from| memtable.scan(&KeySpan::all(), &[0, 1], &everything(9), from, CHUNK_ROWS);
+    let (first, next) = scan(&memtable, ScanPosition::START);
+    let (again, _) = scan(&memtable, ScanPosition::START);
+    let (first, again) = (first.expect("rows"), again.expect("rows"));
+    assert_eq!(first.num_rows(), CHUNK_ROWS);
+    for column in 0..2 {
+        assert!(Arc::ptr_eq(first.column(column), again.column(column)), "copied");
+    }
+    let values = [Datum::Int8(-1), Datum::Null];
+    let key = test_rows::key_of(&memtable.schema, &values);
+    memtable.insert(&key, &test_rows::row(&values), at(5)).expect("valid");
+    let (second, next) = scan(&memtable, next.expect("more"));
+    let (third, end) = scan(&memtable, next.expect("more"));
+    assert_eq!((second.expect("rows").num_rows(), third.expect("rows").num_rows()), (CHUNK_ROWS, 10));
+    assert_eq!(end, None);
+    assert_eq!(scan(&memtable, ScanPosition::START).0.expect("rows").num_rows(), CHUNK_ROWS);
+}
+
+#[test]
+fn malformed_rows_change_nothing() {
+    let schema = test_rows::schema(&[PgType::Int8, PgType::Text, PgType::Bool, PgType::Numeric(None)], &[0]);
+    let mut memtable = Memtable::new(schema);
+    let numeric = crate::types::Numeric::new(1, 0).expect("fits");
+    let row = test_rows::row(&[
+        Datum::Int8(1),
+        Datum::Text("é".into()),
+        Datum::Bool(true),
+        Datum::Numeric(numeric),
+    ]);
+    let longer = [&*row, &[0]].concat();
+    let long_key = vec![0; KEY_BYTES_MAX + 1];
+    assert_eq!(memtable.insert(b"k", &longer, at(1)), Err(Malformed));
+    assert_eq!(memtable.insert(&long_key, &row, at(1)), Err(Malformed));
+    for cut in 0..row.len() {
+        assert_eq!(memtable.insert(b"k", &row[..cut], at(1)), Err(Malformed), "cut to {cut}");
+    }
+    for (place, byte) in [(13, 0xFF), (15, 2), (16, 200)] {
+        let mut broken = row.to_vec();
+        broken[place] = byte;
+        assert_eq!(memtable.insert(b"k", &broken, at(1)), Err(Malformed), "byte {place}");
+    }
+    assert!(memtable.is_empty());
+    let id = memtable.insert(b"k", &row, at(1)).expect("valid");
+    assert_eq!(memtable.find(b"k", &everything(1)), Some(id));
+}
+
+#[test]
+fn split_points_cut_live_keys_evenly() {
+    for rows in [0, 1, 2, 3, 100, 50_000] {
+        let mut memtable = loaded(rows);
+        for parts in [1, 2, 4, 7] {
+            let points = memtable.split_points(parts);
+            assert!(points.is_sorted() && points.len() < parts.max(1));
+            let cut = |point: &Key| {
+                memtable.iter_sorted().filter(|row| memtable.key(*row) < &**point).count() as i64
+            };
+            for (index, point) in points.iter().enumerate() {
+                let ideal = rows * (index as i64 + 1) / parts as i64;
+                assert!(cut(point) > 0);
+                if points.len() + 1 == parts {
+                    assert!((cut(point) - ideal).abs() <= 1 + rows / 100, "{rows} rows in {parts} parts");
+                }
+            }
+        }
+        if rows == 50_000 {
+            assert_eq!(memtable.split_points(4).len(), 3);
+            let dead: Vec<RowId> = memtable.iter_sorted().take(40_000).collect();
+            dead.into_iter().for_each(|row| memtable.set_end(row, at(6)));
+            let middle = memtable.split_points(2);
+            let expected = memtable.iter_sorted().nth(45_000).expect("so many");
+            let found = memtable.newest(&middle[0]).expect("a key");
+            assert!(expected.0.abs_diff(found.0) < 100, "{found:?} for {expected:?}");
+        }
+    }
+}
+
+#[test]
+fn memory_is_accounted() {
+    let mut memtable = Memtable::new(test_rows::schema(&[PgType::Int8, PgType::Text], &[0]));
+    assert!(memtable.size_bytes() < 1_000);
+    let mut last = 0;
+    for n in 0..3 * CHUNK_ROWS as i64 {
+        let values = [Datum::Int8(n), Datum::Text("x".repeat(100).into())];
+        let key = test_rows::key_of(&memtable.schema, &values);
+        memtable.insert(&key, &test_rows::row(&values), at(5)).expect("valid");
+        let size = memtable.size_bytes();
+        let least = usize::try_from(n + 1).expect("positive") * (8 + 100 + 8 + 8 + 12);
+        assert!(size >= least && size >= last / 2, "{size} after {n} rows");
+        last = size;
+    }
+    assert!(last < 3 * CHUNK_ROWS * 240, "{last}");
+    let before = memtable.size_bytes();
+    memtable.set_end(RowId(0), at(9));
+    assert_eq!(memtable.size_bytes(), before + CHUNK_ROWS * 8);
+}
+
+#[test]
+fn chunks_of_large_values_freeze_early() {
+    let mut memtable = Memtable::new(test_rows::schema(&[PgType::Int8, PgType::Bytea], &[0]));
+    for n in 0..20 {
+        let values = [Datum::Int8(n), Datum::Bytea(vec![n as u8; 8 << 20].into())];
+        let key = test_rows::key_of(&memtable.schema, &values);
+        memtable.insert(&key, &test_rows::row(&values), at(5)).expect("valid");
+    }
+    assert_eq!(memtable.chunks.0.len(), 3);
+    let mut position = Some(ScanPosition::START);
+    let mut rows = 0;
+    while let Some(from) = position {
+        let (batch, next) = memtable.scan(&KeySpan::all(), &[1], &everything(9), from, CHUNK_ROWS);
+        rows += batch.map_or(0, |batch| batch.num_rows());
+        position = next;
+    }
+    assert_eq!(rows, 20);
+}
