@@ -53,6 +53,11 @@ impl UringEnv {
         self.core.add_drain(Box::pin(drain));
     }
 
+    /// Changes how `write_durable` writes, on all files of this core.
+    pub fn set_write_method(&self, method: WriteMethod) {
+        self.core.write_method.set(method);
+    }
+
     /// How `write_durable` writes.
     pub fn write_method(&self) -> WriteMethod {
         self.core.write_method.get()
