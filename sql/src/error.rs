@@ -49,6 +49,8 @@ pub struct Fields {
     pub hint: Option<String>,
     /// Where in the statement's text, in characters, the first being 1.
     pub position: Option<u32>,
+    /// What was being done: the line of COPY data, the parameter that was read.
+    pub context: Option<String>,
     /// The schema it is about.
     pub schema: Option<String>,
     /// The table it is about.
@@ -75,6 +77,7 @@ impl SqlError {
             detail: None,
             hint: None,
             position: None,
+            context: None,
             schema: None,
             table: None,
             column: None,

@@ -3,6 +3,7 @@
 //! A [`session::Session`] is one client's connection seen from SQL. It routes through
 //! [`omen_core::router::Router`] and knows no cores, sockets or files.
 
+pub mod copy;
 pub mod error;
 pub mod expr;
 pub mod parse;
