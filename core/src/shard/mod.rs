@@ -27,7 +27,7 @@ mod txn;
 mod write;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -136,14 +136,14 @@ pub(crate) struct Inner<E: Env> {
 /// Asks all cores for the oldest snapshot in use: versions that ended at or before it can be dropped.
 pub type OldestSnapshot = Box<dyn Fn() -> futures_lite::future::BoxedLocal<Timestamp>>;
 
-/// What the loop of the core changes.
+/// What the loop of the core changes. Ordered maps, so that a simulation's walk over them comes from its seed alone.
 struct State<E: Env> {
-    ranges: HashMap<RangeId, Range<E>>,
-    txns: HashMap<TxnId, Participant<E>>,
+    ranges: BTreeMap<RangeId, Range<E>>,
+    txns: BTreeMap<TxnId, Participant<E>>,
     /// Commits that are applied and not yet durable, oldest first.
     undurable: VecDeque<(Timestamp, Lsn)>,
     /// Transactions that this core coordinates and whose participants have not all resolved.
-    decisions: HashMap<TxnId, (Timestamp, Lsn)>,
+    decisions: BTreeMap<TxnId, (Timestamp, Lsn)>,
     /// Scans that are read; `None` while one is at work.
     scans: HashMap<ScanId, Option<ScanRun<E>>>,
 }
@@ -151,10 +151,10 @@ struct State<E: Env> {
 impl<E: Env> State<E> {
     fn new() -> State<E> {
         State {
-            ranges: HashMap::new(),
-            txns: HashMap::new(),
+            ranges: BTreeMap::new(),
+            txns: BTreeMap::new(),
             undurable: VecDeque::new(),
-            decisions: HashMap::new(),
+            decisions: BTreeMap::new(),
             scans: HashMap::new(),
         }
     }
@@ -189,9 +189,7 @@ impl<E: Env> Shard<E> {
     /// Ids of its ranges and of their tables, in order.
     pub fn ranges(&self) -> Vec<(RangeId, TableId)> {
         let state = self.0.state.borrow();
-        let mut ranges: Vec<_> = state.ranges.values().map(|range| (range.id, range.table)).collect();
-        ranges.sort_unstable();
-        ranges
+        state.ranges.values().map(|range| (range.id, range.table)).collect()
     }
 
     /// Bytes of one range on disk and, for what is not flushed yet, in memory; 0 if it is not here.

@@ -7,7 +7,7 @@
 //! - `structure` changes whenever a store is added or removed, except when a new memtable is opened.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub(super) struct MemtableSlot {
     /// Set when no more is written to it: every record of the range in it lies at or below.
     pub sealed: Option<Lsn>,
     /// Transactions that had touched the range and were open when it was sealed: it is flushed after their end.
-    pub awaits: HashSet<TxnId>,
+    pub awaits: BTreeSet<TxnId>,
 }
 
 /// A range and where its rows are.
@@ -52,7 +52,7 @@ pub(super) struct Range<E: Env> {
     /// Something was applied since the last seal.
     pub dirty: bool,
     /// Transactions with provisional changes here.
-    pub open_txns: HashSet<TxnId>,
+    pub open_txns: BTreeSet<TxnId>,
     /// Being handed over: writers are sent away.
     pub moving: bool,
     /// Versions above which the node is asked to split it; `usize::MAX` once it has been asked.
@@ -108,7 +108,7 @@ impl<E: Env> Range<E> {
             index: 0,
             flushed: since,
             dirty: false,
-            open_txns: HashSet::new(),
+            open_txns: BTreeSet::new(),
             moving: false,
             split_above: usize::MAX,
         }
@@ -184,7 +184,7 @@ impl<E: Env> Range<E> {
 impl MemtableSlot {
     fn open(schema: &Arc<TableSchema>, since: Lsn) -> MemtableSlot {
         let table = Rc::new(RefCell::new(Memtable::new(schema.clone())));
-        MemtableSlot { table, since, sealed: None, awaits: HashSet::new() }
+        MemtableSlot { table, since, sealed: None, awaits: BTreeSet::new() }
     }
 }
 

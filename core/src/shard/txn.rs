@@ -4,7 +4,7 @@
 //! the coordinator's decision is the commit, and the participants resolve. What is not decided has aborted, so an
 //! abort needs no record; one is written when there is room, to spare recovery the question.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,14 +34,14 @@ pub(super) struct Participant<E: Env> {
     /// Versions it ended.
     pub ended: Vec<(RangeId, Place<E>)>,
     /// Ranges it touched.
-    pub ranges: HashSet<RangeId>,
+    pub ranges: BTreeSet<RangeId>,
     /// Set once it has promised to follow the coordinator: it will not commit before this.
     pub prepared: Option<Timestamp>,
 }
 
 impl<E: Env> Default for Participant<E> {
     fn default() -> Self {
-        Participant { created: Vec::new(), ended: Vec::new(), ranges: HashSet::new(), prepared: None }
+        Participant { created: Vec::new(), ended: Vec::new(), ranges: BTreeSet::new(), prepared: None }
     }
 }
 
