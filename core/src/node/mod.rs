@@ -376,9 +376,10 @@ impl<E: Env> Local<E> {
                 Reply::Bytes(ranges.into_iter().map(|range| shard.range_size_bytes(range)).sum())
             }
             Request::InstallCatalog(catalog) => done(Ok(self.install_catalog(catalog)))?,
+            // Boxed: what they do asks cores in turn, maybe this one.
             Request::Join => Reply::Catalog(self.admit_core().await),
-            Request::ChangeCatalog(change) => Reply::Table(self.change(*change).await?),
-            Request::Split(range) => done(self.split(range).await)?,
+            Request::ChangeCatalog(change) => Reply::Table(Box::pin(self.change(*change)).await?),
+            Request::Split(range) => done(Box::pin(self.split(range)).await)?,
             Request::OldestSnapshot | Request::Decision(_) => unreachable!("served at once"),
         })
     }

@@ -20,6 +20,8 @@ use crate::sync::Signal;
 use super::range::{Range, SharedMemtable};
 use super::{Inner, Shard};
 
+/// How many bytes are written between two looks at whether a flush is due.
+const CHECK_BYTES: usize = 256 << 10;
 /// Above this share of the memtable budget, in percent, memtables are flushed in the background.
 const FLUSH_PERCENT: usize = 50;
 
@@ -50,9 +52,21 @@ impl<E: Env> Shard<E> {
         self.0.truncate_log().await
     }
 
+    /// Counts bytes that were written and now and then looks whether background work is due.
+    pub(super) fn count_written(&self, bytes: usize) {
+        let written = self.0.written_bytes.get() + bytes;
+        self.0.written_bytes.set(written);
+        if written >= CHECK_BYTES.min(self.0.config.memtable_bytes / 64) || self.0.unblocked.get() {
+            self.maintain();
+        }
+    }
+
     /// Starts background work if some is due.
     pub(super) fn maintain(&self) {
         let inner = &self.0;
+        inner.written_bytes.set(0);
+        inner.unblocked.set(false);
+        inner.pressed.set(inner.memory_bytes() >= inner.config.memtable_bytes);
         if inner.maintaining.get() || !inner.is_work_due() {
             return;
         }
@@ -68,14 +82,15 @@ impl<E: Env> Shard<E> {
 impl<E: Env> Inner<E> {
     /// Waits for memory if the memtables have used up their budget.
     pub(super) async fn admit(self: &Rc<Self>) -> Result<()> {
-        if self.memory_bytes() < self.config.memtable_bytes {
+        if !self.pressed.get() {
             return Ok(());
         }
         Shard(self.clone()).maintain();
         let deadline = self.deadline(self.config.memory_timeout);
         loop {
             let seen = self.freed.epoch();
-            if self.memory_bytes() < self.config.memtable_bytes {
+            self.pressed.set(self.memory_bytes() >= self.config.memtable_bytes);
+            if !self.pressed.get() {
                 return Ok(());
             }
             if let Some(error) = self.flush_failure.borrow_mut().take() {

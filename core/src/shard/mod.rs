@@ -126,6 +126,12 @@ pub(crate) struct Inner<E: Env> {
     /// One flush, compaction or hand-over at a time.
     maintenance: Turnstile,
     maintaining: Cell<bool>,
+    /// Bytes written since the last look at whether background work is due.
+    written_bytes: Cell<usize>,
+    /// The memtables had used up their budget at the last look.
+    pressed: Cell<bool>,
+    /// A sealed memtable waits for no transaction any more.
+    unblocked: Cell<bool>,
     /// Why the last background flush failed; the next writer that lacks memory is told.
     flush_failure: RefCell<Option<Error>>,
     oldest_snapshot: RefCell<Option<OldestSnapshot>>,

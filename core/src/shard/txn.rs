@@ -98,19 +98,21 @@ impl<E: Env> Participant<E> {
 }
 
 impl<E: Env> State<E> {
-    /// Ends a transaction in memory; answers whether it had touched anything.
-    pub fn settle(&mut self, txn: TxnId, outcome: Option<Timestamp>) -> bool {
-        let Some(participant) = self.txns.remove(&txn) else { return false };
+    /// Ends a transaction in memory. `None` if it had touched nothing, else whether a memtable can be flushed now
+    /// that had to wait for it.
+    pub fn settle(&mut self, txn: TxnId, outcome: Option<Timestamp>) -> Option<bool> {
+        let participant = self.txns.remove(&txn)?;
         participant.settle(outcome);
+        let mut unblocked = false;
         for id in &participant.ranges {
             if let Some(range) = self.ranges.get_mut(id) {
                 range.open_txns.remove(&txn);
                 for slot in &mut range.memtables {
-                    slot.awaits.remove(&txn);
+                    unblocked |= slot.awaits.remove(&txn) && slot.awaits.is_empty();
                 }
             }
         }
-        true
+        Some(unblocked)
     }
 
     /// A transaction that has prepared in the range and may commit at or before `at`.
@@ -138,14 +140,15 @@ impl<E: Env> Shard<E> {
             let commit = inner.tick();
             let lsn = inner.log_outcome(&mut reservation, kind::RESOLVE, txn, Some(commit));
             let mut state = inner.state.borrow_mut();
-            if !state.settle(txn, Some(commit)) {
+            let Some(unblocked) = state.settle(txn, Some(commit)) else {
                 return Err(Error::ShardStopped { reason: format!("transaction {txn} is not open") });
-            }
+            };
+            inner.unblocked.set(unblocked | inner.unblocked.get());
             state.undurable.push_back((commit, lsn));
             (commit, lsn)
         };
         inner.released.notify();
-        self.maintain();
+        self.count_written(0);
         inner.wal.durable(lsn).await?;
         inner.settle_durable();
         Ok(commit)
@@ -216,9 +219,7 @@ impl<E: Env> Shard<E> {
     pub async fn resolve(&self, txn: TxnId, outcome: Option<Timestamp>) -> Result<()> {
         let inner = &self.0;
         outcome.inspect(|commit| inner.clock.observe(*commit));
-        inner.state.borrow_mut().settle(txn, outcome);
-        inner.released.notify();
-        self.maintain();
+        self.settle(txn, outcome);
         let mut reservation = loop {
             match inner.reserve_outcome().await {
                 Ok(reservation) => break reservation,
@@ -230,14 +231,22 @@ impl<E: Env> Shard<E> {
         inner.wal.durable(lsn).await
     }
 
+    /// Ends a transaction in memory and tells who waits for it; false if it had touched nothing.
+    fn settle(&self, txn: TxnId, outcome: Option<Timestamp>) -> bool {
+        let inner = &self.0;
+        let settled = inner.state.borrow_mut().settle(txn, outcome);
+        inner.unblocked.set(settled == Some(true) || inner.unblocked.get());
+        inner.released.notify();
+        self.count_written(0);
+        settled.is_some()
+    }
+
     /// Ends a transaction that has not prepared, without its changes.
     pub fn abort(&self, txn: TxnId) {
         let inner = self.0.clone();
-        if !inner.state.borrow_mut().settle(txn, None) {
+        if !self.settle(txn, None) {
             return;
         }
-        inner.released.notify();
-        self.maintain();
         self.0.env.spawn(async move {
             if let Ok(mut reservation) = inner.reserve_outcome().await {
                 inner.log_outcome(&mut reservation, kind::RESOLVE, txn, None);

@@ -93,7 +93,7 @@ impl<E: Env> Shard<E> {
                 }
             }
         };
-        self.maintain();
+        self.count_written(framed);
         if mode == WriteMode::Commit {
             inner.wal.durable(lsn).await?;
             inner.settle_durable();
