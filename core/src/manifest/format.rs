@@ -39,6 +39,7 @@
 //! | Decided | 9 | transaction u64, 1 and timestamp u64 or 0 |
 //! | ForgetDecision | 10 | transaction u64 |
 //! | NextTxn | 11 | u64 |
+//! | LogFrom | 12 | lsn u64 |
 //!
 //! A key is its length u16 and its bytes. A varint has seven bits a byte, the lowest first, the top bit set in all
 //! but the last byte.
@@ -234,6 +235,7 @@ pub fn encode_edit(edit: &Edit, out: &mut Vec<u8>) {
         }
         Edit::ForgetDecision { txn } => put_tagged(out, 10, &[txn.0]),
         Edit::NextTxn(next) => put_tagged(out, 11, &[*next]),
+        Edit::LogFrom(lsn) => put_tagged(out, 12, &[lsn.0]),
     }
 }
 
@@ -368,6 +370,7 @@ impl<'a> Reader<'a> {
             }
             10 => Edit::ForgetDecision { txn: TxnId(self.u64()?) },
             11 => Edit::NextTxn(self.u64()?),
+            12 => Edit::LogFrom(Lsn(self.u64()?)),
             _ => return Err("an edit of unknown kind"),
         })
     }
@@ -468,6 +471,7 @@ mod tests {
             Edit::Decided { txn: TxnId(78), commit: None },
             Edit::ForgetDecision { txn },
             Edit::NextTxn(79),
+            Edit::LogFrom(Lsn(80)),
         ]
     }
 

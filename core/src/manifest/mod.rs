@@ -101,6 +101,8 @@ pub enum Edit {
     },
     /// The next transaction gets this sequence number or a larger one.
     NextTxn(u64),
+    /// The log is needed from here on; files below may be gone.
+    LogFrom(Lsn),
 }
 
 /// A segment of a range.
@@ -140,6 +142,8 @@ pub struct ManifestState {
     pub next_segment: u64,
     /// The next transaction gets this sequence number or a larger one.
     pub next_txn: u64,
+    /// The log is needed from here on.
+    pub log_from: Lsn,
     /// No timestamp up to this one is handed out again.
     pub clock_at_least: Timestamp,
 }

@@ -78,6 +78,7 @@ impl ManifestState {
                 self.decisions.remove(txn);
             }
             Edit::NextTxn(next) => self.next_txn = self.next_txn.max(*next),
+            Edit::LogFrom(lsn) => self.log_from = self.log_from.max(*lsn),
         }
         Ok(())
     }
@@ -107,6 +108,7 @@ impl ManifestState {
         }
         frames.add(&Edit::ClockAtLeast(self.clock_at_least));
         frames.add(&Edit::NextTxn(self.next_txn));
+        frames.add(&Edit::LogFrom(self.log_from));
         frames.add(&Edit::NextSegment(self.next_segment));
         frames.finish()
     }

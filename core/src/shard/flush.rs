@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::id::{Lsn, RangeId, TableId};
 use crate::manifest::Edit;
 use crate::memtable::SortedCursor;
-use crate::segment::{Position, Segment, SegmentMeta, SegmentWriter, Written, merge};
+use crate::segment::{Position, Segment, SegmentMeta, SegmentWriter, Written, merge_span};
 use crate::stamp::Stamp;
 use crate::sync::Signal;
 
@@ -313,8 +313,8 @@ impl<E: Env> Inner<E> {
     /// Merges the segments of a range into one.
     pub(super) async fn compact_range(&self, id: RangeId) -> Result<()> {
         let _turn = self.maintenance.enter().await;
-        let (inputs, schema) = match self.state.borrow().ranges.get(&id) {
-            Some(range) => (range.segments.clone(), range.schema.clone()),
+        let (inputs, schema, span) = match self.state.borrow().ranges.get(&id) {
+            Some(range) => (range.segments.clone(), range.schema.clone(), range.span.clone()),
             None => return Ok(()),
         };
         if inputs.is_empty() || inputs.len() == 1 && !inputs[0].has_ends() {
@@ -324,7 +324,7 @@ impl<E: Env> Inner<E> {
         let segment_id = self.new_segment_id();
         let path = self.segment_path(segment_id);
         let writer = SegmentWriter::new(self.env.clone(), path.clone(), segment_id, schema.clone()).await?;
-        let merged = merge(&inputs, horizon, writer).await?;
+        let merged = merge_span(&inputs, &span, horizon, writer).await?;
         let output = match &merged.meta {
             Some(meta) => Some(Rc::new(Segment::open(self.env.clone(), &path, schema, meta).await?)),
             None => None,
@@ -383,6 +383,10 @@ impl<E: Env> Inner<E> {
             let decisions = state.decisions.values().map(|(_, lsn)| Lsn(lsn.0 - 1));
             ranges.chain(decisions).min().unwrap_or(self.wal.durable_lsn())
         };
+        if needed.0 < self.manifest.state().log_from.0 + self.config.wal_file_bytes {
+            return Ok(());
+        }
+        self.manifest.apply(&[Edit::LogFrom(needed)]).await?;
         self.wal.truncate(needed).await
     }
 

@@ -58,7 +58,7 @@ impl<E: Env> Shard<E> {
         }
         let options =
             WalOptions { file_bytes: config.wal_file_bytes, record_bytes_max: config.wal_record_bytes_max };
-        let mut records = Wal::open(env.clone(), &config.dir.join("wal"), options, Lsn(0)).await?;
+        let mut records = Wal::open(env.clone(), &config.dir.join("wal"), options, on_disk.log_from).await?;
         while let Some((lsn, record)) = records.next().await? {
             replay.apply(lsn, record.range, decode(lsn, &record)?, record.index).await?;
         }

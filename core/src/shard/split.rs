@@ -173,7 +173,7 @@ impl<E: Env> Range<E> {
         });
         let disk = self.segments.iter().map(|segment| {
             let rows = usize::try_from(segment.meta().rows).unwrap_or(usize::MAX);
-            (rows, segment.split_points(parts))
+            (rows, segment.split_points_in(&self.span, parts))
         });
         let largest = memory.chain(disk).max_by_key(|(rows, _)| *rows);
         let mut points = largest.map_or(Vec::new(), |(_, points)| points);

@@ -120,7 +120,9 @@ impl World {
         for name in ["first", "second", "accounts"] {
             let core = self.cores[0].clone();
             let change = CatalogChange::CreateTable { name: name.into(), schema: schema() };
-            let id = self.on_core(sim, 0, async move { core.change_catalog(change).await }).expect("room for a table");
+            let id = self
+                .on_core(sim, 0, async move { core.change_catalog(change).await })
+                .expect("room for a table");
             match name {
                 "accounts" => self.accounts = id,
                 _ => self.tables.push(id),
@@ -167,7 +169,11 @@ impl World {
         assert_eq!((money.len() as i64, total), (ACCOUNTS, ACCOUNTS * BALANCE), "seed {}: money", sim.seed());
         for (number, known) in self.known.iter().enumerate() {
             let mut known = known.borrow_mut();
-            let own: Rows = rows.iter().filter(|((_, key), _)| key % CLIENTS == number as i64).map(|(k, v)| (*k, v.clone())).collect();
+            let own: Rows = rows
+                .iter()
+                .filter(|((_, key), _)| key % CLIENTS == number as i64)
+                .map(|(k, v)| (*k, v.clone()))
+                .collect();
             let applied = known.pending.take();
             if own != known.rows && Some(&own) != applied.as_ref() {
                 report(sim.seed(), number, &own, &known.rows, applied.as_ref());
@@ -182,7 +188,10 @@ fn report(seed: u64, client: usize, found: &Rows, rows: &Rows, pending: Option<&
     let wrong = |model: &Rows| -> Vec<String> {
         let keys: std::collections::BTreeSet<_> = model.keys().chain(found.keys()).collect();
         let differ = keys.into_iter().filter(|key| model.get(key) != found.get(key));
-        differ.take(5).map(|key| format!("{key:?}: expected {:?}, found {:?}", model.get(key), found.get(key))).collect()
+        differ
+            .take(5)
+            .map(|key| format!("{key:?}: expected {:?}, found {:?}", model.get(key), found.get(key)))
+            .collect()
     };
     panic!(
         "seed {seed}: client {client} finds neither what was acknowledged {:#?} nor what was under way {:#?}",
@@ -192,9 +201,19 @@ fn report(seed: u64, client: usize, found: &Rows, rows: &Rows, pending: Option<&
 }
 
 fn schema() -> TableSchema {
-    let column = |name: &str, pg_type, not_null| Column { name: name.into(), pg_type, not_null, default: None, hidden: false };
+    let column = |name: &str, pg_type, not_null| Column {
+        name: name.into(),
+        pg_type,
+        not_null,
+        default: None,
+        hidden: false,
+    };
     TableSchema {
-        columns: vec![column("id", PgType::Int8, true), column("n", PgType::Int8, true), column("t", PgType::Text, false)],
+        columns: vec![
+            column("id", PgType::Int8, true),
+            column("n", PgType::Int8, true),
+            column("t", PgType::Text, false),
+        ],
         key: vec![0],
         key_name: Some("pkey".into()),
     }
@@ -222,7 +241,11 @@ impl Fragment for Everything {
 }
 
 impl FragmentRun for Pass {
-    fn push(&mut self, batch: RecordBatch, out: &mut Vec<RecordBatch>) -> std::result::Result<Flow, ValueError> {
+    fn push(
+        &mut self,
+        batch: RecordBatch,
+        out: &mut Vec<RecordBatch>,
+    ) -> std::result::Result<Flow, ValueError> {
         out.push(batch);
         Ok(Flow::More)
     }
@@ -293,7 +316,9 @@ impl Client {
             match outcome {
                 Ok(()) => self.acknowledged.set(self.acknowledged.get() + 1),
                 Err(Error::ShardStopped { .. }) => return,
-                Err(Error::Corrupt { place, detail }) => panic!("seed {}: corrupt {place}: {detail}", self.seed),
+                Err(Error::Corrupt { place, detail }) => {
+                    panic!("seed {}: corrupt {place}: {detail}", self.seed)
+                }
                 Err(_) => {}
             }
             self.core.env().sleep(Duration::from_micros(self.below(2_000))).await;
@@ -370,7 +395,11 @@ impl Client {
     }
 
     fn compare(&self, when: &str, seen: &Rows, expected: &Rows) {
-        let own: Rows = seen.iter().filter(|((_, key), _)| key % CLIENTS == self.number).map(|(k, v)| (*k, v.clone())).collect();
+        let own: Rows = seen
+            .iter()
+            .filter(|((_, key), _)| key % CLIENTS == self.number)
+            .map(|(k, v)| (*k, v.clone()))
+            .collect();
         if own != *expected {
             println!("client {} {when}", self.number);
             report(self.seed, self.number as usize, &own, expected, None);
@@ -404,7 +433,12 @@ impl Client {
         let expected = self.known.borrow().rows.clone();
         let money = read_table(&self.core, txn.view(), self.accounts).await?;
         let total: i64 = money.values().map(|(balance, _)| balance).sum();
-        assert_eq!(total, ACCOUNTS * BALANCE, "seed {}: a snapshot sees half a transfer: {money:?}", self.seed);
+        assert_eq!(
+            total,
+            ACCOUNTS * BALANCE,
+            "seed {}: a snapshot sees half a transfer: {money:?}",
+            self.seed
+        );
         let seen = read_tables(&self.core, txn.view(), &self.tables).await?;
         self.compare("at a snapshot", &seen, &expected);
         for _ in 0..5 {
