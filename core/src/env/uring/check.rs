@@ -2,8 +2,13 @@
 //!
 //! glommio panics or gives puzzling errors where these fail, so they come first.
 
-use std::fs;
-use std::io;
+use std::ffi::CString;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use super::ring;
 
@@ -21,6 +26,12 @@ const OPEN_FILES_GOOD: u64 = 4_096;
 
 /// For the files and sockets of a small server.
 const OPEN_FILES_MIN: u64 = 256;
+
+/// Below this a node can hardly start: logs and one flush.
+const FREE_BYTES_MIN: u64 = 256 << 20;
+
+/// Below this a node will soon be full.
+const FREE_BYTES_GOOD: u64 = 2 << 30;
 
 /// How a check came out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -178,6 +189,110 @@ fn cpus(core_count: usize) -> Check {
     Check::new(NAME, outcome, line)
 }
 
+/// Looks at the directory that is to hold the data; makes it if it is missing.
+pub fn check_dir(dir: &Path) -> Vec<Check> {
+    const NAME: &str = "data directory";
+    if let Err(e) = fs::create_dir_all(dir) {
+        let line = format!(
+            "cannot make {}: {e}: choose another --data-dir, or give this user the right",
+            dir.display()
+        );
+        return vec![Check::new(NAME, Outcome::Failed, line)];
+    }
+    let probe = dir.join(format!(".probe-{}", std::process::id()));
+    let created = OpenOptions::new().create(true).truncate(true).write(true).open(&probe);
+    let written = created.and_then(|mut file| file.write_all(&[0]));
+    let writable = match written {
+        Ok(()) => Check::new(NAME, Outcome::Fine, format!("{} can be written", dir.display())),
+        Err(e) => {
+            let line = format!(
+                "cannot write in {}: {e}: give this user the right, or free some space",
+                dir.display()
+            );
+            Check::new(NAME, Outcome::Failed, line)
+        }
+    };
+    let direct = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&probe);
+    let _ = fs::remove_file(&probe);
+    let mut checks = vec![writable];
+    match file_system(dir) {
+        Ok(found) => checks.extend([kind(&found, direct.is_ok()), free_space(&found)]),
+        Err(e) => checks.push(Check::new("file system", Outcome::Weak, format!("cannot be asked: {e}"))),
+    }
+    checks
+}
+
+/// What is known of a file system.
+struct FileSystem {
+    magic: i64,
+    free_bytes: u64,
+}
+
+fn file_system(dir: &Path) -> io::Result<FileSystem> {
+    let path = CString::new(dir.as_os_str().as_bytes()).map_err(io::Error::other)?;
+    let mut found = MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: the path ends in NUL, and the kernel writes one statfs through a pointer to one.
+    if unsafe { libc::statfs(path.as_ptr(), found.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it holds integers only, zeroed at first and then filled by the kernel.
+    let found = unsafe { found.assume_init() };
+    let block_bytes = u64::try_from(found.f_bsize).unwrap_or(0);
+    Ok(FileSystem { magic: found.f_type, free_bytes: found.f_bavail * block_bytes })
+}
+
+/// Bytes that may still be written below a directory.
+pub fn free_bytes(dir: &Path) -> io::Result<u64> {
+    file_system(dir).map(|found| found.free_bytes)
+}
+
+fn kind(found: &FileSystem, has_direct_io: bool) -> Check {
+    const NAME: &str = "file system";
+    let name = match found.magic {
+        libc::TMPFS_MAGIC | 0x8584_58f6 => {
+            return Check::new(
+                NAME,
+                Outcome::Weak,
+                "in memory: all data is lost at a restart of the machine",
+            );
+        }
+        libc::NFS_SUPER_MAGIC | 0x0102_1997 | 0x5346_544e | 0xff53_4d42 => {
+            let line = "over the network: a sync may not be durable and locks may fail: use a local disk";
+            return Check::new(NAME, Outcome::Weak, line);
+        }
+        libc::EXT4_SUPER_MAGIC => "ext4",
+        libc::XFS_SUPER_MAGIC => "xfs",
+        libc::BTRFS_SUPER_MAGIC => "btrfs",
+        libc::OVERLAYFS_SUPER_MAGIC => "overlay",
+        0x2fc1_2fc1 => "zfs",
+        _ => "local",
+    };
+    match has_direct_io {
+        true => Check::new(NAME, Outcome::Fine, format!("{name} with direct I/O")),
+        false => {
+            Check::new(NAME, Outcome::Weak, format!("{name} without direct I/O: slower, and cached twice"))
+        }
+    }
+}
+
+fn free_space(found: &FileSystem) -> Check {
+    const NAME: &str = "free space";
+    let mib = found.free_bytes >> 20;
+    match found.free_bytes {
+        free if free >= FREE_BYTES_GOOD => Check::new(NAME, Outcome::Fine, format!("{mib} MiB")),
+        free if free >= FREE_BYTES_MIN => {
+            Check::new(NAME, Outcome::Weak, format!("only {mib} MiB: free some soon"))
+        }
+        _ => {
+            let line = format!(
+                "{mib} MiB, {} are needed: free some or choose another --data-dir",
+                FREE_BYTES_MIN >> 20
+            );
+            Check::new(NAME, Outcome::Failed, line)
+        }
+    }
+}
+
 /// The CPUs that this process may run on, in order; empty if they cannot be read.
 pub fn allowed_cpus() -> Vec<usize> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -220,5 +335,22 @@ mod tests {
         assert_eq!(cpus(100_000).outcome, Outcome::Failed);
         assert_eq!(cpus(1).outcome, Outcome::Fine);
         assert!(check(1).iter().all(|c| !c.line.is_empty() && !c.line.contains('\n')));
+    }
+
+    #[test]
+    fn looks_at_the_data_directory() {
+        let dir = std::env::temp_dir().join(format!("omen-check-{}", std::process::id()));
+        let checks = check_dir(&dir);
+        let names: Vec<_> = checks.iter().map(|c| c.name).collect();
+        assert_eq!(names, ["data directory", "file system", "free space"]);
+        assert_eq!(checks[0].outcome, Outcome::Fine);
+        assert!(fs::read_dir(&dir).unwrap().next().is_none(), "the probe is gone");
+        fs::remove_dir(&dir).unwrap();
+        assert_eq!(check_dir(Path::new("/proc/none"))[0].outcome, Outcome::Failed);
+        assert_eq!(free_space(&FileSystem { magic: 0, free_bytes: 1 << 20 }).outcome, Outcome::Failed);
+        assert_eq!(
+            kind(&FileSystem { magic: libc::TMPFS_MAGIC, free_bytes: 0 }, true).outcome,
+            Outcome::Weak
+        );
     }
 }

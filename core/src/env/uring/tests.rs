@@ -388,6 +388,29 @@ fn a_panic_is_reported_and_stop_drains() {
 }
 
 #[test]
+fn a_panic_of_the_pump_ends_the_core() {
+    let (options, panics) = options();
+    let core = start(options, |env| async move {
+        let turns = Cell::new(0);
+        env.on_turn(move || {
+            turns.set(turns.get() + 1);
+            assert!(turns.get() < 10, "on purpose");
+            true
+        });
+        std::future::pending::<()>().await;
+    });
+    core.unwrap().join().unwrap();
+    assert_eq!(*panics.lock().unwrap(), ["the pump panicked: on purpose"]);
+}
+
+#[test]
+fn a_cpu_that_is_not_there_is_an_error() {
+    let mut options = options().0;
+    options.cpu = Some(100_000);
+    assert!(start(options, |_| async {}).is_err());
+}
+
+#[test]
 fn the_watchdog_sees_a_stuck_core_and_no_sleeping_one() {
     let (options, _) = options();
     let core = start(options, move |env| async move {
