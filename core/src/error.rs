@@ -33,6 +33,7 @@ sqlstates! {
     NUMERIC_VALUE_OUT_OF_RANGE = "22003", "A number does not fit its type.";
     INVALID_DATETIME_FORMAT = "22007", "Text is not a date or time.";
     DATETIME_FIELD_OVERFLOW = "22008", "A date or time out of range.";
+    INVALID_TIME_ZONE_DISPLACEMENT_VALUE = "22009", "The offset of a time zone is too large.";
     SUBSTRING_ERROR = "22011", "Negative substring length.";
     DIVISION_BY_ZERO = "22012", "Division by zero.";
     INTERVAL_FIELD_OVERFLOW = "22015", "A field of an interval is too large.";
@@ -45,6 +46,7 @@ sqlstates! {
     INVALID_ESCAPE_SEQUENCE = "22025", "A LIKE pattern ends in its escape character.";
     INVALID_TEXT_REPRESENTATION = "22P02", "Text is not a value of the type.";
     INVALID_BINARY_REPRESENTATION = "22P03", "Bytes are not a value of the type.";
+    UNTRANSLATABLE_CHARACTER = "22P05", "A character that text cannot hold.";
     BAD_COPY_FILE_FORMAT = "22P04", "A COPY row is malformed.";
     NOT_NULL_VIOLATION = "23502", "NULL in a NOT NULL column.";
     UNIQUE_VIOLATION = "23505", "A key exists already.";

@@ -1,7 +1,12 @@
 //! Values as text and bytes: what PostgreSQL's input and output functions do, for every type.
 
 pub mod binary;
+pub mod calendar;
+pub(crate) mod datetime;
+pub(crate) mod json;
+pub(crate) mod number;
 pub mod text;
+pub(crate) mod value;
 pub mod zone;
 
 pub use omen_core::types::interval::IntervalStyle;
@@ -54,3 +59,6 @@ pub enum DateOrder {
     /// Year, month, day.
     Ymd,
 }
+
+#[cfg(test)]
+mod tests;
