@@ -1,1 +1,3 @@
-//! x
+//! Protocols of OmenDB: the PostgreSQL wire protocol.
+
+pub mod pg;
