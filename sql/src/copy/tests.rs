@@ -206,6 +206,28 @@ fn what_is_encoded_decodes_to_the_same() {
     }
 }
 
+/// The fuzz target `copy` looks for the same with more patience.
+#[test]
+fn any_bytes_mean_the_same_however_they_are_cut() {
+    let pieces = ["a", "b,", "\t", "\n", "\r\n", "\r", "\"", "\\", "\\.", "\\N", "x41", "101", "é"];
+    let mut state = 7_u64;
+    let mut random = |bound: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % bound
+    };
+    let columns = ["a".to_owned(), "b".to_owned()];
+    for _ in 0..5_000 {
+        let data: String = (0..random(200)).map(|_| pieces[random(pieces.len())]).collect();
+        let format = if random(2) == 0 { CopyFormat::Text } else { CopyFormat::Csv };
+        let escape = (format == CopyFormat::Csv && random(2) == 0).then(|| "\\".to_owned());
+        let request = CopyRequest { format, escape, ..CopyRequest::default() };
+        let whole = decode(&columns, &request, data.as_bytes(), usize::MAX);
+        let chunk_bytes = 1 + random(20);
+        let cut = decode(&columns, &request, data.as_bytes(), chunk_bytes);
+        assert_eq!(whole, cut, "{data:?} in chunks of {chunk_bytes}");
+    }
+}
+
 #[test]
 fn contexts_name_the_column_and_its_value() {
     let options =
