@@ -35,6 +35,11 @@ const DRAIN_STEP: Duration = Duration::from_millis(20);
 /// How long cancelled statements may take to stop before their connections are cut.
 const CANCEL_TIME: Duration = Duration::from_secs(1);
 
+/// How long a connection that is over is still read from, and how much: were it closed with bytes unread, the system
+/// would take back what the client was told last.
+const LINGER_TIME: Duration = Duration::from_millis(250);
+const LINGER_BYTES_MAX: usize = 16 << 20;
+
 /// What a connection is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
@@ -134,6 +139,21 @@ impl<E: Env, R: Router> Server<E, R> {
         let _ = control.stream.send(&mut out).await;
     }
 
+    /// Reads and forgets what a client still sends that was told that its connection is over.
+    async fn linger(&self, control: &Control<E::Stream>) {
+        let discard = async {
+            let (mut bytes, mut buffer) = (0, Vec::new());
+            while let Ok(received @ 1..) = control.stream.receive(&mut buffer).await {
+                bytes += received;
+                if bytes > LINGER_BYTES_MAX {
+                    return;
+                }
+                buffer.clear();
+            }
+        };
+        discard.or(self.env.sleep(LINGER_TIME)).await;
+    }
+
     async fn serve_client(&self, number: u64, control: &Control<E::Stream>) {
         let mut input = Input::default();
         let mut out = Vec::new();
@@ -149,8 +169,9 @@ impl<E: Env, R: Router> Server<E, R> {
                 Err(error) => backend::error(&mut out, &error.severity(Severity::Fatal)),
             }
         }
-        // The client may be gone; the connection ends either way.
-        let _ = control.stream.send(&mut out).await;
+        if !out.is_empty() && control.stream.send(&mut out).await.is_ok() {
+            self.linger(control).await;
+        }
     }
 
     /// Authenticates the client. `None` if it is not admitted; what it is told is in `out`.
@@ -246,7 +267,10 @@ impl<E: Env, R: Router> Server<E, R> {
                 }
                 Err(error) => {
                     connection.end(error);
-                    Flow::Close
+                    if connection.flush().await.is_ok() {
+                        self.linger(control).await;
+                    }
+                    return;
                 }
             };
             if flow == Flow::Close {

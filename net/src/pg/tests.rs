@@ -341,6 +341,11 @@ fn a_stream_that_cannot_be_followed_is_closed_and_others_go_on() {
                 client.send(wrong).await;
                 assert_eq!(client.summary().await, "FATAL:08P01", "{wrong:?}");
             }
+            // The client learns the reason even if it goes on sending.
+            let (mut client, _) = Client::connect(&world, &env).await;
+            let endless = [b"Q\x7f\xff\xff\xff".to_vec(), vec![b'x'; 1 << 20]].concat();
+            client.send(&endless).await;
+            assert_eq!(client.summary().await, "FATAL:08P01");
             let (mut client, _) = Client::connect(&world, &env).await;
             client.send(&sync()).await;
             assert_eq!(client.summary().await, "Z");
