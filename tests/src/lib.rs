@@ -1,1 +1,17 @@
-//! x
+//! What the tests of the running binary share: starting and killing nodes, the flights as plain Rust values, random
+//! choices from a seed. The tests themselves are in `net/server/tests`, because Cargo tells only the package of a
+//! binary where it was built; tests that need no binary are in `tests/tests`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+pub mod flights;
+pub mod rng;
+pub mod server;
+
+/// Runs a test's future on a runtime of its own, with a limit so that a hang is a failure.
+///
+/// # Panics
+/// If it takes longer.
+pub fn block_on<T>(limit: std::time::Duration, test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(limit, test).await.expect("the test took too long") })
+}
