@@ -9,12 +9,14 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 
+use omen_core::env::uring;
+
 use crate::Failure;
 use crate::cli::NodeOptions;
 use crate::config::{Memory, Settings};
 use crate::data_dir;
 
-pub use machine::{cpu_count, memory_bytes, raise_limits};
+pub use machine::{cpu_count, memory_bytes};
 
 /// Least memory of a core: its buffers, and a memtable worth flushing.
 const MEMORY_PER_CORE_MIN: u64 = 32 << 20;
@@ -61,6 +63,17 @@ impl Check {
     }
 }
 
+impl From<uring::Check> for Check {
+    fn from(check: uring::Check) -> Check {
+        let verdict = match check.outcome {
+            uring::Outcome::Fine => Verdict::Ok,
+            uring::Outcome::Weak => Verdict::Warn,
+            uring::Outcome::Failed => Verdict::Fail,
+        };
+        Check { name: check.name, verdict, finding: check.line, remedy: String::new() }
+    }
+}
+
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.name, self.finding)?;
@@ -82,11 +95,11 @@ pub fn core_count(settings: &Settings) -> u16 {
     made_for.map(|identity| identity.shards).or(settings.cores).unwrap_or_else(cpu_count)
 }
 
-/// Every fact about this machine and these settings. Leaves nothing behind.
+/// Every fact about this machine and these settings. Raises the limits of this process where it may, and leaves nothing
+/// behind.
 pub fn all(settings: &Settings) -> Vec<Check> {
     let cores = core_count(settings);
-    let mut checks = vec![machine::io_uring(), machine::locked_memory(cores), machine::open_files()];
-    checks.push(cpus(cores, cpu_count()));
+    let mut checks: Vec<Check> = uring::check(usize::from(cores)).into_iter().map(Check::from).collect();
     checks.push(memory(memory_budget(settings), memory_bytes(), cores));
     checks.extend(storage::all(settings, cores));
     checks.push(listen(settings.listen));
@@ -96,7 +109,6 @@ pub fn all(settings: &Settings) -> Vec<Check> {
 /// The command `doctor`.
 pub fn doctor(options: &NodeOptions) -> Result<ExitCode, Failure> {
     let settings = Settings::load(options)?;
-    raise_limits();
     let checks = all(&settings);
     report(&mut std::io::stdout().lock(), &settings, &checks)
         .map_err(|e| Failure::new(format!("could not print: {e}")))?;
@@ -120,18 +132,6 @@ fn report(out: &mut impl Write, settings: &Settings, checks: &[Check]) -> std::i
         }
     }
     Ok(())
-}
-
-fn cpus(cores: u16, available: u16) -> Check {
-    let finding = format!("{cores} cores on {available} CPUs");
-    if cores > available {
-        return Check::warn(
-            "CPUs",
-            finding,
-            "cores that share a CPU slow each other down; use a larger machine",
-        );
-    }
-    Check::ok("CPUs", finding)
 }
 
 fn memory(budget: u64, machine: u64, cores: u16) -> Check {
@@ -178,8 +178,6 @@ mod tests {
 
     #[test]
     fn sizes_are_judged() {
-        assert_eq!(cpus(2, 2).verdict, Verdict::Ok);
-        assert_eq!(cpus(3, 2).verdict, Verdict::Warn);
         let gib = 1 << 30;
         assert_eq!(memory(gib, 4 * gib, 2).verdict, Verdict::Ok);
         assert_eq!(memory(4 * gib, 4 * gib, 2).verdict, Verdict::Fail);

@@ -21,8 +21,6 @@ pub const WAL_FILE_SIZE_DEFAULT: &str = "64MiB";
 pub const WAL_FILE_SIZE_MIN: u64 = 1 << 20;
 /// Largest log file: all of it is written once with zeros when it is made.
 pub const WAL_FILE_SIZE_MAX: u64 = 1 << 30;
-/// Most cores of a node; their number has 12 bits in a session id.
-pub const CORES_MAX: u16 = 1_024;
 /// Where the file is sought when the data directory has none.
 const SYSTEM_FILE: &str = "/etc/omendb.toml";
 
@@ -154,7 +152,7 @@ impl Settings {
         Ok(Settings {
             data_dir: value(&raw, "data_dir", |text| Some(PathBuf::from(text)), "a directory")?,
             listen: required(&raw, "listen", parse_address, "an address, for example 127.0.0.1:5442")?,
-            cores: value(&raw, "cores", parse_cores, "a number of cores from 1 to 1024, or \"all\"")?
+            cores: value(&raw, "cores", parse_cores, "a number of cores from 1 to 127, or \"all\"")?
                 .flatten(),
             memory: required(
                 &raw,
@@ -297,7 +295,7 @@ fn parse_cores(text: &str) -> Option<Option<u16>> {
     if text == "all" {
         return Some(None);
     }
-    text.parse().ok().filter(|count| (1..=CORES_MAX).contains(count)).map(Some)
+    text.parse().ok().filter(|count| (1..=omen_core::node::CORES_MAX).contains(count)).map(Some)
 }
 
 fn parse_memory(text: &str) -> Option<Memory> {

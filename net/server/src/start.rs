@@ -32,7 +32,6 @@ pub fn run(options: &NodeOptions) -> Result<ExitCode, Failure> {
 pub fn launch(settings: &Settings) -> Result<Node, Failure> {
     log::set_level(settings.log_level);
     log::catch_panics();
-    checks::raise_limits();
     let path = settings.data_dir.as_ref().ok_or_else(|| {
         Failure::new(
             "no data directory: name one with --data-dir, OMENDB_DATA_DIR, or data_dir in the configuration",

@@ -1,20 +1,16 @@
-//! Facts about the machine and the limits of this process.
+//! The size of this machine.
 
 use std::fs;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-use super::{Check, mib};
-
-/// Files that a node with a few hundred connections opens.
-const OPEN_FILES_LOW: u64 = 4_096;
-/// Memory that a core's ring locks on kernels that charge it.
-const LOCKED_PER_CORE: u64 = 1 << 20;
+use omen_core::env::uring;
 
 /// CPUs that this process may run on.
 pub fn cpu_count() -> u16 {
-    let count = std::thread::available_parallelism().map_or(1, usize::from);
-    u16::try_from(count).unwrap_or(u16::MAX).min(crate::config::CORES_MAX)
+    let count = match uring::allowed_cpus().len() {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        count => count,
+    };
+    u16::try_from(count).unwrap_or(u16::MAX).min(omen_core::node::CORES_MAX)
 }
 
 /// Memory of this machine, or of the container that this process is in.
@@ -32,73 +28,6 @@ fn mem_total(meminfo: &str) -> Option<u64> {
     Some(kib << 10)
 }
 
-/// Raises the soft limits of locked memory and open files as far as this process may.
-pub fn raise_limits() {
-    for resource in [Resource::Memlock, Resource::Nofile] {
-        let limit = getrlimit(resource);
-        // Only a privileged process may lift the hard limit of locked memory; failing to is no error.
-        let lifted = resource == Resource::Memlock
-            && setrlimit(resource, Rlimit { current: None, maximum: None }).is_ok();
-        if !lifted {
-            let _ = setrlimit(resource, Rlimit { current: limit.maximum, maximum: limit.maximum });
-        }
-    }
-}
-
-/// Whether the kernel lets this process use io_uring.
-pub fn io_uring() -> Check {
-    let name = "io_uring";
-    let Err(e) = io_uring::IoUring::new(8) else {
-        return Check::ok(name, format!("works on Linux {}", release()));
-    };
-    let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
-    let remedy = match (e.raw_os_error(), disabled.trim()) {
-        (Some(libc::ENOSYS), _) => "use Linux 6.1 or newer".to_owned(),
-        (Some(libc::ENOMEM), _) => "raise the limit of locked memory: ulimit -l 65536".to_owned(),
-        (Some(libc::EPERM), disabled @ ("1" | "2")) => {
-            format!("the kernel forbids it ({disabled}): sysctl kernel.io_uring_disabled=0")
-        }
-        (Some(libc::EPERM), _) => {
-            "the container's seccomp profile forbids it: allow io_uring_setup, io_uring_enter and io_uring_register \
-             (docker run --security-opt seccomp=unconfined)"
-                .to_owned()
-        }
-        _ => "see dmesg".to_owned(),
-    };
-    Check::fail(name, format!("cannot be used: {e}"), remedy)
-}
-
-fn release() -> String {
-    fs::read_to_string("/proc/sys/kernel/osrelease")
-        .map_or_else(|_| "?".to_owned(), |text| text.trim().to_owned())
-}
-
-/// Whether enough memory may be locked for the rings.
-pub fn locked_memory(cores: u16) -> Check {
-    let name = "locked memory";
-    let needed = LOCKED_PER_CORE * u64::from(cores);
-    match getrlimit(Resource::Memlock).current {
-        None => Check::ok(name, "unlimited"),
-        Some(limit) if limit >= needed => Check::ok(name, format!("{} for {cores} cores", mib(limit))),
-        Some(limit) => {
-            let finding = format!("{} KiB, {cores} cores may need {}", limit >> 10, mib(needed));
-            Check::warn(name, finding, "ulimit -l unlimited, or LimitMEMLOCK=infinity in the systemd unit")
-        }
-    }
-}
-
-/// Whether enough files may be open.
-pub fn open_files() -> Check {
-    let name = "open files";
-    match getrlimit(Resource::Nofile).current {
-        Some(limit) if limit < OPEN_FILES_LOW => {
-            let finding = format!("{limit}, which is few for files and connections");
-            Check::warn(name, finding, "ulimit -n 65536, or LimitNOFILE=65536 in the systemd unit")
-        }
-        limit => Check::ok(name, limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,8 +38,5 @@ mod tests {
         assert!(memory_bytes() > 64 << 20);
         assert_eq!(mem_total("MemFree: 1 kB\nMemTotal:       2048 kB\n"), Some(2 << 20));
         assert_eq!(mem_total("nothing"), None);
-        raise_limits();
-        let limit = getrlimit(Resource::Nofile);
-        assert_eq!(limit.current, limit.maximum);
     }
 }
