@@ -16,6 +16,7 @@ use omen_core::mesh::{self, Seat};
 use omen_core::node::message::Message;
 use omen_core::node::{self, MESH_CAPACITY, NodeCore};
 use omen_core::wal::RECORD_OVERHEAD_BYTES;
+use omen_net::pg::{self, ServerConfig, Shutdown};
 
 use crate::data_dir::DataDir;
 use crate::{Failure, log};
@@ -26,7 +27,7 @@ const POLL: Duration = Duration::from_millis(1);
 const SHARD_CHECK: Duration = Duration::from_millis(500);
 
 /// What a node is told at its start.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct NodeConfig {
     /// Address to serve on.
     pub listen: SocketAddr,
@@ -34,10 +35,8 @@ pub struct NodeConfig {
     pub memory_bytes: u64,
     /// Bytes of a log file.
     pub wal_file_size_bytes: u64,
-    /// Who may connect.
-    pub hba: Vec<String>,
-    /// Password of the role `omen`.
-    pub password: Option<String>,
+    /// Whom the node lets in, and with what.
+    pub server: ServerConfig,
 }
 
 /// A running node.
@@ -53,6 +52,7 @@ pub struct Node {
 /// What the cores of a node share.
 struct Shared {
     engine: node::NodeConfig,
+    server: Arc<ServerConfig>,
     listen: SocketAddr,
     core_count: u16,
     /// Where core 0 listens.
@@ -82,6 +82,7 @@ impl Node {
         let core_count = data_dir.shards();
         let shared = Arc::new(Shared {
             engine: engine_config(&data_dir, &config),
+            server: Arc::new(config.server),
             listen: config.listen,
             core_count,
             address: OnceLock::new(),
@@ -182,8 +183,13 @@ async fn run_core(
     watch_shard(&env, &node);
     let _ = ready.send(Ok(()));
     drop(ready);
-    env.stop_requested().await;
-    drop(listener);
+    let shutdown = Shutdown::default();
+    let (stop, begin) = (env.stop_requested(), shutdown.clone());
+    env.spawn(async move {
+        stop.await;
+        begin.begin();
+    });
+    pg::serve(env.clone(), node.clone(), listener, Arc::clone(&shared.server), shutdown).await;
     shared.quiet.fetch_add(1, Ordering::SeqCst);
     while shared.quiet.load(Ordering::SeqCst) < shared.core_count {
         env.sleep(POLL).await;

@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+use omen_net::pg::ServerConfig;
+use omen_net::pg::config::BOOTSTRAP_NAME;
+use omen_net::pg::hba::Rules;
+
 use crate::Failure;
 use crate::checks::{self, Verdict};
 use crate::cli::NodeOptions;
@@ -46,6 +50,7 @@ pub fn launch(settings: &Settings) -> Result<Node, Failure> {
     if !failed.is_empty() {
         return Err(Failure::new(failed.join("\n")));
     }
+    let server = server_config(settings)?;
     let data_dir = DataDir::open(path, settings.cores, checks::cpu_count())?;
     let cores = data_dir.shards();
     let memory_bytes = checks::memory_budget(settings);
@@ -53,8 +58,7 @@ pub fn launch(settings: &Settings) -> Result<Node, Failure> {
         listen: settings.listen,
         memory_bytes,
         wal_file_size_bytes: settings.wal_file_size_bytes,
-        hba: settings.hba.clone(),
-        password: settings.password.clone(),
+        server,
     };
     let node = Node::start(data_dir, config)?;
     log::info!(
@@ -64,6 +68,20 @@ pub fn launch(settings: &Settings) -> Result<Node, Failure> {
         path.display()
     );
     Ok(node)
+}
+
+fn server_config(settings: &Settings) -> Result<ServerConfig, Failure> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(|e| Failure::new(format!("no random numbers: {e}")))?;
+    let mut server = ServerConfig::new(secret);
+    if !settings.hba.is_empty() {
+        let rules = Rules::parse(&settings.hba.join("\n"));
+        server.rules = rules.map_err(|e| Failure::new(format!("hba: {e}")))?;
+    }
+    if let Some(password) = &settings.password {
+        server.set_password(BOOTSTRAP_NAME, password);
+    }
+    Ok(server)
 }
 
 /// Serves until a signal comes or a core fails.

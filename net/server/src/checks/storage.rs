@@ -2,10 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use omen_core::env::{AlignedBuf, IO_ALIGN};
+use omen_core::env::uring::{self, check::free_bytes};
 
 use super::{Check, Verdict, mib};
 use crate::config::Settings;
@@ -28,10 +27,12 @@ pub fn all(settings: &Settings, cores: u16) -> Vec<Check> {
     }
     let made = matches!(data_dir::read_identity(path), Ok(Some(_)));
     let needed = if made { 0 } else { settings.wal_file_size_bytes * LOG_FILES * u64::from(cores) };
-    let (Some(probe), Ok(space)) = (existing_parent(path), space(path)) else {
-        return vec![directory];
-    };
-    vec![directory, file_system(&probe), free_space(space, needed)]
+    let mut checks = vec![directory];
+    if let Some(parent) = existing_parent(path) {
+        checks.extend(file_system(&parent));
+        checks.extend(free_bytes(&parent).map(|free| free_space(free, needed)));
+    }
+    checks
 }
 
 /// The directory itself, or the nearest one above it that exists.
@@ -88,61 +89,10 @@ fn try_write(parent: &Path) -> std::io::Result<()> {
     written.and(removed)
 }
 
-/// Whether files can be read and written past the kernel's cache, and what kind of file system this is.
-fn file_system(parent: &Path) -> Check {
-    let name = "file system";
-    let kind = file_system_kind(parent).unwrap_or_else(|| "unknown".to_owned());
-    if ["nfs", "nfs4", "cifs", "fuse.sshfs", "9p"].contains(&&*kind) {
-        let remedy = "use a local disk: the log relies on its locks and syncs";
-        return Check::warn(name, format!("{kind} is a network file system"), remedy);
-    }
-    if kind == "tmpfs" {
-        return Check::warn(
-            name,
-            "tmpfs keeps files in memory",
-            "all data is lost when the machine stops: use a disk",
-        );
-    }
-    match try_direct(parent) {
-        Ok(()) => Check::ok(name, format!("{kind} with direct I/O")),
-        Err(e) if e.kind() == std::io::ErrorKind::StorageFull => Check::ok(name, kind),
-        Err(e) => {
-            let finding = format!("{kind} without direct I/O ({e})");
-            Check::warn(name, finding, "data is cached twice and slower: use ext4 or xfs")
-        }
-    }
-}
-
-fn try_direct(parent: &Path) -> std::io::Result<()> {
-    let probe = probe_name(parent);
-    let mut options = File::options();
-    options.write(true).create(true).truncate(true).custom_flags(libc::O_DIRECT);
-    let written = options.open(&probe).and_then(|file| file.write_all_at(&AlignedBuf::zeroed(IO_ALIGN), 0));
-    let _ = fs::remove_file(&probe);
-    written
-}
-
-/// The type of the mount that holds a directory.
-fn file_system_kind(directory: &Path) -> Option<String> {
-    let directory = directory.canonicalize().ok()?;
-    mount_kind(&fs::read_to_string("/proc/self/mounts").ok()?, &directory)
-}
-
-/// The last mount whose point is the longest prefix hides the others.
-fn mount_kind(mounts: &str, directory: &Path) -> Option<String> {
-    let mount = |line: &str| {
-        let mut words = line.split(' ').skip(1);
-        let point = words.next()?.replace("\\040", " ");
-        directory.starts_with(&point).then_some((point.len(), words.next()?.to_owned()))
-    };
-    mounts.lines().filter_map(mount).max_by_key(|(len, _)| *len).map(|(_, kind)| kind)
-}
-
-/// Bytes that this process can still write.
-fn space(path: &Path) -> std::io::Result<u64> {
-    let parent = existing_parent(path).ok_or(std::io::ErrorKind::NotFound)?;
-    let stat = rustix::fs::statvfs(&parent)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+/// What kind of file system this is; `None` if it cannot be told, as on a full disk.
+fn file_system(parent: &Path) -> Option<Check> {
+    let checks = uring::check_dir(parent);
+    checks.into_iter().find(|check| check.name == "file system").map(Check::from)
 }
 
 fn free_space(free: u64, needed: u64) -> Check {
@@ -162,15 +112,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_innermost_mount_tells_the_kind() {
-        let mounts = "/dev/a / ext4 rw 0 0\ntmpfs /mnt/my\\040disk tmpfs rw 0 0\nb /mnt xfs rw 0 0\n";
-        assert_eq!(mount_kind(mounts, Path::new("/home")).as_deref(), Some("ext4"));
-        assert_eq!(mount_kind(mounts, Path::new("/mnt/x")).as_deref(), Some("xfs"));
-        assert_eq!(mount_kind(mounts, Path::new("/mnt/my disk/x")).as_deref(), Some("tmpfs"));
-        assert_eq!(mount_kind(mounts, Path::new("/mntx")).as_deref(), Some("ext4"));
-    }
-
-    #[test]
     fn space_is_judged_by_what_a_new_directory_needs() {
         assert_eq!(free_space(100 << 30, 1 << 30).verdict(), Verdict::Ok);
         assert_eq!(free_space(1 << 30, 0).verdict(), Verdict::Warn);
@@ -183,8 +124,8 @@ mod tests {
         let path = folder.path().join("not/yet/made");
         assert_eq!(directory(&path, None).verdict(), Verdict::Ok);
         assert_eq!(existing_parent(&path).unwrap(), folder.path());
-        file_system(folder.path());
-        assert!(space(&path).unwrap() > 0);
+        assert!(file_system(folder.path()).is_some());
+        assert!(free_bytes(folder.path()).unwrap() > 0);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
