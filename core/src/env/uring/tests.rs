@@ -434,95 +434,178 @@ fn the_watchdog_sees_a_stuck_core_and_no_sleeping_one() {
     core.join().unwrap();
 }
 
-/// A message with the number of hops that it has left.
-struct Hop {
-    left: u32,
-    id: u64,
+/// Fails if, after `duration`, `progress` stands still for two seconds.
+fn assert_progress(duration: Duration, progress: impl Fn() -> u64) {
+    thread::sleep(duration);
+    let (last, since) = (progress(), Instant::now());
+    while progress() == last {
+        assert!(since.elapsed() < Duration::from_secs(2), "stuck at {last}: a wake was lost");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
-/// Two cores pass messages to and fro at random moments, with traffic on sockets and foreign wakes beside it. A lost wake
-/// shows as a message that does not come back in time.
-#[test]
-fn no_wake_is_lost_under_traffic() {
-    let duration = Duration::from_secs(3);
+/// Burns a random time below `ns_max`, so that messages meet the other core awake, asleep and on its way there.
+fn dawdle(env: &UringEnv, ns_max: u64) {
+    let until_ns = env.monotonic_ns() + env.random_u64() % ns_max;
+    while env.monotonic_ns() < until_ns {
+        std::hint::spin_loop();
+    }
+}
+
+/// Two cores in a mesh. The second looks for messages this often before it sleeps.
+fn cores_of<M: Send + 'static, Fut: Future<Output = ()> + 'static>(
+    capacity: usize,
+    spins_max: u32,
+    main: impl Fn(UringEnv, mesh::Seat<M>) -> Fut + Clone + Send + 'static,
+) -> (Vec<CoreHandle>, Arc<Mutex<Vec<String>>>) {
     let (options, panics) = options();
     let cpus = allowed_cpus();
-    let passed = Arc::new(AtomicU64::new(0));
-    let cores: Vec<CoreHandle> = mesh::connect::<Hop>(2, 8)
-        .into_iter()
-        .map(|seat| {
-            let mut options = options.clone();
-            options.core = seat.core();
-            options.cpu = cpus.get(usize::from(seat.core().0)).copied();
-            let passed = Arc::clone(&passed);
-            start(options, move |env| hop(env, seat, passed, duration)).unwrap()
-        })
-        .collect();
-    let wakers: Vec<_> = cores.iter().map(CoreHandle::waker).collect();
-    let until = Instant::now() + duration;
-    let mut spread = 0;
-    while Instant::now() < until {
-        spread = (spread * 7 + 13) % 997;
-        wakers.iter().for_each(CoreWaker::wake);
-        thread::sleep(Duration::from_micros(spread));
-    }
+    let start_one = |seat: mesh::Seat<M>| {
+        let mut options = options.clone();
+        options.core = seat.core();
+        options.cpu = cpus.get(usize::from(seat.core().0)).copied();
+        options.spins_max = u32::from(seat.core().0) * spins_max;
+        let main = main.clone();
+        start(options, move |env| main(env, seat)).unwrap()
+    };
+    (mesh::connect(2, capacity).into_iter().map(start_one).collect(), panics)
+}
+
+fn end_cores((cores, panics): (Vec<CoreHandle>, Arc<Mutex<Vec<String>>>)) {
     cores.iter().for_each(CoreHandle::request_stop);
     cores.into_iter().for_each(|core| core.join().unwrap());
     assert_eq!(*panics.lock().unwrap(), Vec::<String>::new());
-    assert!(passed.load(Ordering::Relaxed) > 500, "{passed:?} messages came back");
 }
 
-async fn hop(env: UringEnv, seat: mesh::Seat<Hop>, passed: Arc<AtomicU64>, duration: Duration) {
-    let me = seat.core();
-    let other = CoreId(1 - me.0);
-    let (outbox, mut inbox) = seat.join(env.waker());
-    let waiting: Rc<RefCell<std::collections::BTreeMap<u64, Option<Waker>>>> = Rc::default();
-    let (replies, forward, tasks) = (Rc::clone(&waiting), outbox.clone(), env.clone());
-    env.on_turn(move || {
-        inbox.turn(|_, Hop { left, id }| {
-            if left > 0 {
-                let forward = forward.clone();
-                tasks.spawn(async move { forward.send(other, Hop { left: left - 1, id }).await.unwrap() });
-            } else if let Some(waker) = replies.borrow_mut().remove(&id) {
-                waker.into_iter().for_each(Waker::wake);
-            }
-        })
-    });
-    let until = env.monotonic_ns() + duration.as_nanos() as u64;
-    for task in 0..4 {
-        let (env, outbox, waiting, passed) =
-            (env.clone(), outbox.clone(), Rc::clone(&waiting), Arc::clone(&passed));
-        env.clone().spawn(async move {
-            let mut id = task << 32;
-            while env.monotonic_ns() < until {
-                id += 1;
-                waiting.borrow_mut().insert(id, None);
-                let sent_ns = env.monotonic_ns();
-                outbox.send(other, Hop { left: 2 * (id as u32 % 4) + 1, id }).await.unwrap();
-                poll_fn(|context| match waiting.borrow_mut().get_mut(&id) {
-                    Some(waker) => {
-                        *waker = Some(context.waker().clone());
-                        Poll::Pending
-                    }
-                    None => Poll::Ready(()),
-                })
-                .await;
-                let took_ns = env.monotonic_ns() - sent_ns;
-                assert!(took_ns < 1_500_000_000, "message {id:#x} took {took_ns} ns");
-                passed.fetch_add(1, Ordering::Relaxed);
-                if env.random_u64().is_multiple_of(3) {
-                    env.sleep(Duration::from_micros(env.random_u64() % 2000)).await;
+/// Messages go to and fro between two cores that have nothing else to wake them. One message and a core that spins
+/// let the answer come when the other is just about to sleep.
+#[test]
+fn no_wake_between_cores_is_lost() {
+    for (tokens, spins_max, dawdle_ns) in [(1, 1_000_000, 4_000), (1, 0, 30_000), (3, 0, 30_000)] {
+        let passed = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&passed);
+        let running = cores_of::<u64, _>(8, spins_max, move |env, seat| {
+            let passed = Arc::clone(&counter);
+            async move {
+                let other = CoreId(1 - seat.core().0);
+                let first = seat.core() == CoreId(0);
+                let (outbox, mut inbox) = seat.join(env.waker());
+                let (reply, core) = (outbox.clone(), env.clone());
+                env.on_turn(move || {
+                    inbox.turn(|_, message| {
+                        passed.fetch_add(1, Ordering::Relaxed);
+                        let (reply, env) = (reply.clone(), core.clone());
+                        if message % 2 == 0 {
+                            dawdle(&env, dawdle_ns);
+                            reply.try_send(other, message + 1).unwrap();
+                        } else {
+                            core.spawn(async move {
+                                env.yield_now().await;
+                                dawdle(&env, dawdle_ns);
+                                reply.send(other, message + 1).await.unwrap();
+                            });
+                        }
+                    })
+                });
+                for token in 0..if first { tokens } else { 0 } {
+                    outbox.send(other, token).await.unwrap();
                 }
+                env.stop_requested().await;
             }
         });
+        assert_progress(Duration::from_millis(500), || passed.load(Ordering::Relaxed));
+        assert!(passed.load(Ordering::Relaxed) > 100, "{passed:?}");
+        end_cores(running);
     }
-    // Without this timer, a lost wake stays lost until the test's end and the check above sees it.
-    env.stop_requested().await;
-    for _ in 0..200 {
-        if waiting.borrow().is_empty() {
-            return;
+}
+
+/// A full ring between two cores: the sender sleeps until the reader has made space.
+#[test]
+fn no_wake_for_space_is_lost() {
+    let passed = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&passed);
+    let running = cores_of::<u64, _>(2, 1_000, move |env, seat| {
+        let passed = Arc::clone(&counter);
+        async move {
+            let first = seat.core() == CoreId(0);
+            let (outbox, mut inbox) = seat.join(env.waker());
+            let reader = env.clone();
+            let mut next = 0;
+            env.on_turn(move || {
+                inbox.turn(|_, message| {
+                    assert_eq!(message, next);
+                    next += 1;
+                    passed.fetch_add(1, Ordering::Relaxed);
+                    dawdle(&reader, 5_000);
+                })
+            });
+            if first {
+                env.spawn(async move {
+                    for message in 0.. {
+                        outbox.send(CoreId(1), message).await.unwrap();
+                    }
+                });
+            }
+            env.stop_requested().await;
         }
-        env.sleep(Duration::from_millis(10)).await;
+    });
+    assert_progress(Duration::from_millis(500), || passed.load(Ordering::Relaxed));
+    end_cores(running);
+}
+
+/// Another thread wakes a core at random moments, first alone, then beside traffic on sockets.
+#[test]
+fn no_foreign_wake_is_lost() {
+    let (options, panics) = options();
+    let (asked, seen) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let (question, answer) = (Arc::clone(&asked), Arc::clone(&seen));
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let core = start(options, move |env| async move {
+        env.on_turn(move || {
+            let number = question.load(Ordering::Acquire);
+            let is_new = answer.load(Ordering::Relaxed) != number;
+            answer.store(number, Ordering::Release);
+            is_new
+        });
+        let listener = env.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        sender.send(listener.local_address().unwrap()).unwrap();
+        let tasks = env.clone();
+        env.spawn(async move {
+            while let Ok(stream) = listener.accept().await {
+                tasks.spawn(async move {
+                    let mut buffer = Vec::new();
+                    while stream.receive(&mut buffer).await.is_ok_and(|n| n > 0)
+                        && stream.send(&mut buffer).await.is_ok()
+                    {}
+                });
+            }
+        });
+        env.stop_requested().await;
+    })
+    .unwrap();
+    let address = receiver.recv().unwrap();
+    let waker = core.waker();
+    for traffic in [false, true] {
+        let clients = traffic.then(|| thread::spawn(move || client(address, 3)));
+        let until = Instant::now() + Duration::from_millis(1_000);
+        let mut number = asked.load(Ordering::SeqCst);
+        while Instant::now() < until {
+            number += 1;
+            // Most often so soon that the core is about to sleep, now and then so late that it sleeps.
+            let pause_ns = number * 7_919 % if number.is_multiple_of(16) { 200_000 } else { 4_000 };
+            let seen_at = Instant::now();
+            while seen_at.elapsed() < Duration::from_nanos(pause_ns) {
+                std::hint::spin_loop();
+            }
+            asked.store(number, Ordering::Release);
+            waker.wake();
+            let sent = Instant::now();
+            while seen.load(Ordering::SeqCst) != number {
+                assert!(sent.elapsed() < Duration::from_secs(2), "wake {number} was lost");
+                std::hint::spin_loop();
+            }
+        }
+        clients.into_iter().for_each(|c| c.join().unwrap());
     }
-    panic!("{} messages have not come back", waiting.borrow().len());
+    end_cores((vec![core], panics));
 }
