@@ -120,12 +120,13 @@ fn check(rule: impl Fn(&Source) -> Vec<String>) {
 
 /// The packages of the workspace: name and manifest.
 fn manifests() -> BTreeMap<String, Table> {
-    let files = sources().into_iter().filter(|source| source.path.ends_with("/Cargo.toml"));
-    let parse = |source: Source| {
-        let manifest: Table = source.text.parse().unwrap();
-        (manifest["package"]["name"].as_str().unwrap().to_owned(), manifest)
+    let read = |folder: &str| -> Table {
+        fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap().parse().unwrap()
     };
-    files.map(parse).collect()
+    let workspace = read("");
+    let members = workspace["workspace"]["members"].as_array().unwrap().iter();
+    let named = |manifest: Table| (manifest["package"]["name"].as_str().unwrap().to_owned(), manifest);
+    members.map(|folder| named(read(folder.as_str().unwrap()))).collect()
 }
 
 /// What a manifest depends on: its sections' names, with and without tests.
