@@ -101,6 +101,8 @@ impl ShardConfig {
 /// One core's shard. A cheap handle; `!Send`.
 pub struct Shard<E: Env>(Rc<Inner<E>>);
 
+crate::assert_not_send!(Shard<crate::env::uring::UringEnv>);
+
 impl<E: Env> Clone for Shard<E> {
     fn clone(&self) -> Self {
         Shard(self.0.clone())
