@@ -225,6 +225,13 @@ impl Inode {
         }
     }
 
+    /// The last change that was completed can never become durable, though readers still see it.
+    pub fn lose_last(&mut self) {
+        if let Some(last) = self.unsynced.last_mut().filter(|c| c.fate == Fate::Open) {
+            last.fate = Fate::Lost;
+        }
+    }
+
     /// Moves the durable changes at the front into the durable content.
     fn settle(&mut self) {
         let open = self.unsynced.iter().position(|c| c.fate == Fate::Open).unwrap_or(self.unsynced.len());

@@ -513,7 +513,8 @@ fn finish_change(
     };
     let sync_fails = durable && disk.take_failure(IoKind::Sync);
     let durable = durable && !disk.ignore_sync && !sync_fails;
-    let Some(inode) = disk.inode_if_any(id) else { return Ok(()) };
+    let is_lost = sync_fails && inner.rng.one_in(2);
+    let Some(inode) = inner.disk(node).inode_if_any(id) else { return Ok(()) };
     match write_failure {
         Some(error) => {
             inode.abandon(number);
@@ -521,6 +522,9 @@ fn finish_change(
         }
         None => {
             inode.finish(number, durable);
+            if is_lost {
+                inode.lose_last();
+            }
             if sync_fails { Err(failed(IoKind::Sync)) } else { Ok(()) }
         }
     }
