@@ -101,7 +101,7 @@ impl<E: Env> Store<E> {
             return Err(window.corrupt(0, "the number in the file is not that of its name"));
         }
         let mut state = ManifestState::default();
-        let (mut offset, mut sequence, mut snapshot_end) = (FILE_HEADER_BYTES, 0, None);
+        let (mut offset, mut sequence, mut snapshot_end, mut last) = (FILE_HEADER_BYTES, 0, None, 0);
         while let Some(frame) = read_frame(&mut window, &header, offset, sequence).await? {
             let is_change = frame.header.kind == FrameKind::Change;
             if is_change != snapshot_end.is_some() {
@@ -110,6 +110,7 @@ impl<E: Env> Store<E> {
             for edit in &frame.edits {
                 state.apply(edit).map_err(|detail| window.corrupt(offset, detail))?;
             }
+            last = offset;
             offset += frame.header.padded_bytes();
             sequence += 1;
             if frame.header.kind == FrameKind::SnapshotEnd {
@@ -120,6 +121,9 @@ impl<E: Env> Store<E> {
             return Err(window.corrupt(offset, "the snapshot is not complete"));
         };
         expect_nothing(&mut window, &header, offset).await?;
+        // All else was synced before this frame was written. Its own sync may have failed in an earlier life, after
+        // which the kernel can hold bytes that it will never write.
+        window.write_again(last..offset).await?;
         let (dir, file) = (dir.to_path_buf(), window.into_file());
         let rewrite_at = rewrite_at(snapshot_end);
         Ok((Store { env, dir, file, header, offset, sequence, allocated: offset, rewrite_at }, state))

@@ -251,47 +251,57 @@ struct Faults {
     ignore_sync_dir: bool,
 }
 
+/// The last acknowledged state, and the one that a change on its way leads to.
+type Model = Rc<RefCell<(ManifestState, Option<ManifestState>)>>;
+
+/// One life of the process: opens the manifest, compares, and changes it until the end.
+async fn live(env: SimEnv, model: Model, failure: Rc<RefCell<Option<String>>>, seed: u64) {
+    let mut rng = Rng::new(seed);
+    let (manifest, state) = match Manifest::open(env, dir()).await {
+        Ok(opened) => opened,
+        // A simulated failure of some operation.
+        Err(Error::Io { .. }) => return,
+        Err(error) => return drop(failure.replace(Some(error.to_string()))),
+    };
+    let (acknowledged, possible) = model.take();
+    if *state != acknowledged && Some(&*state) != possible.as_ref() {
+        let wrong = format!("found {state:?}, expected {acknowledged:?} or {possible:?}");
+        return drop(failure.replace(Some(wrong)));
+    }
+    model.replace((ManifestState::clone(&state), None));
+    loop {
+        let (edits, next) = any_edits(&manifest.state(), &mut rng);
+        model.borrow_mut().1 = Some(next.clone());
+        match manifest.apply(&edits).await {
+            Ok(()) => drop(model.replace((next, None))),
+            Err(Error::ShardStopped { .. }) => return,
+            Err(error) => return drop(failure.replace(Some(error.to_string()))),
+        }
+    }
+}
+
 /// Applies changes, loses power, opens again; the state must be that of all acknowledged changes, or of one more.
 fn crash_run(seed: u64, faults: Faults) -> std::result::Result<(), String> {
     let sim = Sim::new(seed);
     sim.ignore_sync(NODE, faults.ignore_sync);
     sim.ignore_sync_dir(NODE, faults.ignore_sync_dir);
-    // The last acknowledged state, and the one that a change on its way leads to.
-    let model = Rc::new(RefCell::new((ManifestState::default(), None::<ManifestState>)));
+    let (model, failure) = (Model::default(), Rc::new(RefCell::new(None)));
     for round in 0..8 {
         let env = core(&sim);
-        let (task, shared, failed) = (env.clone(), Rc::clone(&model), Rc::new(RefCell::new(None)));
-        let failure = Rc::clone(&failed);
-        let mut rng = Rng::new(seed * 1_000 + round);
-        env.spawn(async move {
-            let (manifest, state) = match Manifest::open(task, dir()).await {
-                Ok(opened) => opened,
-                Err(error) => return failure.replace(Some(error.to_string())).map_or((), drop),
-            };
-            let (acknowledged, possible) = shared.take();
-            if *state != acknowledged && Some(&*state) != possible.as_ref() {
-                failure.replace(Some(format!("found {state:?}, expected {acknowledged:?} or {possible:?}")));
-                return;
-            }
-            shared.replace((ManifestState::clone(&state), None));
-            loop {
-                let (edits, next) = any_edits(&manifest.state(), &mut rng);
-                shared.borrow_mut().1 = Some(next.clone());
-                if let Err(error) = manifest.apply(&edits).await {
-                    return failure.replace(Some(error.to_string())).map_or((), drop);
-                }
-                shared.replace((next, None));
-            }
-        });
-        let sleep_us =
-            if sim.random_below(3) == 0 { sim.random_below(4_000) } else { sim.random_below(40_000) };
-        sim.run(sim.sleep(Duration::from_micros(sleep_us)));
+        env.clone().spawn(live(env, Rc::clone(&model), Rc::clone(&failure), seed * 1_000 + round));
+        let sleep_us = if sim.random_below(3) == 0 { 4_000 } else { 40_000 };
+        sim.run(sim.sleep(Duration::from_micros(sim.random_below(sleep_us))));
         if sim.random_below(4) == 0 {
+            let kinds = [IoKind::Write, IoKind::Sync, IoKind::SyncDir];
+            sim.fail_next(NODE, kinds[sim.random_below(3) as usize]);
+            sim.run(sim.sleep(Duration::from_millis(5)));
+        }
+        if sim.random_below(3) == 0 {
             sim.kill(NODE)
         } else {
             sim.crash(NODE)
         }
-        if let Some(failure) = failed.take() {
+        if let Some(failure) = failure.take() {
             return Err(failure);
         }
     }

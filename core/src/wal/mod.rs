@@ -304,4 +304,6 @@ impl<E: Env> Wal<E> {
 }
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod tests;

@@ -20,15 +20,13 @@ use super::state::{ClosedFile, State};
 use super::window::Window;
 use super::{Inner, OwnedRecord, Wal, WalOptions};
 
-/// A log that is being read at start. Nothing is written before [`Replay::finish`].
+/// A log that is being read at start. No record can be written before [`Replay::finish`].
 pub struct Replay<E: Env> {
     env: E,
     dir: PathBuf,
     options: WalOptions,
     first_needed: Lsn,
     files: Vec<LogFile>,
-    /// Index of the first file that is read.
-    first: usize,
     cursor: Option<Cursor<E::File>>,
     /// Where the log ends, once that is known.
     end: Option<Lsn>,
@@ -47,7 +45,9 @@ struct Cursor<F> {
     window: Window<F>,
     /// Offset in the file.
     offset: u64,
-    /// Where the records of the present batch end.
+    /// Where the present batch begins.
+    batch_start: u64,
+    /// Where its records end.
     batch_end: u64,
     /// LSN after the last record.
     lsn: Lsn,
@@ -76,7 +76,7 @@ impl<E: Env> Replay<E> {
         numbers.sort_unstable();
         let dir = dir.to_path_buf();
         let mut replay =
-            Replay { env, dir, options, first_needed, files: Vec::new(), first: 0, cursor: None, end: None };
+            Replay { env, dir, options, first_needed, files: Vec::new(), cursor: None, end: None };
         for number in numbers {
             replay.add_file(number).await?;
         }
@@ -111,7 +111,6 @@ impl<E: Env> Replay<E> {
         let needed = self.first_needed;
         let begins_low = |file: &LogFile| file.previous.is_some_and(|previous| previous <= needed);
         if let Some(first) = self.files.iter().rposition(begins_low) {
-            self.first = first;
             return self.enter(first).await;
         }
         if let Some(file) = self.files.iter().find(|file| file.previous.is_some()) {
@@ -120,8 +119,7 @@ impl<E: Env> Replay<E> {
             return Err(Error::Corrupt { place, detail });
         }
         for index in 0..self.files.len() {
-            let window = self.window(self.files[index].header.number).await?;
-            self.expect_nothing(index, window, FILE_HEADER_BYTES).await?;
+            self.expect_empty(index).await?;
         }
         self.end = Some(needed);
         Ok(())
@@ -132,7 +130,7 @@ impl<E: Env> Replay<E> {
         let lsn = previous.expect("only files with a batch are read");
         let window = self.window(header.number).await?;
         let offset = FILE_HEADER_BYTES;
-        self.cursor = Some(Cursor { file, window, offset, batch_end: offset, lsn });
+        self.cursor = Some(Cursor { file, window, offset, batch_start: offset, batch_end: offset, lsn });
         Ok(())
     }
 
@@ -166,7 +164,7 @@ impl<E: Env> Replay<E> {
     /// The log ends at the cursor, or is corrupt.
     async fn arrive(&mut self, following: Option<Lsn>) -> Result<()> {
         let Some(cursor) = self.cursor.take() else { return Ok(()) };
-        let Cursor { file, window, offset, lsn, .. } = cursor;
+        let Cursor { file, mut window, offset, batch_start, lsn, .. } = cursor;
         if let Some(following) = following {
             let detail = format!("the log ends at LSN {lsn}, but goes on from {following} in the next file");
             return Err(window.corrupt(offset, detail));
@@ -175,18 +173,20 @@ impl<E: Env> Replay<E> {
             let detail = format!("the log ends at LSN {lsn}, before {}", self.first_needed);
             return Err(window.corrupt(offset, detail));
         }
-        self.expect_nothing(file, window, offset).await?;
+        self.expect_nothing(file, &mut window, offset).await?;
         for later in file + 1..self.files.len() {
-            let window = self.window(self.files[later].header.number).await?;
-            self.expect_nothing(later, window, FILE_HEADER_BYTES).await?;
+            self.expect_empty(later).await?;
         }
+        // All else was synced before this batch was written. Its own sync may have failed in an earlier life, after
+        // which the kernel can hold bytes that it will never write.
+        window.write_again(batch_start..offset.next_multiple_of(PAGE_BYTES)).await?;
         self.end = Some(lsn);
         Ok(())
     }
 
     /// Makes sure that no valid batch lies at or after `offset`: it would have been written after what is missing
     /// there was acknowledged.
-    async fn expect_nothing(&self, file: usize, mut window: Window<E::File>, offset: u64) -> Result<()> {
+    async fn expect_nothing(&self, file: usize, window: &mut Window<E::File>, offset: u64) -> Result<()> {
         let header = self.files[file].header;
         let mut page = offset.next_multiple_of(PAGE_BYTES);
         while page < header.file_bytes {
@@ -198,6 +198,11 @@ impl<E: Env> Replay<E> {
             page += PAGE_BYTES;
         }
         Ok(())
+    }
+
+    async fn expect_empty(&self, file: usize) -> Result<()> {
+        let mut window = self.window(self.files[file].header.number).await?;
+        self.expect_nothing(file, &mut window, FILE_HEADER_BYTES).await
     }
 
     /// Opens the log for writing after its end.
@@ -241,6 +246,7 @@ impl<F: crate::env::File> Cursor<F> {
             return Err(self.window.corrupt(offset, detail));
         }
         self.offset = offset + BATCH_HEADER_BYTES as u64;
+        self.batch_start = offset;
         self.batch_end = offset + u64::from(batch.bytes);
         Ok(true)
     }

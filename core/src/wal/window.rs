@@ -1,5 +1,6 @@
 //! Reads a file from front to back in large aligned pieces.
 
+use std::ops::Range;
 use std::path::Path;
 
 use crate::env::{AlignedBuf, Env, File, IO_ALIGN, OpenMode};
@@ -59,6 +60,20 @@ impl<F: File> Window<F> {
             Some(bytes) => Ok(bytes),
             None => Err(self.corrupt(offset, "the file ends too early")),
         }
+    }
+
+    /// Writes whole pages again as they were read, durably.
+    pub(crate) async fn write_again(&mut self, pages: Range<u64>) -> Result<()> {
+        let mut at = pages.start;
+        while at < pages.end {
+            let len = (pages.end - at).min(PIECE_BYTES) as usize;
+            let mut buffer = AlignedBuf::zeroed(len);
+            buffer.copy_from_slice(self.fetch(at, len).await?);
+            let (written, _) = self.file.write_durable(at, buffer).await;
+            written.map_err(|e| Error::io(format!("write {}", self.place), &e))?;
+            at += len as u64;
+        }
+        Ok(())
     }
 
     async fn read(&mut self, from: u64, to: u64) -> Result<()> {
