@@ -19,12 +19,11 @@
 //! | 4 | 4 | checksum of all that follows, with the payload |
 //! | 8 | 8 | salt of the file |
 //! | 16 | 8 | offset of the frame in the file |
-//! | 24 | 8 | sequence: frames before it in the file |
-//! | 32 | 4 | bytes of the payload |
-//! | 36 | 4 | edits in the payload |
-//! | 40 | 1 | kind: 0 part of the snapshot, 1 last part of the snapshot, 2 change |
-//! | 41 | 7 | zero |
-//! | 48 | | payload |
+//! | 24 | 4 | bytes of the payload |
+//! | 28 | 4 | edits in the payload |
+//! | 32 | 1 | kind: 0 part of the snapshot, 1 last part of the snapshot, 2 change |
+//! | 33 | 7 | zero |
+//! | 40 | | payload |
 //!
 //! | edit | tag | fields |
 //! |---|---|---|
@@ -60,7 +59,7 @@ pub const PAGE_BYTES: u64 = IO_ALIGN as u64;
 /// Bytes of the file header.
 pub const FILE_HEADER_BYTES: u64 = PAGE_BYTES;
 /// Bytes of a frame beside its payload.
-pub const FRAME_HEADER_BYTES: usize = 48;
+pub const FRAME_HEADER_BYTES: usize = 40;
 /// Largest payload of a frame: what one call may change, and what a reader may have to hold.
 pub const FRAME_PAYLOAD_BYTES_MAX: usize = 64 << 20;
 /// Largest schema of a range.
@@ -145,8 +144,6 @@ pub struct FrameHeader {
     pub salt: u64,
     /// Where the frame begins in the file.
     pub offset: u64,
-    /// Frames before it in the file.
-    pub sequence: u64,
     /// Bytes of the payload.
     pub bytes: u32,
     /// Edits in the payload.
@@ -166,10 +163,9 @@ impl FrameHeader {
         frame[..4].copy_from_slice(&FRAME_MAGIC);
         frame[8..16].copy_from_slice(&self.salt.to_le_bytes());
         frame[16..24].copy_from_slice(&self.offset.to_le_bytes());
-        frame[24..32].copy_from_slice(&self.sequence.to_le_bytes());
-        frame[32..36].copy_from_slice(&self.bytes.to_le_bytes());
-        frame[36..40].copy_from_slice(&self.edits.to_le_bytes());
-        frame[40..48].copy_from_slice(&[self.kind as u8, 0, 0, 0, 0, 0, 0, 0]);
+        frame[24..28].copy_from_slice(&self.bytes.to_le_bytes());
+        frame[28..32].copy_from_slice(&self.edits.to_le_bytes());
+        frame[32..40].copy_from_slice(&[self.kind as u8, 0, 0, 0, 0, 0, 0, 0]);
         let checksum = crc32c::crc32c(&frame[8..FRAME_HEADER_BYTES + self.bytes as usize]);
         frame[4..8].copy_from_slice(&checksum.to_le_bytes());
     }
@@ -181,7 +177,7 @@ impl FrameHeader {
             return None;
         }
         reader.u32().ok()?;
-        let (salt, at, sequence) = (reader.u64().ok()?, reader.u64().ok()?, reader.u64().ok()?);
+        let (salt, at) = (reader.u64().ok()?, reader.u64().ok()?);
         let (bytes, edits) = (reader.u32().ok()?, reader.u32().ok()?);
         let kind = match reader.take(8).ok()? {
             [0, 0, 0, 0, 0, 0, 0, 0] => FrameKind::Snapshot,
@@ -190,7 +186,7 @@ impl FrameHeader {
             _ => return None,
         };
         let here = salt == file.salt && at == offset && bytes as usize <= FRAME_PAYLOAD_BYTES_MAX;
-        here.then_some(FrameHeader { salt, offset, sequence, bytes, edits, kind })
+        here.then_some(FrameHeader { salt, offset, bytes, edits, kind })
     }
 
     /// Whether the checksum of a whole frame without padding is right.
@@ -498,7 +494,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        let mut cases = vec![vec![0], vec![12], vec![255; 100], vec![9, 0, 0, 0, 0, 0, 0, 0, 0, 2]];
+        let mut cases = vec![vec![0], vec![13], vec![255; 100], vec![9, 0, 0, 0, 0, 0, 0, 0, 0, 2]];
         let mut deletions = encode(&[Edit::SetDeletions {
             range: RangeId(1),
             segment: SegmentId(2),
@@ -529,8 +525,7 @@ mod tests {
             page[bit / 8] ^= 1 << (bit % 8);
         }
         let mut frame = [7; FRAME_HEADER_BYTES + 9];
-        let header =
-            FrameHeader { salt: 99, offset: 4_096, sequence: 3, bytes: 9, edits: 1, kind: FrameKind::Change };
+        let header = FrameHeader { salt: 99, offset: 4_096, bytes: 9, edits: 1, kind: FrameKind::Change };
         header.encode(&mut frame);
         assert_eq!(FrameHeader::decode(&frame, &file, 4_096), Some(header));
         assert!(FrameHeader::is_whole(&frame));

@@ -36,8 +36,6 @@ pub(super) struct Store<E: Env> {
     header: FileHeader,
     /// Where the next frame goes.
     offset: u64,
-    /// Frames in the file.
-    sequence: u64,
     /// The file has space, zeroed and durable, up to here. After opening, that is not relied upon.
     allocated: u64,
     /// The file is rewritten when it reaches this.
@@ -101,8 +99,8 @@ impl<E: Env> Store<E> {
             return Err(window.corrupt(0, "the number in the file is not that of its name"));
         }
         let mut state = ManifestState::default();
-        let (mut offset, mut sequence, mut snapshot_end, mut last) = (FILE_HEADER_BYTES, 0, None, 0);
-        while let Some(frame) = read_frame(&mut window, &header, offset, sequence).await? {
+        let (mut offset, mut snapshot_end, mut last) = (FILE_HEADER_BYTES, None, 0);
+        while let Some(frame) = read_frame(&mut window, &header, offset).await? {
             let is_change = frame.header.kind == FrameKind::Change;
             if is_change != snapshot_end.is_some() {
                 return Err(window.corrupt(offset, "snapshot and changes are mixed"));
@@ -112,7 +110,6 @@ impl<E: Env> Store<E> {
             }
             last = offset;
             offset += frame.header.padded_bytes();
-            sequence += 1;
             if frame.header.kind == FrameKind::SnapshotEnd {
                 snapshot_end = Some(offset);
             }
@@ -121,12 +118,12 @@ impl<E: Env> Store<E> {
             return Err(window.corrupt(offset, "the snapshot is not complete"));
         };
         expect_nothing(&mut window, &header, offset).await?;
-        // All else was synced before this frame was written. Its own sync may have failed in an earlier life, after
-        // which the kernel can hold bytes that it will never write.
+        // All else was durable before this frame was written. Its own sync may not have run, or may have failed in an
+        // earlier life, after which the kernel can hold bytes that it will never write.
         window.write_again(last..offset).await?;
         let (dir, file) = (dir.to_path_buf(), window.into_file());
         let rewrite_at = rewrite_at(snapshot_end);
-        Ok((Store { env, dir, file, header, offset, sequence, allocated: offset, rewrite_at }, state))
+        Ok((Store { env, dir, file, header, offset, allocated: offset, rewrite_at }, state))
     }
 
     fn path(&self) -> PathBuf {
@@ -162,7 +159,7 @@ impl<E: Env> Store<E> {
                 format!("a change of the manifest of {payload} bytes exceeds {FRAME_PAYLOAD_BYTES_MAX}");
             return Err(Failure::Clean(Error::TooLarge { what }));
         }
-        let (header, buffer) = seal(&self.header, self.offset, self.sequence, &frame);
+        let (header, buffer) = seal(&self.header, self.offset, &frame);
         let end = self.offset + header.padded_bytes();
         if end > self.allocated {
             let allocated = end.next_multiple_of(GROW_BYTES);
@@ -175,7 +172,6 @@ impl<E: Env> Store<E> {
         let (written, _) = self.file.write_durable(self.offset, buffer).await;
         written.map_err(|e| Failure::Final(self.error("write", &e)))?;
         self.offset = end;
-        self.sequence += 1;
         Ok(())
     }
 
@@ -203,7 +199,7 @@ impl<E: Env> Store<E> {
         let temporary = dir.join(temporary(number));
         let failed = |action: &str, e| Error::io(format!("{action} {}", temporary.display()), &e);
         let header = FileHeader { number, salt: env.random_u64() };
-        let (file, offset, sequence) = match write_snapshot(&env, &temporary, header, state).await {
+        let (file, offset) = match write_snapshot(&env, &temporary, header, state).await {
             Ok(written) => written,
             Err(e) => {
                 let error = failed("write", e);
@@ -221,7 +217,7 @@ impl<E: Env> Store<E> {
         let synced = env.sync_dir(&dir).await;
         synced.map_err(|e| Failure::Final(Error::io(format!("sync {}", dir.display()), &e)))?;
         let rewrite_at = rewrite_at(offset);
-        Ok(Store { env, dir, file, header, offset, sequence, allocated: offset, rewrite_at })
+        Ok(Store { env, dir, file, header, offset, allocated: offset, rewrite_at })
     }
 }
 
@@ -230,37 +226,35 @@ fn rewrite_at(snapshot_end: u64) -> u64 {
 }
 
 /// The bytes of a frame, whole pages.
-fn seal(file: &FileHeader, offset: u64, sequence: u64, frame: &SnapshotFrame) -> (FrameHeader, AlignedBuf) {
+fn seal(file: &FileHeader, offset: u64, frame: &SnapshotFrame) -> (FrameHeader, AlignedBuf) {
     let bytes =
         u32::try_from(frame.bytes.len() - FRAME_HEADER_BYTES).expect("bounded by FRAME_PAYLOAD_BYTES_MAX");
-    let header =
-        FrameHeader { salt: file.salt, offset, sequence, bytes, edits: frame.edits, kind: frame.kind };
+    let header = FrameHeader { salt: file.salt, offset, bytes, edits: frame.edits, kind: frame.kind };
     let mut buffer = AlignedBuf::zeroed(header.padded_bytes() as usize);
     buffer[..frame.bytes.len()].copy_from_slice(&frame.bytes);
     header.encode(&mut buffer);
     (header, buffer)
 }
 
-/// Writes a new file with header and snapshot, durable but for its name. Gives its length and number of frames.
+/// Writes a new file with header and snapshot, durable but for its name. Gives its length.
 async fn write_snapshot<E: Env>(
     env: &E,
     path: &Path,
     header: FileHeader,
     state: &ManifestState,
-) -> std::io::Result<(E::File, u64, u64)> {
+) -> std::io::Result<(E::File, u64)> {
     let file = env.open(path, OpenMode::CreateNew).await?;
     let mut page = AlignedBuf::zeroed(FILE_HEADER_BYTES as usize);
     header.encode(&mut page);
     file.write_at(0, page).await.0?;
-    let (mut offset, mut sequence) = (FILE_HEADER_BYTES, 0);
+    let mut offset = FILE_HEADER_BYTES;
     for frame in state.snapshot() {
-        let (frame, buffer) = seal(&header, offset, sequence, &frame);
+        let (frame, buffer) = seal(&header, offset, &frame);
         file.write_at(offset, buffer).await.0?;
         offset += frame.padded_bytes();
-        sequence += 1;
     }
     file.sync().await?;
-    Ok((file, offset, sequence))
+    Ok((file, offset))
 }
 
 struct Frame {
@@ -273,7 +267,6 @@ async fn read_frame<F: File>(
     window: &mut Window<F>,
     file: &FileHeader,
     offset: u64,
-    sequence: u64,
 ) -> Result<Option<Frame>> {
     let room = window.size().saturating_sub(offset);
     if room < PAGE_BYTES {
@@ -283,7 +276,7 @@ async fn read_frame<F: File>(
     else {
         return Ok(None);
     };
-    if header.sequence != sequence || header.padded_bytes() > room {
+    if header.padded_bytes() > room {
         return Ok(None);
     }
     let bytes = window.fetch(offset, FRAME_HEADER_BYTES + header.bytes as usize).await?;

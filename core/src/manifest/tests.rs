@@ -30,12 +30,10 @@ fn segment(id: u64) -> SegmentMeta {
 
 fn create_range(range: u64) -> Edit {
     let span = KeySpan { start: Key::from_bytes(&range.to_be_bytes()), end: None };
-    Edit::CreateRange {
-        range: RangeId(range),
-        table: TableId(range as u32),
-        span,
-        schema: Rc::from([range as u8; 30]),
-    }
+    // Some are large, so that a file gets long soon.
+    let schema_bytes = if range % 4 == 3 { 200_000 } else { 30 };
+    let schema = Rc::from(vec![range as u8; schema_bytes]);
+    Edit::CreateRange { range: RangeId(range), table: TableId(range as u32), span, schema }
 }
 
 /// An edit that the state allows.
@@ -50,7 +48,7 @@ fn any_edit(state: &ManifestState, rng: &mut Rng) -> Edit {
         (0, _) if state.ranges.len() > 3 => Edit::DropRange { range },
         (1..=2, Some(segment)) => Edit::RemoveSegment { range, segment: segment.meta.id },
         (3..=5, Some(segment)) => {
-            let count = if rng.one_in(20) { 20_000 } else { number as u32 };
+            let count = number as u32 / 4;
             let stamp = |n: u32| Stamp::committed(Timestamp(u64::from(n) * number));
             let entries = (0..count).map(|n| (Position(n * 3), stamp(n))).collect();
             Edit::SetDeletions { range, segment: segment.meta.id, entries }
@@ -61,6 +59,7 @@ fn any_edit(state: &ManifestState, rng: &mut Rng) -> Edit {
             Some(txn) => Edit::ForgetDecision { txn: *txn },
             None => Edit::ClockAtLeast(Timestamp(number)),
         },
+        (9, _) if rng.one_in(2) => Edit::LogFrom(Lsn(number)),
         (9, _) => Edit::NextTxn(state.next_txn + 2_000),
         _ => {
             let id = inside.segments.iter().map(|s| s.meta.id.0 + 1).max().unwrap_or(0);
@@ -230,7 +229,7 @@ fn no_flipped_bit_gives_a_wrong_state() {
             flip(&file, bit).await;
         }
         let frame = format::FRAME_HEADER_BYTES + 1 + 8 + 4 + 2 + 8 + 1 + 4 + 30;
-        let empty_snapshot = format::FRAME_HEADER_BYTES + 3 * 9;
+        let empty_snapshot = format::FRAME_HEADER_BYTES + 4 * 9;
         assert_eq!(torn, frame * 8);
         assert_eq!(unharmed, (3 * (130 - frame) + (130 - empty_snapshot)) * 8);
     });
@@ -289,7 +288,7 @@ fn crash_run(seed: u64, faults: Faults) -> std::result::Result<(), String> {
     for round in 0..8 {
         let env = core(&sim);
         env.clone().spawn(live(env, Rc::clone(&model), Rc::clone(&failure), seed * 1_000 + round));
-        let sleep_us = if sim.random_below(3) == 0 { 4_000 } else { 40_000 };
+        let sleep_us = if sim.random_below(3) == 0 { 4_000 } else { 25_000 };
         sim.run(sim.sleep(Duration::from_micros(sim.random_below(sleep_us))));
         if sim.random_below(4) == 0 {
             let kinds = [IoKind::Write, IoKind::Sync, IoKind::SyncDir];

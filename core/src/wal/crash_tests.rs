@@ -2,9 +2,10 @@
 //! damaged bits; after each restart the records are compared with a model of what was appended and acknowledged.
 //!
 //! Checks of the checks: a disk that lies about syncs must be noticed (below). By hand, each of these changes makes
-//! `acknowledged_records_survive` or `damage_is_never_read` fail: leaving out the comparison of checksums in
-//! `decode_record` or in `BatchHeader::decode`, of salt and LSN in both, `write_at` instead of `write_durable` in
-//! `run_writer`, `finish` without giving up the unused files, and the sync in `Window::open`.
+//! `acknowledged_records_survive` fail: no comparison of checksums in `decode_record`; of neither salt nor LSN in
+//! `BatchHeader::decode`; `write_at` for `write_durable` in `run_writer` or `install`; no `sync_dir` in `install` or
+//! `give_up`; `finish` without giving up the unused files, or going on with the LSNs of the last file; no
+//! `write_again` in `arrive`; batches that share a page; `take_closed` with files that end a little above `before`.
 
 use std::time::Duration;
 

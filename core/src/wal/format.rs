@@ -259,7 +259,7 @@ mod tests {
         header.encode(&mut bytes);
         assert_eq!(BatchHeader::decode(&bytes, &FILE, Lsn(8_192), 99), Some(header));
         assert_eq!(BatchHeader::decode(&bytes, &FILE, Lsn(8_192), 98), None);
-        assert_eq!(BatchHeader::decode(&bytes, &FILE, Lsn(4_096), 99), None);
+        assert_eq!(BatchHeader::decode(&bytes, &FILE, Lsn(12_288), 99), None);
         assert_eq!(BatchHeader::decode(&bytes, &FileHeader { salt: 1, ..FILE }, Lsn(8_192), 99), None);
         for bit in 0..bytes.len() * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);

@@ -177,8 +177,8 @@ impl<E: Env> Replay<E> {
         for later in file + 1..self.files.len() {
             self.expect_empty(later).await?;
         }
-        // All else was synced before this batch was written. Its own sync may have failed in an earlier life, after
-        // which the kernel can hold bytes that it will never write.
+        // All else was durable before this batch was written. Its own sync may not have run, or may have failed in an
+        // earlier life, after which the kernel can hold bytes that it will never write.
         window.write_again(batch_start..offset.next_multiple_of(PAGE_BYTES)).await?;
         self.end = Some(lsn);
         Ok(())

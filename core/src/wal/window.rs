@@ -19,13 +19,11 @@ pub(crate) struct Window<F> {
 }
 
 impl<F: File> Window<F> {
-    /// Opens a file and makes sure that all that will be read is durable: after a crash of the process alone, the
-    /// file may hold writes whose sync never ran.
+    /// Opens a file.
     pub(crate) async fn open<E: Env<File = F>>(env: &E, path: &Path) -> Result<Window<F>> {
         let place = path.display().to_string();
         let opened = env.open(path, OpenMode::ReadWrite).await;
         let file = opened.map_err(|e| Error::io(format!("open {place}"), &e))?;
-        file.sync().await.map_err(|e| Error::io(format!("sync {place}"), &e))?;
         let size = file.size().await.map_err(|e| Error::io(format!("find the size of {place}"), &e))?;
         Ok(Window { file, place, size, start: 0, piece: None })
     }
