@@ -5,6 +5,7 @@ use crate::env::sim::{IoKind, NodeId, Rng, Sim, SimEnv};
 use crate::env::{AlignedBuf, File, IO_ALIGN, OpenMode};
 use crate::id::CoreId;
 use crate::key::Key;
+use crate::wal::tests::place;
 
 const NODE: NodeId = NodeId(0);
 
@@ -197,6 +198,57 @@ fn an_impossible_edit_is_a_bug() {
     sim.run(async {
         let (manifest, _) = Manifest::open(env, dir()).await.unwrap();
         let _ = manifest.apply(&[Edit::DropRange { range: RangeId(5) }]).await;
+    });
+}
+
+/// A change of every kind, and what is left of them.
+fn fixture_edits() -> (Vec<Edit>, ManifestState) {
+    let (range, txn) = (RangeId(1), TxnId(9));
+    let entries =
+        vec![(Position(3), Stamp::committed(Timestamp(5))), (Position(70_000), Stamp::provisional(txn))];
+    let edits = vec![
+        create_range(1),
+        create_range(2),
+        Edit::AddSegment { range, segment: segment(4) },
+        Edit::AddSegment { range, segment: segment(5) },
+        Edit::SetDeletions { range, segment: SegmentId(5), entries },
+        Edit::RemoveSegment { range, segment: SegmentId(4) },
+        Edit::SetFlushed { range, lsn: Lsn(600), index: 7 },
+        Edit::DropRange { range: RangeId(2) },
+        Edit::NextSegment(6),
+        Edit::ClockAtLeast(Timestamp(8)),
+        Edit::Decided { txn, commit: Some(Timestamp(10)) },
+        Edit::Decided { txn: TxnId(11), commit: None },
+        Edit::ForgetDecision { txn },
+        Edit::NextTxn(12),
+        Edit::LogFrom(Lsn(13)),
+    ];
+    let mut state = ManifestState::default();
+    edits.iter().for_each(|edit| state.apply(edit).unwrap());
+    (edits, state)
+}
+
+/// Every build reads the files of every version. `UPDATE_GOLDENFILES=1` writes those of the newest anew.
+#[test]
+fn fixtures_can_be_read() {
+    let (name, (edits, expected)) = ("manifest-0000000000", fixture_edits());
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/manifest/v1").join(name);
+    if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
+        let sim = Sim::new(11);
+        sim.run(async {
+            let (manifest, _) = Manifest::open(core(&sim), dir()).await.unwrap();
+            manifest.apply(&edits[..8]).await.unwrap();
+            manifest.apply(&edits[8..]).await.unwrap();
+        });
+        let bytes = sim.file_bytes(NODE, &dir().join(name)).unwrap();
+        std::fs::create_dir_all(fixture.parent().unwrap()).unwrap();
+        std::fs::write(&fixture, &bytes[..16_384]).unwrap();
+    }
+    let sim = Sim::new(12);
+    let env = core(&sim);
+    sim.run(async {
+        place(&env, &dir().join(name), &std::fs::read(&fixture).unwrap()).await;
+        assert_eq!(*Manifest::open(env, dir()).await.unwrap().1, expected);
     });
 }
 

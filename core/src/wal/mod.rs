@@ -304,6 +304,4 @@ impl<E: Env> Wal<E> {
 }
 
 #[cfg(test)]
-mod crash_tests;
-#[cfg(test)]
-mod tests;
+pub(crate) mod tests;

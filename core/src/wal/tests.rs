@@ -1,3 +1,5 @@
+mod crash;
+
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -6,14 +8,14 @@ use crate::env::sim::{IoKind, NodeId, Rng, Sim, SimEnv};
 use crate::env::{AlignedBuf, IO_ALIGN};
 use crate::id::CoreId;
 
-pub const NODE: NodeId = NodeId(0);
+const NODE: NodeId = NodeId(0);
 const SMALL: WalOptions = WalOptions { file_bytes: 32 << 10, record_bytes_max: 16_000 };
 
-pub fn dir() -> &'static Path {
+fn dir() -> &'static Path {
     Path::new("/shard/wal")
 }
 
-pub fn core(sim: &Sim) -> SimEnv {
+fn core(sim: &Sim) -> SimEnv {
     sim.core(NODE, CoreId(0))
 }
 
@@ -22,7 +24,7 @@ fn payload(number: u64, len: usize) -> Vec<u8> {
     (0..len).map(|_| rng.next_u64() as u8).collect()
 }
 
-pub fn owned(number: u64, len: usize) -> OwnedRecord {
+fn owned(number: u64, len: usize) -> OwnedRecord {
     let payload = payload(number, len);
     OwnedRecord {
         range: RangeId(number % 7),
@@ -33,14 +35,14 @@ pub fn owned(number: u64, len: usize) -> OwnedRecord {
     }
 }
 
-pub fn borrowed(record: &OwnedRecord) -> Record<'_> {
+fn borrowed(record: &OwnedRecord) -> Record<'_> {
     let OwnedRecord { range, term, index, kind, ref payload } = *record;
     Record { range, term, index, kind, payload }
 }
 
-pub type Entry = (Lsn, OwnedRecord);
+type Entry = (Lsn, OwnedRecord);
 
-pub async fn read_all(
+async fn read_all(
     env: &SimEnv,
     options: WalOptions,
     first_needed: Lsn,
@@ -372,4 +374,96 @@ fn a_record_that_was_read_back_is_durable() {
         sim.crash(NODE);
         sim.run(async { assert_eq!(reopen(&core(&sim), SMALL, Lsn(0)).await.0, read, "seed {seed}") });
     }
+}
+
+fn fixture_records() -> Vec<OwnedRecord> {
+    let record = |number: u64, payload: &[u8]| OwnedRecord {
+        range: RangeId(number + 1),
+        term: number + 2,
+        index: number + 3,
+        kind: number as u8 + 4,
+        payload: payload.to_vec(),
+    };
+    vec![record(0, b"one"), record(1, b""), record(2, &[0xAB; 5_000])]
+}
+
+/// Every build reads the files of every version. `UPDATE_GOLDENFILES=1` writes those of the newest anew.
+#[test]
+fn fixtures_can_be_read() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/wal/v1/0000000000.log");
+    let file = FileName::Log(0).path(dir());
+    if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
+        let sim = Sim::new(11);
+        sim.run(async {
+            let wal = reopen(&core(&sim), SMALL, Lsn(0)).await.1;
+            for record in fixture_records() {
+                append(&wal, &record).await.unwrap();
+                wal.durable(wal.tail_lsn()).await.unwrap();
+            }
+        });
+        std::fs::create_dir_all(fixture.parent().unwrap()).unwrap();
+        std::fs::write(&fixture, sim.file_bytes(NODE, &file).unwrap()).unwrap();
+    }
+    let sim = Sim::new(12);
+    let env = core(&sim);
+    sim.run(async {
+        place(&env, &file, &std::fs::read(&fixture).unwrap()).await;
+        let read = read_all(&env, SMALL, Lsn(0)).await.unwrap().0;
+        assert_eq!(read.into_iter().map(|(_, record)| record).collect::<Vec<_>>(), fixture_records());
+    });
+}
+
+/// Makes a file of these bytes, whole pages.
+pub async fn place(env: &SimEnv, path: &Path, bytes: &[u8]) {
+    env.create_dir(path.parent().unwrap()).await.unwrap();
+    let file = env.open(path, OpenMode::CreateNew).await.unwrap();
+    let mut buffer = AlignedBuf::zeroed(bytes.len());
+    buffer.copy_from_slice(bytes);
+    file.write_durable(0, buffer).await.0.unwrap();
+    env.sync_dir(path.parent().unwrap()).await.unwrap();
+}
+
+/// The same log on this machine's file system: 32 writers, three restarts, files of real size.
+#[test]
+fn on_a_real_disk() {
+    use crate::env::uring::{CoreOptions, UringEnv, start};
+    let root = std::env::temp_dir().join(format!("omen-wal-{}", std::process::id()));
+    let dir = root.join("shard-000/wal");
+    let main = |env: UringEnv| async move {
+        let options = WalOptions { file_bytes: 1 << 20, record_bytes_max: 500_000 };
+        let written: Rc<RefCell<Vec<Entry>>> = Rc::default();
+        let mut needed = Lsn(0);
+        for life in 0..3 {
+            let mut replay = Wal::open(env.clone(), &dir, options, needed).await.unwrap();
+            let mut read = Vec::new();
+            while let Some(entry) = replay.next().await.unwrap() {
+                read.push(entry);
+            }
+            assert!(written.borrow().ends_with(&read) && read.len() >= 320.min(written.borrow().len()));
+            let wal = replay.finish().await.unwrap();
+            let running = Rc::new(Cell::new(32));
+            for writer in 0..32 {
+                let (wal, written, running) = (wal.clone(), Rc::clone(&written), Rc::clone(&running));
+                env.spawn(async move {
+                    for number in 0..20 {
+                        let record =
+                            owned(life * 1_000 + writer * 20 + number, 50 + (writer * number * 97) as usize);
+                        let framed = Wal::<UringEnv>::framed(record.payload.len());
+                        let mut reservation = wal.reserve(framed).await.unwrap();
+                        let lsn = wal.append(&mut reservation, borrowed(&record));
+                        written.borrow_mut().push((lsn, record));
+                        wal.durable(lsn).await.unwrap();
+                    }
+                    running.set(running.get() - 1);
+                });
+            }
+            while running.get() > 0 {
+                env.sleep(Duration::from_millis(1)).await;
+            }
+            needed = written.borrow()[written.borrow().len() - 320].0;
+            wal.truncate(needed).await.unwrap();
+        }
+    };
+    start(CoreOptions::new(CoreId(0), None), main).unwrap().join().unwrap();
+    std::fs::remove_dir_all(&root).unwrap();
 }

@@ -7,11 +7,7 @@
 //! `give_up`; `finish` without giving up the unused files, or going on with the LSNs of the last file; no
 //! `write_again` in `arrive`; batches that share a page; `take_closed` with files that end a little above `before`.
 
-use std::time::Duration;
-
-use super::tests::{Entry, NODE, borrowed, core, dir, owned, read_all};
 use super::*;
-use crate::env::sim::{IoKind, Rng, Sim, SimEnv};
 
 const OPTIONS: WalOptions = WalOptions { file_bytes: 32 << 10, record_bytes_max: 16_000 };
 
