@@ -33,8 +33,9 @@ use index::{Index, KeySource, Place};
 pub struct RowId(pub u32);
 
 impl RowId {
+    /// `row` may be the number of rows of a full chunk: then it is the start of the next.
     fn new(chunk: usize, row: usize) -> RowId {
-        let id = chunk << CHUNK_BITS | row;
+        let id = (chunk << CHUNK_BITS) + row;
         RowId(u32::try_from(id).ok().filter(|id| *id < u32::MAX).expect("a memtable is flushed long before"))
     }
 
@@ -329,7 +330,7 @@ impl Memtable {
         let following = if stop < chunk_end {
             Some(RowId::new(next.chunk(), stop))
         } else {
-            (next.chunk() < end.chunk()).then(|| RowId::new(next.chunk() + 1, 0))
+            Some(RowId::new(next.chunk() + 1, 0)).filter(|next| *next < end)
         };
         let following = following.map(|next| Position::Chunks { next, end });
         let visible = chunk.visible(next.row(), stop, span, Sight::of(view));

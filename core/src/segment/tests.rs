@@ -66,7 +66,7 @@ fn versions(random: &mut Random, schema: &TableSchema, count: usize, same_begin:
     }
     let mut all = Vec::new();
     for (key, datums) in keys {
-        let mut end = u64::MAX;
+        let mut end = if random.one_in(6) { 1_500_000 } else { u64::MAX };
         let mut begin = 1_000_000;
         let more = if random.one_in(4) { random.below(4) } else { 0 };
         for _ in 0..=more {
@@ -220,7 +220,7 @@ async fn check(segment: &Rc<Segment<SimEnv>>, versions: &[ModelVersion], random:
         spans.push(KeySpan { start: a, end: Some(b) });
     }
     for (index, span) in spans.iter().enumerate() {
-        let snapshot = random.pick(&[0, 998_000, 999_300, 1_000_000, u64::MAX >> 1]);
+        let snapshot = random.pick(&[0, 998_000, 999_300, 1_000_000, 1_499_999, u64::MAX >> 1]);
         check_scan(segment, versions, span, &view(snapshot)).await;
         if index % 16 == 0 {
             check_cursor(segment, versions, span).await;
