@@ -2,7 +2,7 @@
 
 use omen_core::types::PgType;
 
-use super::aggregate::AggregateCall;
+use super::aggregate::{self, AggregateCall};
 use super::{EvalContext, Expr};
 use crate::error::{SqlError, SqlState};
 
@@ -145,11 +145,20 @@ impl ExprBuilder<'_> {
     /// As [`ExprBuilder::function`].
     pub fn aggregate(
         &mut self,
-        _name: &str,
-        _args: Vec<Expr>,
-        _distinct: bool,
+        name: &str,
+        args: Vec<Expr>,
+        distinct: bool,
     ) -> Result<AggregateCall, SqlError> {
-        todo!()
+        let type_of = |arg: &Expr| match arg {
+            Expr::Unknown(_) | Expr::UntypedParameter(_) => None,
+            typed => Some(typed.pg_type()),
+        };
+        let types: Vec<Option<PgType>> = args.iter().map(type_of).collect();
+        let signature = aggregate::resolve(name, &types, distinct)?;
+        let args = args.into_iter().zip(&signature.args);
+        let args =
+            args.map(|(arg, to)| self.coerce(arg, *to, Coercion::Implicit)).collect::<Result<_, _>>()?;
+        Ok(AggregateCall { name: signature.name, args, distinct, pg_type: signature.result })
     }
 
     /// An infix operator: `+ - * / % ^ || = <> < <= > >= ~ ~* !~ !~* & | # << >>`.

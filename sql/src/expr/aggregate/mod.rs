@@ -1,14 +1,30 @@
 //! Aggregate functions over groups.
 //!
 //! A partial aggregation runs [`Accumulator::update`] on the cores that own rows and sends [`Accumulator::state`], one
-//! row per group; the final one runs [`Accumulator::merge`] and [`Accumulator::finish`].
+//! row per group; the final one runs [`Accumulator::merge`] and [`Accumulator::finish`]. Results and errors are those
+//! of PostgreSQL 15, floats up to the order in which partial states are merged.
+//!
+//! NULL arguments are left out. A group without values gives NULL, a count 0.
+
+mod count;
+mod deviation;
+mod distinct;
+mod extreme;
+mod logic;
+mod resolve;
+mod source;
+mod sum;
+mod text;
 
 use arrow_array::{ArrayRef, BooleanArray};
 use arrow_schema::DataType;
 use omen_core::error::ValueError;
 use omen_core::types::PgType;
 
+use self::deviation::{ExactDeviation, FloatDeviation};
+use self::resolve::{AggregateFunction, Average};
 use super::Expr;
+pub use resolve::{Signature, exists, resolve};
 
 /// A resolved call of an aggregate function. `Send + Sync`.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,13 +41,20 @@ pub struct AggregateCall {
 
 impl AggregateCall {
     /// A fresh accumulator without groups.
+    ///
+    /// # Panics
+    /// If [`resolve`] does not give the call's name and argument types.
     pub fn accumulator(&self) -> Box<dyn Accumulator> {
-        todo!()
+        let args: Vec<PgType> = self.args.iter().map(Expr::pg_type).collect();
+        accumulator(self.name, &args, self.distinct)
     }
 
     /// Types of the arrays of a partial state.
+    ///
+    /// # Panics
+    /// As [`AggregateCall::accumulator`].
     pub fn state_types(&self) -> Vec<DataType> {
-        todo!()
+        self.accumulator().state_types()
     }
 }
 
@@ -44,7 +67,25 @@ pub enum Groups<'a> {
     Each(&'a [u32]),
 }
 
+impl Groups<'_> {
+    fn row_count(self) -> usize {
+        match self {
+            Groups::One(rows) => rows,
+            Groups::Each(ids) => ids.len(),
+        }
+    }
+
+    fn of(self, row: usize) -> u32 {
+        match self {
+            Groups::One(_) => 0,
+            Groups::Each(ids) => ids[row],
+        }
+    }
+}
+
 /// Running values of one aggregate for all groups. Groups are counted from 0.
+///
+/// [`Accumulator::state`] and [`Accumulator::finish`] end the life of the values: only one of them is called, once.
 pub trait Accumulator {
     /// Makes room for groups `0..groups`; never shrinks. To be called before rows of new groups come.
     fn resize(&mut self, groups: usize);
@@ -66,6 +107,9 @@ pub trait Accumulator {
     /// As [`Accumulator::update`].
     fn merge(&mut self, groups: Groups<'_>, states: &[ArrayRef]) -> Result<(), ValueError>;
 
+    /// Types of the arrays of a partial state.
+    fn state_types(&self) -> Vec<DataType>;
+
     /// The partial state of all groups, one row per group.
     ///
     /// # Errors
@@ -82,7 +126,41 @@ pub trait Accumulator {
     fn size_bytes(&self) -> usize;
 }
 
-/// Whether an aggregate function of this name exists, with whatever arguments.
-pub fn exists(_name: &str) -> bool {
-    todo!()
+/// The accumulator of a function that [`resolve`] has found for these argument types.
+fn accumulator(name: &str, args: &[PgType], distinct: bool) -> Box<dyn Accumulator> {
+    let function = AggregateFunction::named(name).expect("resolved by name");
+    let plain = plain_accumulator(function, args);
+    // Equal values change neither the extremes nor AND and OR.
+    let idempotent = matches!(
+        function,
+        AggregateFunction::Min
+            | AggregateFunction::Max
+            | AggregateFunction::BoolAnd
+            | AggregateFunction::BoolOr
+    );
+    if !distinct || idempotent || args.is_empty() {
+        return plain;
+    }
+    distinct::accumulator(args, plain, function == AggregateFunction::Count)
 }
+
+fn plain_accumulator(function: AggregateFunction, args: &[PgType]) -> Box<dyn Accumulator> {
+    match (function, args) {
+        (AggregateFunction::Count, _) => Box::new(count::Count::default()),
+        (AggregateFunction::Sum, [arg]) => sum::accumulator(*arg, Average(false)),
+        (AggregateFunction::Avg, [arg]) => sum::accumulator(*arg, Average(true)),
+        (AggregateFunction::Min, [arg]) => extreme::accumulator(*arg, false),
+        (AggregateFunction::Max, [arg]) => extreme::accumulator(*arg, true),
+        (AggregateFunction::BoolAnd, _) => Box::new(logic::Logic::and()),
+        (AggregateFunction::BoolOr, _) => Box::new(logic::Logic::or()),
+        (AggregateFunction::Deviation(kind), [PgType::Float4 | PgType::Float8]) => {
+            Box::new(FloatDeviation::new(kind))
+        }
+        (AggregateFunction::Deviation(kind), _) => Box::new(ExactDeviation::new(kind)),
+        (AggregateFunction::StringAgg, [arg, ..]) => Box::new(text::StringAgg::new(*arg == PgType::Bytea)),
+        _ => unreachable!("{function:?} of {args:?} has not been resolved"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

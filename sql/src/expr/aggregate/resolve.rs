@@ -1,0 +1,164 @@
+//! Which aggregate function a call means, which types it takes and which it gives (PG 15, chapters 9.21 and 10.3).
+
+use omen_core::types::PgType;
+use omen_core::types::numeric::Deviation;
+
+use crate::error::{SqlError, SqlState};
+
+/// The functions, synonyms once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum AggregateFunction {
+    Count,
+    Sum,
+    Avg,
+    Min,
+    Max,
+    Deviation(Deviation),
+    BoolAnd,
+    BoolOr,
+    StringAgg,
+}
+
+/// Whether a sum is divided by the count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Average(pub(super) bool);
+
+const fn deviation(sample: bool, root: bool) -> AggregateFunction {
+    AggregateFunction::Deviation(Deviation { sample, root })
+}
+
+const NAMES: [(&str, AggregateFunction); 15] = [
+    ("count", AggregateFunction::Count),
+    ("sum", AggregateFunction::Sum),
+    ("avg", AggregateFunction::Avg),
+    ("min", AggregateFunction::Min),
+    ("max", AggregateFunction::Max),
+    ("stddev", deviation(true, true)),
+    ("stddev_samp", deviation(true, true)),
+    ("stddev_pop", deviation(false, true)),
+    ("variance", deviation(true, false)),
+    ("var_samp", deviation(true, false)),
+    ("var_pop", deviation(false, false)),
+    ("bool_and", AggregateFunction::BoolAnd),
+    ("every", AggregateFunction::BoolAnd),
+    ("bool_or", AggregateFunction::BoolOr),
+    ("string_agg", AggregateFunction::StringAgg),
+];
+
+impl AggregateFunction {
+    pub(super) fn named(name: &str) -> Option<AggregateFunction> {
+        NAMES.iter().find(|(known, _)| *known == name).map(|(_, function)| *function)
+    }
+}
+
+/// Whether an aggregate function of this name exists, with whatever arguments.
+pub fn exists(name: &str) -> bool {
+    AggregateFunction::named(name).is_some()
+}
+
+/// What a call of an aggregate function turns out to be.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Signature {
+    /// The function's name.
+    pub name: &'static str,
+    /// What the arguments are to be converted to; modifiers and `varchar` stay, as they need no conversion.
+    pub args: Vec<PgType>,
+    /// Type of the result, without modifier.
+    pub result: PgType,
+}
+
+/// Finds the aggregate function for arguments of these types; `None` is an unknown literal, NULL or parameter.
+/// `count(*)` has no arguments.
+///
+/// # Errors
+/// 42883 if none fits, 42725 if several do.
+pub fn resolve(name: &str, args: &[Option<PgType>], distinct: bool) -> Result<Signature, SqlError> {
+    let (name, function) =
+        NAMES.into_iter().find(|(known, _)| *known == name).ok_or_else(|| missing(name, args))?;
+    let (args, result) = match (function, args) {
+        (AggregateFunction::Count, []) => (Vec::new(), PgType::Int8),
+        (AggregateFunction::Count, [arg]) => (vec![arg.unwrap_or(PgType::Text)], PgType::Int8),
+        (AggregateFunction::StringAgg, [value, delimiter]) => {
+            string_agg(*value, *delimiter).ok_or_else(|| missing(name, args))?
+        }
+        (AggregateFunction::Sum | AggregateFunction::Avg, [None]) => return Err(ambiguous(name)),
+        (AggregateFunction::Count | AggregateFunction::StringAgg, _) => return Err(missing(name, args)),
+        (_, [arg]) => {
+            let (arg, result) = of_one(function, *arg).ok_or_else(|| missing(name, args))?;
+            (vec![arg], result)
+        }
+        _ => return Err(missing(name, args)),
+    };
+    if distinct && args.contains(&PgType::Json) {
+        let message = "could not identify an equality operator for type json";
+        return Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, message));
+    }
+    Ok(Signature { name, args, result })
+}
+
+/// The argument's and the result's type of functions of one argument.
+fn of_one(function: AggregateFunction, arg: Option<PgType>) -> Option<(PgType, PgType)> {
+    use PgType::{
+        Bool, Date, Float4, Float8, Int2, Int4, Int8, Interval, Numeric, Text, Time, Timestamp, Timestamptz,
+        Varchar,
+    };
+    let summed = |arg| if arg == Time { Interval } else { arg };
+    Some(match function {
+        AggregateFunction::Sum => match summed(arg?) {
+            arg @ (Int2 | Int4) => (arg, Int8),
+            arg @ (Int8 | Numeric(_)) => (arg, Numeric(None)),
+            arg @ (Float4 | Float8 | Interval) => (arg, arg),
+            _ => return None,
+        },
+        AggregateFunction::Avg => match summed(arg?) {
+            arg @ (Int2 | Int4 | Int8 | Numeric(_)) => (arg, Numeric(None)),
+            arg @ (Float4 | Float8) => (arg, Float8),
+            Interval => (Interval, Interval),
+            _ => return None,
+        },
+        AggregateFunction::Min | AggregateFunction::Max => match arg.unwrap_or(Text) {
+            arg @ (Text | Varchar(_)) => (arg, Text),
+            arg @ (Int2 | Int4 | Int8 | Float4 | Float8 | Numeric(_) | Date | Time | Timestamp
+            | Timestamptz | Interval) => (arg, arg.base()),
+            _ => return None,
+        },
+        AggregateFunction::Deviation(_) => match arg.unwrap_or(Float8) {
+            arg @ (Int2 | Int4 | Int8 | Numeric(_)) => (arg, Numeric(None)),
+            arg @ (Float4 | Float8) => (arg, Float8),
+            _ => return None,
+        },
+        AggregateFunction::BoolAnd | AggregateFunction::BoolOr => match arg.unwrap_or(Bool) {
+            Bool => (Bool, Bool),
+            _ => return None,
+        },
+        AggregateFunction::Count | AggregateFunction::StringAgg => return None,
+    })
+}
+
+fn string_agg(value: Option<PgType>, delimiter: Option<PgType>) -> Option<(Vec<PgType>, PgType)> {
+    let result = match (value, delimiter) {
+        (Some(PgType::Bytea), _) | (None, Some(PgType::Bytea)) => PgType::Bytea,
+        _ => PgType::Text,
+    };
+    let take = |arg: Option<PgType>| {
+        let arg = arg.unwrap_or(result);
+        let text = matches!(arg, PgType::Text | PgType::Varchar(_));
+        (arg == result || text && result == PgType::Text).then_some(arg)
+    };
+    Some((vec![take(value)?, take(delimiter)?], result))
+}
+
+fn missing(name: &str, args: &[Option<PgType>]) -> SqlError {
+    let name_of =
+        |arg: &Option<PgType>| arg.map_or_else(|| "unknown".to_owned(), |arg| arg.base().to_string());
+    let types: Vec<String> = args.iter().map(name_of).collect();
+    let message = format!("function {name}({}) does not exist", types.join(", "));
+    let hint =
+        "No function matches the given name and argument types. You might need to add explicit type casts.";
+    SqlError::new(SqlState::UNDEFINED_FUNCTION, message).hint(hint)
+}
+
+fn ambiguous(name: &str) -> SqlError {
+    let hint = "Could not choose a best candidate function. You might need to add explicit type casts.";
+    SqlError::new(SqlState::AMBIGUOUS_FUNCTION, format!("function {name}(unknown) is not unique")).hint(hint)
+}
