@@ -6,6 +6,7 @@
 pub mod aggregate;
 pub mod build;
 pub mod function;
+pub mod scalar;
 
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
 use omen_core::error::ValueError;

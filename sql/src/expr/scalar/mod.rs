@@ -1,0 +1,3 @@
+//! Functions of single values: what the functions of SQL compute, apart from columns and NULLs.
+
+pub mod string;
