@@ -280,15 +280,13 @@ pub struct Block {
 }
 
 impl Block {
-    /// Decodes the bytes of block `id`, which hold `rows` rows of these types. The checksum was verified.
+    /// Decodes block `id`, which holds `rows` rows of these types, and keeps a copy of the bytes that arrays can share.
+    /// The checksum was verified.
     ///
     /// # Errors
     /// If the bytes are not that block. What passes can be read without a panic, whatever it holds.
-    pub fn decode(buffer: Buffer, id: BlockId, rows: usize, types: &[PgType]) -> Result<Block, Detail> {
-        let bytes = Bytes(&buffer);
-        if buffer.as_ptr().align_offset(size_of::<u64>()) != 0 {
-            return Err("a block in an unaligned buffer");
-        }
+    pub fn decode(block: &[u8], id: BlockId, rows: usize, types: &[PgType]) -> Result<Block, Detail> {
+        let bytes = Bytes(block);
         if bytes.u32(0) != Some(BLOCK_MAGIC) {
             return Err("not a block");
         }
@@ -301,7 +299,7 @@ impl Block {
         {
             return Err("a block of other rows or columns");
         }
-        Block::decode_sections(&buffer, rows, types).ok_or("malformed block")
+        Block::decode_sections(&Buffer::from_slice_ref(block), rows, types).ok_or("malformed block")
     }
 
     fn decode_sections(buffer: &Buffer, rows: usize, types: &[PgType]) -> Option<Block> {
@@ -396,8 +394,8 @@ impl Block {
         self.columns[column].view()
     }
 
-    /// The columns of a version.
-    pub(super) fn values(&self, row: usize) -> impl Iterator<Item = Option<&[u8]>> {
+    /// The columns of a version, as `row` encodes them.
+    pub fn values(&self, row: usize) -> impl Iterator<Item = Option<&[u8]>> {
         self.columns.iter().map(move |column| column.view().value(row))
     }
 

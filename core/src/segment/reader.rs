@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_buffer::{Buffer, MutableBuffer};
 
 use super::block::Block;
 use super::cache::BlockCache;
@@ -268,11 +267,9 @@ impl<E: Env> Segment<E> {
         if crc32c::crc32c(&bytes) != fence.crc {
             return Err(corrupt(&self.path, fence.offset, format!("wrong checksum of block {number}")));
         }
-        let mut buffer = MutableBuffer::with_capacity(bytes.len());
-        buffer.extend_from_slice(&bytes);
         let rows = usize::from(fence.rows);
         let id = BlockId { segment: self.written_as, ..self.block_id(number) };
-        Block::decode(Buffer::from(buffer), id, rows, &self.types)
+        Block::decode(&bytes, id, rows, &self.types)
             .map_err(|detail| corrupt(&self.path, fence.offset, detail))
     }
 

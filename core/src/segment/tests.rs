@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_buffer::Buffer;
 
 use super::format::{BLOCK_ROWS, BlockId, Footer, PAGE_BYTES, Trailer};
 use super::*;
@@ -435,7 +434,7 @@ fn decoders_survive_any_bytes() {
     let id = BlockId { segment: SegmentId(1), block: 0 };
     let mut bytes = Vec::new();
     builder.encode(id, &mut bytes);
-    let decode = |bytes: &[u8]| Block::decode(Buffer::from_slice_ref(bytes), id, builder.rows(), &types);
+    let decode = |bytes: &[u8]| Block::decode(bytes, id, builder.rows(), &types);
     decode(&bytes).and_then(|block| block.verify()).expect("valid");
     let mut refused = 0;
     for _ in 0..20_000 {
@@ -685,4 +684,75 @@ fn the_cache_keeps_its_budget_and_what_is_used() {
         segment.scan_block(0, &[0], &KeySpan::all(), &view(0), &tiny).await.expect("reads");
         assert_eq!(tiny.size_bytes(), 0);
     });
+}
+
+/// Every build reads the files of every version. `UPDATE_GOLDENFILES=1` writes that of the newest anew.
+#[test]
+fn fixtures_can_be_read() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/segment/v1/1.seg");
+    let schema = test_rows::schema(&ALL_TYPES, &[0, 7]);
+    let expected = fixture_versions(&schema);
+    simulate(14, |sim, env| async move {
+        if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
+            write(&env, &schema, 1, &expected).await;
+            std::fs::create_dir_all(fixture.parent().expect("a folder")).expect("creates");
+            std::fs::write(&fixture, sim.file_bytes(NODE, &path(1)).expect("written")).expect("writes");
+            env.remove_file(&path(1)).await.expect("removes");
+        }
+        let bytes = std::fs::read(&fixture).expect("the fixture is in the repository");
+        let file = env.open(&path(1), OpenMode::CreateNew).await.expect("creates");
+        let mut buffer = AlignedBuf::zeroed(bytes.len());
+        buffer.copy_from_slice(&bytes);
+        file.write_at(0, buffer).await.0.expect("writes");
+        let (_, checksum) = bytes.split_last_chunk().expect("a trailer");
+        let meta = SegmentMeta {
+            id: SegmentId(1),
+            rows: expected.len() as u64,
+            bytes: bytes.len() as u64,
+            checksum: u32::from_le_bytes(*checksum),
+            first_key: expected[0].key.clone(),
+            last_key: expected[expected.len() - 1].key.clone(),
+        };
+        let segment = Segment::open(env, &path(1), schema, &meta).await.expect("opens");
+        check_cursor(&Rc::new(segment), &expected, &KeySpan::all()).await;
+    });
+}
+
+/// Rows that no random generator makes, so that it may change: every type, NULLs, extremes, two versions of one key, one
+/// block whose versions begin together and whose keys are of one length, one where neither holds.
+fn fixture_versions(schema: &TableSchema) -> Vec<ModelVersion> {
+    let texts = ["", "naïve", "漢字 and more", "\0"];
+    let version = |n: usize, begin: u64, text: &str| {
+        let value = |(index, pg_type): (usize, &PgType)| match (index + n) % 5 {
+            0 if index != 0 && index != 7 => Datum::Null,
+            _ => fixture_value(*pg_type, n as i64, text),
+        };
+        let values: Vec<Datum> = ALL_TYPES.iter().enumerate().map(value).collect();
+        ModelVersion { key: test_rows::key_of(schema, &values), begin, end: u64::MAX, values }
+    };
+    // Enough of them to fill a block by its size.
+    let first = (0..400).map(|n| version(n, 1_000, "same"));
+    let second = (0..40).map(|n| version(400 + n / 2, 2_000 - n as u64, texts[n / 2 % 4]));
+    first.chain(second).collect()
+}
+
+fn fixture_value(pg_type: PgType, n: i64, text: &str) -> Datum {
+    use crate::types::{Interval, Numeric};
+    match pg_type {
+        PgType::Bool => Datum::Bool(n % 2 == 0),
+        PgType::Int2 => Datum::Int2(i16::MIN + n as i16),
+        PgType::Int4 => Datum::Int4(i32::MAX - n as i32),
+        PgType::Int8 => Datum::Int8(i64::MIN + n),
+        PgType::Float4 => Datum::Float4(n as f32 * 0.5),
+        PgType::Float8 => Datum::Float8(-0.25 * n as f64),
+        PgType::Numeric(_) if n % 7 == 0 => Datum::Numeric(Numeric::NAN),
+        PgType::Numeric(_) => Datum::Numeric(Numeric::new(i128::from(n) - 500, 3).expect("fits")),
+        PgType::Text | PgType::Varchar(_) | PgType::Json | PgType::Jsonb => Datum::Text(text.into()),
+        PgType::Bytea => Datum::Bytea(n.to_le_bytes()[..(n % 9) as usize].into()),
+        PgType::Date => Datum::Date(n as i32),
+        PgType::Time => Datum::Time(n * 1_000_000),
+        PgType::Timestamp | PgType::Timestamptz => Datum::Timestamp(i64::MAX - n),
+        PgType::Interval => Datum::Interval(Interval { months: n as i32, days: -1, micros: n }),
+        PgType::Uuid => Datum::Uuid((n as u128).to_be_bytes()),
+    }
 }
