@@ -513,6 +513,28 @@ mod tests {
         assert_eq!(Reader(&[0xFF; 11]).varint(), Err("a number of more than 64 bits"));
     }
 
+    /// Whatever the bytes are, the answer is edits or an error, and the edits are what was read.
+    #[test]
+    fn random_damage_is_no_panic() {
+        let whole = encode(&one_of_each());
+        let mut rng = crate::env::sim::Rng::new(1);
+        for _ in 0..20_000 {
+            let mut bytes = whole.clone();
+            for _ in 0..1 + rng.below(4) {
+                let at = rng.index(bytes.len());
+                match rng.below(4) {
+                    0 => bytes[at] = rng.next_u64() as u8,
+                    1 => bytes[at] ^= 1 << rng.below(8),
+                    2 => bytes.truncate(at + 1),
+                    _ => drop(bytes.splice(at..at, [0xFF; 8])),
+                }
+            }
+            if let Ok(edits) = decode_edits(&bytes, 15) {
+                assert_eq!(decode_edits(&encode(&edits), 15), Ok(edits));
+            }
+        }
+    }
+
     #[test]
     fn headers() {
         let file = FileHeader { number: 5, salt: 99 };

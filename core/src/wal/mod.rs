@@ -251,8 +251,12 @@ impl<E: Env> Wal<E> {
             "a payload of {} bytes, more than {largest}",
             record.payload.len()
         );
-        reservation.take(Self::framed(record.payload.len()));
-        state.append(&record)
+        let free = reservation.take(Self::framed(record.payload.len()));
+        let lsn = state.append(&record);
+        if free > 0 {
+            state.release(0, free);
+        }
+        lsn
     }
 
     /// Everything below is durable.

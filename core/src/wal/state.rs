@@ -607,15 +607,19 @@ impl Reservation {
         self.bytes
     }
 
-    pub(super) fn take(&mut self, framed: usize) {
+    /// Uses `framed` bytes. Gives the charge that is free, because nothing can follow, with the last of them.
+    pub(super) fn take(&mut self, framed: usize) -> u64 {
         assert!(framed <= self.bytes, "a record of {framed} bytes in a reservation with {} left", self.bytes);
         self.bytes -= framed;
         self.charge -= framed as u64;
+        if self.bytes == 0 { mem::take(&mut self.charge) } else { 0 }
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.state.borrow_mut().release(self.bytes, self.charge);
+        if self.charge > 0 {
+            self.state.borrow_mut().release(self.bytes, self.charge);
+        }
     }
 }

@@ -144,6 +144,23 @@ fn waiters_share_writes() {
     });
 }
 
+/// What is appended takes no more than its space, however long its reservation is kept.
+#[test]
+fn a_used_up_reservation_keeps_nobody_waiting() {
+    let sim = Sim::new(13);
+    let env = core(&sim);
+    sim.run(async {
+        let wal = reopen(&env, SMALL, Lsn(0)).await.1;
+        let mut kept = Vec::new();
+        for number in 0..50 {
+            let mut reservation = wal.reserve(Wal::<SimEnv>::framed(10)).await.unwrap();
+            wal.append(&mut reservation, borrowed(&owned(number, 10)));
+            kept.push(reservation);
+        }
+        wal.durable(wal.tail_lsn()).await.unwrap();
+    });
+}
+
 #[test]
 fn nothing_is_written_before_someone_waits() {
     let sim = Sim::new(4);
