@@ -225,6 +225,7 @@ impl<E: Env> Local<E> {
     /// Cuts a range that has grown and spreads the parts over the cores.
     pub(super) async fn split(self: &Rc<Self>, id: RangeId) -> Result<()> {
         let _turn = self.meta.changing.enter().await;
+        self.catalog_is_read().await;
         let catalog = self.current();
         let holds = |table: &&Arc<Table>| table.ranges.iter().any(|range| range.id == id);
         let Some(table) = catalog.tables().find(holds) else { return Ok(()) };
@@ -237,7 +238,7 @@ impl<E: Env> Local<E> {
             _ => 2,
         };
         let split = self.split_into(table, index, parts).await;
-        if !matches!(split, Ok(true)) {
+        if !matches!(split, Ok(true) | Err(Error::Busy)) {
             self.call(owner, Request::EndHandover(id)).await?;
         }
         split.map(drop)
@@ -302,6 +303,17 @@ impl<E: Env> Local<E> {
             false => batch.insert(&key, &row),
         }
         self.shard.write(SYSTEM_RANGE, view, &batch, WriteMode::Commit).await
+    }
+
+    /// A core that has recovered early may ask for a split before core 0 knows its tables.
+    async fn catalog_is_read(&self) {
+        loop {
+            let seen = self.meta.join.epoch();
+            if self.meta.snapshot.borrow().is_some() {
+                return;
+            }
+            self.meta.join.changed(seen).await;
+        }
     }
 
     fn current(&self) -> Arc<Catalog> {

@@ -132,7 +132,7 @@ impl<E: Env> Inner<E> {
         let waiting = ranges.any(|range| {
             range.memtables.len() > 1 && range.memtables[0].awaits.is_empty()
                 || range.segments.len() > self.config.segments_max
-                || range.version_count() > range.split_above
+                || range.wants_split()
         });
         over || waiting || self.wal.size_bytes() > self.config.wal_bytes_max
     }
@@ -169,7 +169,7 @@ impl<E: Env> Inner<E> {
         let ask = self.split_wanted.borrow();
         let Some(ask) = ask.as_ref() else { return };
         for range in state.ranges.values_mut() {
-            if range.version_count() > range.split_above {
+            if range.wants_split() {
                 range.split_above = usize::MAX;
                 ask(range.id);
             }

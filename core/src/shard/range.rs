@@ -156,6 +156,11 @@ impl<E: Env> Range<E> {
         self.split_above = count + rows.max(count);
     }
 
+    /// Whether it is large enough to be split, and at rest.
+    pub fn wants_split(&self) -> bool {
+        self.version_count() > self.split_above && self.open_txns.is_empty()
+    }
+
     /// Memory of its memtables in bytes.
     pub fn memory_bytes(&self) -> usize {
         self.memtables.iter().map(|slot| slot.table.borrow().size_bytes()).sum()

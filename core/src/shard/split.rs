@@ -20,7 +20,7 @@ use super::range::Range;
 use super::{NewRange, Shard, segments_dir};
 
 /// How long a hand-over waits for open transactions before it gives up.
-const QUIET_TIMEOUT: Duration = Duration::from_millis(500);
+const QUIET_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The rows of a range as files.
 #[derive(Clone, Debug, Default)]
@@ -56,8 +56,10 @@ impl<E: Env> Shard<E> {
     /// `Busy` if transactions stay open, `RangeMoved` if it is not here, and what a flush reports: writes go on then.
     pub async fn begin_handover(&self, id: RangeId, parts: usize) -> Result<SplitPlan> {
         let plan = self.quiesce_and_plan(id, parts).await;
-        if plan.is_err() {
-            self.end_handover(id);
+        if let Some(range) = self.0.state.borrow_mut().ranges.get_mut(&id).filter(|_| plan.is_err()) {
+            range.moving = false;
+            // Asked again when it is at rest.
+            range.split_above = range.version_count();
         }
         plan
     }

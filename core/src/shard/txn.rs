@@ -98,8 +98,8 @@ impl<E: Env> Participant<E> {
 }
 
 impl<E: Env> State<E> {
-    /// Ends a transaction in memory. `None` if it had touched nothing, else whether a memtable can be flushed now
-    /// that had to wait for it.
+    /// Ends a transaction in memory. `None` if it had touched nothing, else whether work can be done now that had
+    /// to wait for it: a flush or a split.
     pub fn settle(&mut self, txn: TxnId, outcome: Option<Timestamp>) -> Option<bool> {
         let participant = self.txns.remove(&txn)?;
         participant.settle(outcome);
@@ -107,6 +107,7 @@ impl<E: Env> State<E> {
         for id in &participant.ranges {
             if let Some(range) = self.ranges.get_mut(id) {
                 range.open_txns.remove(&txn);
+                unblocked |= range.wants_split();
                 for slot in &mut range.memtables {
                     unblocked |= slot.awaits.remove(&txn) && slot.awaits.is_empty();
                 }

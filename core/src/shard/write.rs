@@ -115,7 +115,8 @@ impl<E: Env> Inner<E> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let range = state.ranges.get_mut(&id).ok_or(Error::RangeMoved)?;
-        if range.moving {
+        // A transaction that is at work here may finish: the hand-over waits for it.
+        if range.moving && !range.open_txns.contains(&view.txn) {
             return Err(Error::RangeMoved);
         }
         let mut replaced = Vec::new();
