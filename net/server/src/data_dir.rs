@@ -208,6 +208,13 @@ mod tests {
     }
 
     #[test]
+    fn every_format_version_is_read() {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/identity/v1");
+        let identity = read_identity(&fixture).unwrap().unwrap();
+        assert_eq!((identity.format, identity.shards), (1, 2));
+    }
+
+    #[test]
     fn has_one_user() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(user_of(folder.path()), None);
