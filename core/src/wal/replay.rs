@@ -240,11 +240,8 @@ impl<F: crate::env::File> Cursor<F> {
             return Ok(false);
         }
         let bytes = self.window.fetch(offset, BATCH_HEADER_BYTES).await?;
-        let Some(batch) = batch_at(bytes, header, offset) else { return Ok(false) };
-        if batch.previous != self.lsn {
-            let detail = format!("the log ended at {}, not at LSN {}", batch.previous, self.lsn);
-            return Err(self.window.corrupt(offset, detail));
-        }
+        let follows = |batch: &BatchHeader| batch.previous == self.lsn;
+        let Some(batch) = batch_at(bytes, header, offset).filter(follows) else { return Ok(false) };
         self.offset = offset + BATCH_HEADER_BYTES as u64;
         self.batch_start = offset;
         self.batch_end = offset + u64::from(batch.bytes);

@@ -309,6 +309,34 @@ fn a_log_that_lost_its_last_file_is_corrupt() {
     });
 }
 
+/// A batch in the right place that does not go on from the record before it, as if a write between had been lost.
+#[test]
+fn a_batch_that_does_not_follow_is_corrupt() {
+    let sim = Sim::new(14);
+    let env = core(&sim);
+    sim.run(async {
+        let wal = reopen(&env, SMALL, Lsn(0)).await.1;
+        for number in 0..3 {
+            append(&wal, &owned(number, 100)).await.unwrap();
+            wal.durable(wal.tail_lsn()).await.unwrap();
+        }
+        drop(wal);
+        let path = FileName::Log(0).path(dir());
+        let bytes = sim.file_bytes(NODE, &path).unwrap();
+        let file = format::FileHeader::decode(&bytes[..4_096]).unwrap();
+        let (offset, lsn) = (12_288, Lsn(12_288));
+        let mut batch = format::BatchHeader::decode(&bytes[offset..], &file, lsn, 4_096).unwrap();
+        batch.previous = Lsn(batch.previous.0 - 1);
+        let mut page = AlignedBuf::zeroed(4_096);
+        page.copy_from_slice(&bytes[offset..offset + 4_096]);
+        batch.encode(&mut page);
+        let written = env.open(&path, OpenMode::ReadWrite).await.unwrap().write_at(offset as u64, page).await;
+        written.0.unwrap();
+        let result = read_all(&env, SMALL, Lsn(0)).await.map(|_| ());
+        assert!(matches!(result, Err(Error::Corrupt { .. })), "{result:?}");
+    });
+}
+
 /// Writes three batches, the last one torn by nothing, and flips every bit in turn that is not padding.
 #[test]
 fn no_flipped_bit_gives_a_wrong_record() {
