@@ -30,6 +30,8 @@ sqlstates! {
     FEATURE_NOT_SUPPORTED = "0A000", "Valid PostgreSQL that OmenDB does not support.";
     CARDINALITY_VIOLATION = "21000", "A statement would touch one row twice, or a subquery gave more than one row.";
     STRING_DATA_RIGHT_TRUNCATION = "22001", "Text longer than varchar(n).";
+    ARRAY_SUBSCRIPT_ERROR = "2202E", "An index beyond the ends.";
+    NULL_VALUE_NOT_ALLOWED = "22004", "NULL where it means nothing.";
     NUMERIC_VALUE_OUT_OF_RANGE = "22003", "A number does not fit its type.";
     INVALID_DATETIME_FORMAT = "22007", "Text is not a date or time.";
     DATETIME_FIELD_OVERFLOW = "22008", "A date or time out of range.";
@@ -39,9 +41,11 @@ sqlstates! {
     INTERVAL_FIELD_OVERFLOW = "22015", "A field of an interval is too large.";
     INVALID_ARGUMENT_FOR_LOGARITHM = "2201E", "Logarithm of zero or a negative number.";
     INVALID_ARGUMENT_FOR_POWER_FUNCTION = "2201F", "Power function outside its domain.";
+    INVALID_ARGUMENT_FOR_WIDTH_BUCKET_FUNCTION = "2201G", "Bounds or count of width_bucket are not allowed.";
     INVALID_ROW_COUNT_IN_LIMIT_CLAUSE = "2201W", "Negative LIMIT.";
     INVALID_ROW_COUNT_IN_RESULT_OFFSET_CLAUSE = "2201X", "Negative OFFSET.";
     CHARACTER_NOT_IN_REPERTOIRE = "22021", "Bytes are not valid UTF-8.";
+    INVALID_REGULAR_EXPRESSION = "2201B", "A regular expression that cannot be read.";
     INVALID_PARAMETER_VALUE = "22023", "A value is not allowed there.";
     INVALID_ESCAPE_SEQUENCE = "22025", "A LIKE pattern ends in its escape character.";
     INVALID_TEXT_REPRESENTATION = "22P02", "Text is not a value of the type.";

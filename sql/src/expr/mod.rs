@@ -5,16 +5,34 @@
 
 pub mod aggregate;
 pub mod build;
-pub mod function;
+mod cast;
+mod context;
+mod eval;
+mod fold;
+mod inset;
+mod kernel;
+pub mod registry;
+mod resolve;
 pub mod scalar;
+mod truth;
+mod value;
+mod walk;
+
+use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
 use omen_core::error::ValueError;
 use omen_core::types::{Datum, PgType};
 
-use crate::types::FormatOptions;
+use eval::Frame;
+
 pub use build::{Coercion, ExprBuilder, ParameterTypes};
-pub use function::{Function, Volatility};
+pub use context::{EvalContext, WallClock};
+pub use inset::InSet;
+pub use kernel::misc::POSTGRES_VERSION;
+pub use kernel::pattern::like_prefix;
+pub use registry::{Function, Volatility};
+pub use value::datum_at;
 
 /// An expression over the columns of a batch. Typed and free of names, `Send + Sync`.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,6 +130,15 @@ pub enum Expr {
         /// `NOT IN`
         negated: bool,
     },
+    /// `IN` with constants that have been made ready by [`Expr::fold`].
+    InSet {
+        /// What is looked for.
+        arg: Box<Expr>,
+        /// Where.
+        set: Arc<InSet>,
+        /// `NOT IN`
+        negated: bool,
+    },
     /// The first argument that is not NULL; all have the same type.
     Coalesce(Vec<Expr>),
     /// The first argument, or NULL if the second expression (an equality) is true.
@@ -138,63 +165,75 @@ impl Expr {
 
     /// The type of its values.
     pub fn pg_type(&self) -> PgType {
-        todo!()
+        match self {
+            Expr::Column { pg_type, .. }
+            | Expr::Literal { pg_type, .. }
+            | Expr::Parameter { pg_type, .. }
+            | Expr::Call { pg_type, .. }
+            | Expr::Case { pg_type, .. } => *pg_type,
+            Expr::Cast { to, .. } => *to,
+            Expr::Unknown(_) | Expr::UntypedParameter(_) => PgType::Text,
+            Expr::And(_)
+            | Expr::Or(_)
+            | Expr::Not(_)
+            | Expr::IsNull { .. }
+            | Expr::IsTruth { .. }
+            | Expr::IsDistinct { .. }
+            | Expr::InList { .. }
+            | Expr::InSet { .. } => PgType::Bool,
+            Expr::NullIf { value, .. } => value.pg_type(),
+            Expr::Coalesce(args) | Expr::Extreme { args, .. } => common_modifier(args),
+        }
     }
 
     /// Evaluates it on every row of the batch.
     ///
     /// # Errors
     /// As PostgreSQL would raise for any row.
-    pub fn eval(&self, _batch: &RecordBatch, _context: &EvalContext) -> Result<ArrayRef, ValueError> {
-        todo!()
+    pub fn eval(&self, batch: &RecordBatch, context: &EvalContext) -> Result<ArrayRef, ValueError> {
+        Ok(eval::eval(self, Frame::of(batch), context)?.into_array(self.pg_type(), batch.num_rows()))
     }
 
-    /// Evaluates a condition: rows where the answer is neither false nor NULL are true; the answer has no NULLs.
+    /// Evaluates a condition: rows where it is true. The answer has no NULLs.
     ///
     /// # Errors
     /// As [`Expr::eval`].
     pub fn eval_predicate(
         &self,
-        _batch: &RecordBatch,
-        _context: &EvalContext,
+        batch: &RecordBatch,
+        context: &EvalContext,
     ) -> Result<BooleanArray, ValueError> {
-        todo!()
+        Ok(BooleanArray::new(eval::truth(self, Frame::of(batch), context)?.yes, None))
     }
 
     /// Evaluates an expression without columns.
     ///
     /// # Errors
     /// As [`Expr::eval`].
-    pub fn eval_constant(&self, _context: &EvalContext) -> Result<Datum, ValueError> {
-        todo!()
-    }
-
-    /// The same expression with parameters and constant parts replaced by their values, to be evaluated in the same
-    /// context. Parts that fail stay as they are, so that a branch that is not taken raises nothing.
-    #[must_use]
-    pub fn fold(&self, _context: &EvalContext) -> Expr {
-        todo!()
+    pub fn eval_constant(&self, context: &EvalContext) -> Result<Datum, ValueError> {
+        Ok(eval::eval(self, Frame::constant(), context)?.datum(self.pg_type(), 0))
     }
 
     /// Whether no part of it reads a column.
     pub fn is_constant(&self) -> bool {
-        todo!()
+        let mut constant = true;
+        self.visit(&mut |part| constant &= !matches!(part, Expr::Column { .. }));
+        constant
     }
 
-    /// The strongest volatility of its functions.
+    /// The strongest volatility of its functions. Text becomes a `timestamptz` in the session's time zone, so casts
+    /// among dates and texts are stable.
     pub fn volatility(&self) -> Volatility {
-        todo!()
-    }
-
-    /// Calls `visit` for this expression and all parts of it, from the outside in.
-    pub fn visit(&self, _visit: &mut dyn FnMut(&Expr)) {
-        todo!()
-    }
-
-    /// The same expression with every part replaced by what `change` answers for it, from the inside out.
-    #[must_use]
-    pub fn transform(self, _change: &mut dyn FnMut(Expr) -> Expr) -> Expr {
-        todo!()
+        let mut strongest = Volatility::Immutable;
+        self.visit(&mut |part| {
+            let own = match part {
+                Expr::Call { function, .. } => function.volatility,
+                Expr::Cast { arg, to, .. } if cast_reads_settings(arg.pg_type(), *to) => Volatility::Stable,
+                _ => Volatility::Immutable,
+            };
+            strongest = strongest.max(own);
+        });
+        strongest
     }
 
     /// The conditions that must all be true for this one to be true.
@@ -206,21 +245,29 @@ impl Expr {
     }
 }
 
-/// What expressions read beside the rows. `Clone` gives another stream of random numbers.
-#[derive(Clone, Debug)]
-pub struct EvalContext {
-    /// Values of `$1`, `$2`, ..
-    pub parameters: std::sync::Arc<[Datum]>,
-    /// `now()`: start of the transaction, microseconds since 1970 UTC.
-    pub transaction_start_us: i64,
-    /// `statement_timestamp()`, microseconds since 1970 UTC.
-    pub statement_start_us: i64,
-    /// The session's settings.
-    pub format: FormatOptions,
-    /// `current_user`
-    pub user: std::sync::Arc<str>,
-    /// `current_database()`
-    pub database: std::sync::Arc<str>,
-    /// `pg_backend_pid()`
-    pub backend_pid: i32,
+/// The type of arguments that share one but for its modifier.
+fn common_modifier(args: &[Expr]) -> PgType {
+    let Some(first) = args.first().map(Expr::pg_type) else { return PgType::Text };
+    if args.iter().all(|arg| arg.pg_type() == first) { first } else { first.base() }
+}
+
+fn cast_reads_settings(from: PgType, to: PgType) -> bool {
+    let zoned = |pg_type: PgType| matches!(pg_type, PgType::Timestamptz);
+    let written = |pg_type: PgType| {
+        use PgType::{Bytea, Date, Float4, Float8, Interval, Time, Timestamp, Timestamptz};
+        matches!(pg_type, Date | Time | Timestamp | Timestamptz | Interval | Float4 | Float8 | Bytea)
+    };
+    (zoned(from) != zoned(to)) || (from.is_text() && written(to)) || (to.is_text() && written(from))
+}
+
+/// Two sets are the same if they are one.
+impl PartialEq for InSet {
+    fn eq(&self, other: &InSet) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+/// Runs a step of a recursive walk with room on the stack for the next step.
+fn with_stack<T>(walk: impl FnOnce() -> T) -> T {
+    walk()
 }

@@ -1,0 +1,69 @@
+//! What the session and the server say of themselves.
+
+use omen_core::types::Datum;
+
+use super::Call;
+use super::lift::{Result, Text, text1};
+use crate::expr::value::Value;
+
+/// The version of PostgreSQL whose behaviour clients may expect.
+pub const POSTGRES_VERSION: &str = "15.18";
+
+fn text(value: &str) -> Result<Value> {
+    Ok(Value::Scalar(Datum::Text(value.into())))
+}
+
+pub(crate) fn version(_: &Call<'_>) -> Result<Value> {
+    let own = env!("CARGO_PKG_VERSION");
+    text(&format!(
+        "PostgreSQL {POSTGRES_VERSION} (OmenDB {own}) on {}-{}",
+        std::env::consts::ARCH,
+        std::env::consts::OS
+    ))
+}
+
+pub(crate) fn current_user(call: &Call<'_>) -> Result<Value> {
+    text(&call.context.user)
+}
+
+pub(crate) fn current_database(call: &Call<'_>) -> Result<Value> {
+    text(&call.context.database)
+}
+
+pub(crate) fn current_schema(_: &Call<'_>) -> Result<Value> {
+    text("public")
+}
+
+pub(crate) fn backend_pid(call: &Call<'_>) -> Result<Value> {
+    Ok(Value::Scalar(Datum::Int4(call.context.backend_pid)))
+}
+
+/// `pg_typeof(any)`, as text
+pub(crate) fn type_of(call: &Call<'_>) -> Result<Value> {
+    text(&call.types[0].base().to_string())
+}
+
+/// `false`, for states that OmenDB is never in
+pub(crate) fn no(_: &Call<'_>) -> Result<Value> {
+    Ok(Value::Scalar(Datum::Bool(false)))
+}
+
+/// NULL, for comments that OmenDB does not keep
+pub(crate) fn nothing(_: &Call<'_>) -> Result<Value> {
+    Ok(Value::Scalar(Datum::Null))
+}
+
+/// `jsonb_typeof` and `json_typeof`
+pub(crate) fn json_typeof(call: &Call<'_>) -> Result<Value> {
+    text1::<Text>(call, |json, out| {
+        out.extend_from_slice(match json.trim_start().as_bytes().first() {
+            Some(b'{') => b"object",
+            Some(b'[') => b"array",
+            Some(b'"') => b"string",
+            Some(b't' | b'f') => b"boolean",
+            Some(b'n') => b"null",
+            _ => b"number",
+        });
+        Ok(())
+    })
+}

@@ -1,0 +1,43 @@
+//! What functions and operators do, column by column.
+
+mod base64;
+pub(crate) mod compare;
+pub(crate) mod datetime;
+pub(crate) mod lift;
+mod md5;
+pub(crate) mod misc;
+pub(crate) mod number;
+pub(crate) mod number_format;
+pub(crate) mod numeric;
+pub(crate) mod pattern;
+pub(crate) mod string;
+
+use omen_core::types::PgType;
+
+use super::EvalContext;
+use super::value::Value;
+
+/// A call to be evaluated. If the function is strict, no argument is a NULL constant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call<'a> {
+    /// The arguments.
+    pub args: &'a [Value],
+    /// Their types.
+    pub types: &'a [PgType],
+    /// Rows of those arguments that are columns.
+    pub rows: usize,
+    /// The type of the result.
+    pub result: PgType,
+    /// Settings and times.
+    pub context: &'a EvalContext,
+}
+
+impl Call<'_> {
+    /// Whether all arguments are constants, so that the answer is one, too.
+    pub(crate) fn is_scalar(&self) -> bool {
+        self.args.iter().all(|arg| matches!(arg, Value::Scalar(_)))
+    }
+}
+
+/// The code of a function.
+pub(crate) type Kernel = fn(&Call<'_>) -> lift::Result<Value>;

@@ -1,0 +1,859 @@
+//! Functions of `text` and `bytea`. Positions and lengths are in characters and count from 1.
+
+use std::io::Write as _;
+
+use omen_core::SqlState;
+use omen_core::error::ValueError;
+use omen_core::types::PgType;
+
+use super::Call;
+use super::lift::{Arg, Bytes, I32, I64, Result, Text, each_row, each_text, map1, map2, text1, text2, text3};
+use super::md5::md5_hex;
+use crate::expr::value::Value;
+use crate::types::text::write_datum;
+
+/// Longest text that a function makes.
+const TEXT_BYTES_MAX: usize = 1 << 28;
+
+fn too_long() -> ValueError {
+    ValueError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "requested length too large")
+}
+
+fn check_size(bytes: usize) -> Result<()> {
+    if bytes > TEXT_BYTES_MAX { Err(too_long()) } else { Ok(()) }
+}
+
+/// Characters of a text.
+pub(crate) fn char_count(text: &str) -> usize {
+    if text.is_ascii() { text.len() } else { text.chars().count() }
+}
+
+/// Where the `index`-th character starts; the end if there are fewer.
+fn char_start(text: &str, index: usize) -> usize {
+    if text.is_ascii() {
+        return index.min(text.len());
+    }
+    text.char_indices().nth(index).map_or(text.len(), |(at, _)| at)
+}
+
+fn count(length: usize) -> Result<i32> {
+    i32::try_from(length).map_err(|_| too_long())
+}
+
+pub(crate) fn length(call: &Call<'_>) -> Result<Value> {
+    map1::<Text, i32>(call, |text| count(char_count(text)))
+}
+
+pub(crate) fn octet_length(call: &Call<'_>) -> Result<Value> {
+    map1::<Text, i32>(call, |text| count(text.len()))
+}
+
+pub(crate) fn bit_length(call: &Call<'_>) -> Result<Value> {
+    map1::<Text, i32>(call, |text| count(text.len() * 8))
+}
+
+pub(crate) fn bytea_length(call: &Call<'_>) -> Result<Value> {
+    map1::<Bytes, i32>(call, |bytes| count(bytes.len()))
+}
+
+/// The character in another case if that is one character, as C's `towupper` and `towlower` have it.
+fn single(mut mapped: impl ExactSizeIterator<Item = char>, original: char) -> char {
+    if mapped.len() == 1 { mapped.next().unwrap_or(original) } else { original }
+}
+
+fn to_lower(c: char) -> char {
+    single(c.to_lowercase(), c)
+}
+
+fn to_upper(c: char) -> char {
+    single(c.to_uppercase(), c)
+}
+
+fn push_char(c: char, out: &mut Vec<u8>) {
+    out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+}
+
+/// Appends a text in lower case.
+pub(crate) fn push_lower(text: &str, out: &mut Vec<u8>) {
+    if text.is_ascii() {
+        out.extend(text.bytes().map(|byte| byte.to_ascii_lowercase()));
+    } else {
+        text.chars().for_each(|c| push_char(to_lower(c), out));
+    }
+}
+
+fn push_upper(text: &str, out: &mut Vec<u8>) {
+    if text.is_ascii() {
+        out.extend(text.bytes().map(|byte| byte.to_ascii_uppercase()));
+    } else {
+        text.chars().for_each(|c| push_char(to_upper(c), out));
+    }
+}
+
+pub(crate) fn lower(call: &Call<'_>) -> Result<Value> {
+    text1::<Text>(call, |text, out| {
+        push_lower(text, out);
+        Ok(())
+    })
+}
+
+pub(crate) fn upper(call: &Call<'_>) -> Result<Value> {
+    text1::<Text>(call, |text, out| {
+        push_upper(text, out);
+        Ok(())
+    })
+}
+
+pub(crate) fn initcap(call: &Call<'_>) -> Result<Value> {
+    text1::<Text>(call, |text, out| {
+        let mut inside = false;
+        for c in text.chars() {
+            push_char(if inside { to_lower(c) } else { to_upper(c) }, out);
+            inside = c.is_alphanumeric();
+        }
+        Ok(())
+    })
+}
+
+pub(crate) fn concat_texts(call: &Call<'_>) -> Result<Value> {
+    text2::<Text, Text>(call, |a, b, out| {
+        out.extend_from_slice(a.as_bytes());
+        out.extend_from_slice(b.as_bytes());
+        Ok(())
+    })
+}
+
+pub(crate) fn concat_bytes(call: &Call<'_>) -> Result<Value> {
+    text2::<Bytes, Bytes>(call, |a, b, out| {
+        out.extend_from_slice(a);
+        out.extend_from_slice(b);
+        Ok(())
+    })
+}
+
+/// The interval of characters, from 0, that `substring(.. from .. for ..)` means.
+fn slice_of(from: i32, length: Option<i32>) -> Result<(usize, usize)> {
+    let start = i64::from(from) - 1;
+    let end = match length {
+        None => i64::MAX,
+        Some(..0) => {
+            return Err(ValueError::new(SqlState::SUBSTRING_ERROR, "negative substring length not allowed"));
+        }
+        Some(length) => start + i64::from(length),
+    };
+    let start = usize::try_from(start.max(0)).expect("not negative");
+    Ok((start, usize::try_from(end.max(0)).expect("not negative").max(start)))
+}
+
+fn substring(text: &str, from: i32, length: Option<i32>) -> Result<&str> {
+    let (start, end) = slice_of(from, length)?;
+    let first = char_start(text, start);
+    let rest = &text[first..];
+    Ok(if end == usize::MAX >> 1 { rest } else { &rest[..char_start(rest, end - start)] })
+}
+
+pub(crate) fn substr2(call: &Call<'_>) -> Result<Value> {
+    text2::<Text, I32>(call, |text, from, out| {
+        out.extend_from_slice(substring(text, from, None)?.as_bytes());
+        Ok(())
+    })
+}
+
+pub(crate) fn substr3(call: &Call<'_>) -> Result<Value> {
+    text3::<Text, I32, I32>(call, |text, from, length, out| {
+        out.extend_from_slice(substring(text, from, Some(length))?.as_bytes());
+        Ok(())
+    })
+}
+
+fn bytes_slice(bytes: &[u8], from: i32, length: Option<i32>) -> Result<&[u8]> {
+    let (start, end) = slice_of(from, length)?;
+    Ok(&bytes[start.min(bytes.len())..end.min(bytes.len())])
+}
+
+pub(crate) fn bytea_substr2(call: &Call<'_>) -> Result<Value> {
+    text2::<Bytes, I32>(call, |bytes, from, out| {
+        out.extend_from_slice(bytes_slice(bytes, from, None)?);
+        Ok(())
+    })
+}
+
+pub(crate) fn bytea_substr3(call: &Call<'_>) -> Result<Value> {
+    text3::<Bytes, I32, I32>(call, |bytes, from, length, out| {
+        out.extend_from_slice(bytes_slice(bytes, from, Some(length))?);
+        Ok(())
+    })
+}
+
+pub(crate) fn overlay3(call: &Call<'_>) -> Result<Value> {
+    text3::<Text, Text, I32>(call, |text, by, from, out| overlay(text, by, from, count(char_count(by))?, out))
+}
+
+pub(crate) fn overlay4(call: &Call<'_>) -> Result<Value> {
+    let (text, by) = (Arg::<Text>::of(&call.args[0]), Arg::<Text>::of(&call.args[1]));
+    let (from, length) = (Arg::<I32>::of(&call.args[2]), Arg::<I32>::of(&call.args[3]));
+    each_text(call, |row, out| {
+        overlay(text.get(row), by.get(row), from.get(row), length.get(row), out).map(|()| true)
+    })
+}
+
+fn overlay(text: &str, by: &str, from: i32, length: i32, out: &mut Vec<u8>) -> Result<()> {
+    if from <= 0 {
+        return Err(ValueError::new(SqlState::SUBSTRING_ERROR, "negative substring length not allowed"));
+    }
+    let after = from.checked_add(length).ok_or_else(|| super::number::out_of_range("integer"))?;
+    out.extend_from_slice(substring(text, 1, Some(from - 1))?.as_bytes());
+    out.extend_from_slice(by.as_bytes());
+    out.extend_from_slice(substring(text, after, None)?.as_bytes());
+    Ok(())
+}
+
+pub(crate) fn left(call: &Call<'_>) -> Result<Value> {
+    text2::<Text, I32>(call, |text, n, out| {
+        let keep = match usize::try_from(n) {
+            Ok(n) => n,
+            Err(_) => char_count(text).saturating_sub(n.unsigned_abs() as usize),
+        };
+        out.extend_from_slice(&text.as_bytes()[..char_start(text, keep)]);
+        Ok(())
+    })
+}
+
+pub(crate) fn right(call: &Call<'_>) -> Result<Value> {
+    text2::<Text, I32>(call, |text, n, out| {
+        let skip = match usize::try_from(n) {
+            Ok(n) => char_count(text).saturating_sub(n),
+            Err(_) => n.unsigned_abs() as usize,
+        };
+        out.extend_from_slice(&text.as_bytes()[char_start(text, skip)..]);
+        Ok(())
+    })
+}
+
+fn pad(text: &str, length: i32, fill: &str, at_left: bool, out: &mut Vec<u8>) -> Result<()> {
+    let length = usize::try_from(length).unwrap_or(0);
+    check_size(length)?;
+    let have = char_count(text);
+    if have >= length || fill.is_empty() {
+        out.extend_from_slice(&text.as_bytes()[..char_start(text, length)]);
+        return Ok(());
+    }
+    if !at_left {
+        out.extend_from_slice(text.as_bytes());
+    }
+    fill.chars().cycle().take(length - have).for_each(|c| push_char(c, out));
+    if at_left {
+        out.extend_from_slice(text.as_bytes());
+    }
+    Ok(())
+}
+
+pub(crate) fn lpad2(call: &Call<'_>) -> Result<Value> {
+    text2::<Text, I32>(call, |text, length, out| pad(text, length, " ", true, out))
+}
+
+pub(crate) fn lpad3(call: &Call<'_>) -> Result<Value> {
+    text3::<Text, I32, Text>(call, |text, length, fill, out| pad(text, length, fill, true, out))
+}
+
+pub(crate) fn rpad2(call: &Call<'_>) -> Result<Value> {
+    text2::<Text, I32>(call, |text, length, out| pad(text, length, " ", false, out))
+}
+
+pub(crate) fn rpad3(call: &Call<'_>) -> Result<Value> {
+    text3::<Text, I32, Text>(call, |text, length, fill, out| pad(text, length, fill, false, out))
+}
+
+/// Which ends are trimmed.
+#[derive(Clone, Copy)]
+pub(crate) struct Ends {
+    start: bool,
+    end: bool,
+}
+
+/// Both.
+pub(crate) const BOTH: Ends = Ends { start: true, end: true };
+/// `ltrim`
+pub(crate) const START: Ends = Ends { start: true, end: false };
+/// `rtrim`
+pub(crate) const END: Ends = Ends { start: false, end: true };
+
+fn trimmed<'a>(text: &'a str, set: &str, ends: Ends) -> &'a str {
+    let inside = |c: char| set.contains(c);
+    let text = if ends.start { text.trim_start_matches(inside) } else { text };
+    if ends.end { text.trim_end_matches(inside) } else { text }
+}
+
+pub(crate) fn trim1(call: &Call<'_>, ends: Ends) -> Result<Value> {
+    text1::<Text>(call, |text, out| {
+        out.extend_from_slice(trimmed(text, " ", ends).as_bytes());
+        Ok(())
+    })
+}
+
+pub(crate) fn trim2(call: &Call<'_>, ends: Ends) -> Result<Value> {
+    text2::<Text, Text>(call, |text, set, out| {
+        out.extend_from_slice(trimmed(text, set, ends).as_bytes());
+        Ok(())
+    })
+}
+
+pub(crate) fn bytea_trim(call: &Call<'_>) -> Result<Value> {
+    text2::<Bytes, Bytes>(call, |bytes, set, out| {
+        let start = bytes.iter().position(|byte| !set.contains(byte)).unwrap_or(bytes.len());
+        let end = bytes.iter().rposition(|byte| !set.contains(byte)).map_or(start, |last| last + 1);
+        out.extend_from_slice(&bytes[start..end]);
+        Ok(())
+    })
+}
+
+pub(crate) fn replace(call: &Call<'_>) -> Result<Value> {
+    text3::<Text, Text, Text>(call, |text, from, to, out| {
+        if from.is_empty() {
+            out.extend_from_slice(text.as_bytes());
+            return Ok(());
+        }
+        let start = out.len();
+        let mut rest = text;
+        while let Some(at) = memchr::memmem::find(rest.as_bytes(), from.as_bytes()) {
+            out.extend_from_slice(&rest.as_bytes()[..at]);
+            out.extend_from_slice(to.as_bytes());
+            check_size(out.len() - start)?;
+            rest = &rest[at + from.len()..];
+        }
+        out.extend_from_slice(rest.as_bytes());
+        Ok(())
+    })
+}
+
+pub(crate) fn strpos(call: &Call<'_>) -> Result<Value> {
+    map2::<Text, Text, i32>(call, |text, part| match text.find(part) {
+        Some(at) => count(char_count(&text[..at]) + 1),
+        None => Ok(0),
+    })
+}
+
+pub(crate) fn bytea_position(call: &Call<'_>) -> Result<Value> {
+    map2::<Bytes, Bytes, i32>(call, |bytes, part| match memchr::memmem::find(bytes, part) {
+        Some(at) => count(at + 1),
+        None => Ok(0),
+    })
+}
+
+pub(crate) fn repeat(call: &Call<'_>) -> Result<Value> {
+    text2::<Text, I32>(call, |text, times, out| {
+        let times = usize::try_from(times).unwrap_or(0);
+        check_size(text.len().saturating_mul(times))?;
+        (0..times).for_each(|_| out.extend_from_slice(text.as_bytes()));
+        Ok(())
+    })
+}
+
+pub(crate) fn reverse(call: &Call<'_>) -> Result<Value> {
+    text1::<Text>(call, |text, out| {
+        text.chars().rev().for_each(|c| push_char(c, out));
+        Ok(())
+    })
+}
+
+pub(crate) fn split_part(call: &Call<'_>) -> Result<Value> {
+    text3::<Text, Text, I32>(call, |text, separator, field, out| {
+        let part = match field {
+            0 => {
+                let message = "field position must not be zero";
+                return Err(ValueError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+            }
+            _ if text.is_empty() => None,
+            _ if separator.is_empty() => (field == 1 || field == -1).then_some(text),
+            1.. => text.split(separator).nth(field as usize - 1),
+            _ => text.rsplit(separator).nth(field.unsigned_abs() as usize - 1),
+        };
+        out.extend_from_slice(part.unwrap_or_default().as_bytes());
+        Ok(())
+    })
+}
+
+pub(crate) fn starts_with(call: &Call<'_>) -> Result<Value> {
+    map2::<Text, Text, bool>(call, |text, prefix| Ok(text.starts_with(prefix)))
+}
+
+pub(crate) fn ascii(call: &Call<'_>) -> Result<Value> {
+    map1::<Text, i32>(call, |text| Ok(text.chars().next().map_or(0, |c| u32::from(c) as i32)))
+}
+
+pub(crate) fn chr(call: &Call<'_>) -> Result<Value> {
+    text1::<I32>(call, |code, out| {
+        let wrong = |state, message: &str| Err(ValueError::new(state, message));
+        match code {
+            0 => wrong(SqlState::PROGRAM_LIMIT_EXCEEDED, "null character not permitted"),
+            ..0 => wrong(SqlState::PROGRAM_LIMIT_EXCEEDED, "character number must be positive"),
+            _ => match char::from_u32(code as u32) {
+                Some(c) => {
+                    push_char(c, out);
+                    Ok(())
+                }
+                None if code > 0x10_FFFF => {
+                    let message = format!("requested character too large for encoding: {code}");
+                    wrong(SqlState::PROGRAM_LIMIT_EXCEEDED, &message)
+                }
+                None => {
+                    let message = format!("requested character not valid for encoding: {code}");
+                    wrong(SqlState::PROGRAM_LIMIT_EXCEEDED, &message)
+                }
+            },
+        }
+    })
+}
+
+pub(crate) fn md5_text(call: &Call<'_>) -> Result<Value> {
+    text1::<Text>(call, |text, out| {
+        out.extend_from_slice(&md5_hex(text.as_bytes()));
+        Ok(())
+    })
+}
+
+pub(crate) fn md5_bytea(call: &Call<'_>) -> Result<Value> {
+    text1::<Bytes>(call, |bytes, out| {
+        out.extend_from_slice(&md5_hex(bytes));
+        Ok(())
+    })
+}
+
+pub(crate) fn translate(call: &Call<'_>) -> Result<Value> {
+    text3::<Text, Text, Text>(call, |text, from, to, out| {
+        for c in text.chars() {
+            match from.chars().position(|other| other == c) {
+                None => push_char(c, out),
+                Some(index) => {
+                    if let Some(c) = to.chars().nth(index) {
+                        push_char(c, out);
+                    }
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+pub(crate) fn to_hex4(call: &Call<'_>) -> Result<Value> {
+    text1::<I32>(call, |value, out| {
+        write!(out, "{value:x}").expect("a Vec takes all");
+        Ok(())
+    })
+}
+
+pub(crate) fn to_hex8(call: &Call<'_>) -> Result<Value> {
+    text1::<I64>(call, |value, out| {
+        write!(out, "{value:x}").expect("a Vec takes all");
+        Ok(())
+    })
+}
+
+fn push_quoted_literal(text: &str, out: &mut Vec<u8>) {
+    if text.contains('\\') {
+        out.push(b'E');
+    }
+    out.push(b'\'');
+    for byte in text.bytes() {
+        if byte == b'\'' || byte == b'\\' {
+            out.push(byte);
+        }
+        out.push(byte);
+    }
+    out.push(b'\'');
+}
+
+/// Words that cannot be names without quotes: reserved, type or function names, and names of functions spelled in
+/// words (PG 15, appendix C).
+const QUOTED_WORDS: &str = " all analyse analyze and any array as asc asymmetric authorization between bigint binary \
+    bit boolean both case cast char character check coalesce collate collation column concurrently constraint create \
+    cross current_catalog current_date current_role current_schema current_time current_timestamp current_user dec \
+    decimal default deferrable desc distinct do else end except exists extract false fetch float for foreign freeze \
+    from full grant greatest group grouping having ilike in initially inner inout int integer intersect interval into \
+    is isnull join lateral leading least left like limit localtime localtimestamp national natural nchar none \
+    normalize not notnull null nullif numeric offset on only or order out outer overlaps overlay placing position \
+    precision primary real references returning right row select session_user setof similar smallint some substring \
+    symmetric table tablesample then time timestamp to trailing treat trim true union unique user using values \
+    varchar variadic verbose when where window with xmlattributes xmlconcat xmlelement xmlexists xmlforest \
+    xmlnamespaces xmlparse xmlpi xmlroot xmlserialize xmltable ";
+
+/// Appends a name, quoted if it must be.
+pub(crate) fn push_quoted_ident(name: &str, out: &mut Vec<u8>) {
+    let plain = name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+        && name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit())
+        && !QUOTED_WORDS.contains(&format!(" {name} "));
+    if plain {
+        return out.extend_from_slice(name.as_bytes());
+    }
+    out.push(b'"');
+    for byte in name.bytes() {
+        if byte == b'"' {
+            out.push(b'"');
+        }
+        out.push(byte);
+    }
+    out.push(b'"');
+}
+
+pub(crate) fn quote_ident(call: &Call<'_>) -> Result<Value> {
+    text1::<Text>(call, |name, out| {
+        push_quoted_ident(name, out);
+        Ok(())
+    })
+}
+
+/// Appends the text of an argument of any type; answers whether it is not NULL.
+fn push_any(call: &Call<'_>, arg: usize, row: usize, out: &mut Vec<u8>) -> bool {
+    let value = &call.args[arg];
+    if let (Value::Array(array), PgType::Text | PgType::Varchar(_)) = (value, call.types[arg]) {
+        use arrow_array::Array;
+        use arrow_array::cast::AsArray;
+        if array.is_null(row) {
+            return false;
+        }
+        out.extend_from_slice(array.as_string::<i32>().value(row).as_bytes());
+        return true;
+    }
+    let datum = value.datum(call.types[arg], row);
+    write_datum(call.types[arg], &datum, &call.context.format, out);
+    !datum.is_null()
+}
+
+/// `||` of a text and a value of any type, whose text is that of a cast.
+pub(crate) fn concat_any(call: &Call<'_>) -> Result<Value> {
+    each_text(call, |row, out| {
+        for (arg, pg_type) in call.args.iter().zip(call.types) {
+            let datum = arg.datum(*pg_type, row);
+            crate::expr::cast::push_text(*pg_type, &datum, &call.context.format, out);
+        }
+        Ok(true)
+    })
+}
+
+/// `quote_literal(anyelement)`, and with `nullable` `quote_nullable`.
+pub(crate) fn quote_literal(call: &Call<'_>, nullable: bool) -> Result<Value> {
+    let mut text = Vec::new();
+    each_any_text(call, |row, out| {
+        text.clear();
+        if push_any(call, 0, row, &mut text) {
+            push_quoted_literal(std::str::from_utf8(&text).expect("output is UTF-8"), out);
+            return Ok(true);
+        }
+        if nullable {
+            out.extend_from_slice(b"NULL");
+        }
+        Ok(nullable)
+    })
+}
+
+/// As [`each_text`] for functions that see NULLs.
+fn each_any_text(call: &Call<'_>, mut row: impl FnMut(usize, &mut Vec<u8>) -> Result<bool>) -> Result<Value> {
+    let rows = if call.is_scalar() { 1 } else { call.rows };
+    let mut sink = super::lift::TextSink::new(rows);
+    let mut valid = Vec::with_capacity(rows);
+    for index in 0..rows {
+        valid.push(row(index, sink.bytes())?);
+        sink.end_row()?;
+    }
+    let array = sink.into_text(Some(valid.into()));
+    let value = Value::Array(array);
+    Ok(if call.is_scalar() { Value::Scalar(value.datum(PgType::Text, 0)) } else { value })
+}
+
+pub(crate) fn concat(call: &Call<'_>) -> Result<Value> {
+    each_any_text(call, |row, out| {
+        (0..call.args.len()).for_each(|arg| {
+            push_any(call, arg, row, out);
+        });
+        Ok(true)
+    })
+}
+
+pub(crate) fn concat_ws(call: &Call<'_>) -> Result<Value> {
+    let mut separator = Vec::new();
+    let mut part = Vec::new();
+    each_any_text(call, |row, out| {
+        separator.clear();
+        if !push_any(call, 0, row, &mut separator) {
+            return Ok(false);
+        }
+        let mut first = true;
+        for arg in 1..call.args.len() {
+            part.clear();
+            if push_any(call, arg, row, &mut part) {
+                if !first {
+                    out.extend_from_slice(&separator);
+                }
+                out.extend_from_slice(&part);
+                first = false;
+            }
+        }
+        Ok(true)
+    })
+}
+
+/// One `%` of a format string.
+struct Directive {
+    position: Option<usize>,
+    at_left: bool,
+    width: Width,
+    kind: char,
+}
+
+enum Width {
+    None,
+    Fixed(i32),
+    Argument(Option<usize>),
+}
+
+fn format_error(message: impl Into<String>) -> ValueError {
+    ValueError::new(SqlState::INVALID_PARAMETER_VALUE, message)
+}
+
+/// `format(text, any...)`: `%s`, `%I`, `%L`, with position, flag and width.
+pub(crate) fn format(call: &Call<'_>) -> Result<Value> {
+    let mut pattern = Vec::new();
+    each_any_text(call, |row, out| {
+        pattern.clear();
+        if !push_any(call, 0, row, &mut pattern) {
+            return Ok(false);
+        }
+        let text = std::str::from_utf8(&pattern).expect("text is UTF-8");
+        let mut rest = text;
+        let mut next = 1;
+        while let Some(at) = rest.find('%') {
+            out.extend_from_slice(&rest.as_bytes()[..at]);
+            rest = &rest[at + 1..];
+            if let Some(after) = rest.strip_prefix('%') {
+                out.push(b'%');
+                rest = after;
+                continue;
+            }
+            let (directive, after) = Directive::parse(rest)?;
+            rest = after;
+            directive.write(call, row, &mut next, out)?;
+        }
+        out.extend_from_slice(rest.as_bytes());
+        Ok(true)
+    })
+}
+
+fn leading_number(text: &str) -> Result<(Option<i32>, &str)> {
+    let end = text.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    if end == 0 {
+        return Ok((None, text));
+    }
+    let number = text[..end].parse().map_err(|_| format_error("number is out of range"))?;
+    Ok((Some(number), &text[end..]))
+}
+
+fn argument_position(number: i32) -> Result<usize> {
+    if number < 1 {
+        return Err(format_error("format specifies argument 0, but arguments are numbered from 1"));
+    }
+    Ok(number as usize)
+}
+
+impl Directive {
+    fn parse(text: &str) -> Result<(Directive, &str)> {
+        let unterminated = || {
+            format_error("unterminated format() type specifier").with_detail("For a single \"%\" use \"%%\".")
+        };
+        let (mut number, mut rest) = leading_number(text)?;
+        let mut position = None;
+        if let (Some(value), Some(after)) = (number, rest.strip_prefix('$')) {
+            position = Some(argument_position(value)?);
+            (number, rest) = (None, after);
+        }
+        let mut at_left = false;
+        let mut width = number.map_or(Width::None, Width::Fixed);
+        if number.is_none() {
+            while let Some(after) = rest.strip_prefix('-') {
+                at_left = true;
+                rest = after;
+            }
+            if let Some(after) = rest.strip_prefix('*') {
+                let (number, after) = leading_number(after)?;
+                rest = after;
+                width = Width::Argument(None);
+                if let Some(number) = number {
+                    width = Width::Argument(Some(argument_position(number)?));
+                    rest = rest
+                        .strip_prefix('$')
+                        .ok_or_else(|| format_error("width argument position must be ended by \"$\""))?;
+                }
+            } else {
+                let (number, after) = leading_number(rest)?;
+                rest = after;
+                width = number.map_or(Width::None, Width::Fixed);
+            }
+        }
+        let kind = rest.chars().next().ok_or_else(unterminated)?;
+        if !matches!(kind, 's' | 'I' | 'L') {
+            let message = format!("unrecognized format() type specifier \"{kind}\"");
+            return Err(format_error(message).with_detail("For a single \"%\" use \"%%\"."));
+        }
+        Ok((Directive { position, at_left, width, kind }, &rest[1..]))
+    }
+
+    fn write(&self, call: &Call<'_>, row: usize, next: &mut usize, out: &mut Vec<u8>) -> Result<()> {
+        let mut take = |position: Option<usize>| {
+            let arg = position.unwrap_or(*next);
+            *next = arg + 1;
+            if arg < call.args.len() { Ok(arg) } else { Err(format_error("too few arguments for format()")) }
+        };
+        let width = match self.width {
+            Width::None => 0,
+            Width::Fixed(width) => width,
+            Width::Argument(position) => {
+                let mut text = Vec::new();
+                push_any(call, take(position)?, row, &mut text);
+                let text = std::str::from_utf8(&text).expect("output is UTF-8");
+                if text.is_empty() {
+                    0
+                } else {
+                    text.parse().map_err(|_| format_error("number is out of range"))?
+                }
+            }
+        };
+        let mut value = Vec::new();
+        let present = push_any(call, take(self.position)?, row, &mut value);
+        let text = std::str::from_utf8(&value).expect("output is UTF-8");
+        let mut shown = Vec::new();
+        match self.kind {
+            's' => shown.extend_from_slice(text.as_bytes()),
+            'L' if present => push_quoted_literal(text, &mut shown),
+            'L' => shown.extend_from_slice(b"NULL"),
+            _ if present => push_quoted_ident(text, &mut shown),
+            _ => {
+                let message = "null values cannot be formatted as an SQL identifier";
+                return Err(ValueError::new(SqlState::NULL_VALUE_NOT_ALLOWED, message));
+            }
+        }
+        let shown = std::str::from_utf8(&shown).expect("made of UTF-8");
+        let at_left = self.at_left || width < 0;
+        let length = width.saturating_abs().max(count(char_count(shown))?);
+        pad(shown, length, " ", !at_left, out)
+    }
+}
+
+/// `encode(bytea, text)`
+pub(crate) fn encode(call: &Call<'_>) -> Result<Value> {
+    text2::<Bytes, Text>(call, |bytes, format, out| {
+        match Encoding::named(format)? {
+            Encoding::Hex => {
+                bytes.iter().for_each(|byte| write!(out, "{byte:02x}").expect("a Vec takes all"))
+            }
+            Encoding::Base64 => super::base64::encode(bytes, out),
+            Encoding::Escape => {
+                for byte in bytes {
+                    match byte {
+                        b'\\' => out.extend_from_slice(b"\\\\"),
+                        0 | 0x80.. => write!(out, "\\{byte:03o}").expect("a Vec takes all"),
+                        _ => out.push(*byte),
+                    }
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// `decode(text, text)`
+pub(crate) fn decode(call: &Call<'_>) -> Result<Value> {
+    use omen_core::types::Datum;
+    let options = call.context.format;
+    let read = |text: String, out: &mut Vec<u8>| {
+        if let Datum::Bytea(bytes) = crate::types::text::parse(PgType::Bytea, &text, &options)? {
+            out.extend_from_slice(&bytes);
+        }
+        Ok(())
+    };
+    text2::<Text, Text>(call, |text, format, out| match Encoding::named(format)? {
+        Encoding::Hex => read(format!("\\x{text}"), out),
+        Encoding::Base64 => super::base64::decode(text, out),
+        Encoding::Escape => read(text.to_owned(), out),
+    })
+}
+
+enum Encoding {
+    Hex,
+    Base64,
+    Escape,
+}
+
+impl Encoding {
+    fn named(name: &str) -> Result<Encoding> {
+        Ok(match name.to_ascii_lowercase().as_str() {
+            "hex" => Encoding::Hex,
+            "base64" => Encoding::Base64,
+            "escape" => Encoding::Escape,
+            _ => {
+                let message = format!("unrecognized encoding: \"{name}\"");
+                return Err(ValueError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+            }
+        })
+    }
+}
+
+/// `convert_to` and `convert_from`, of which UTF8 is the only encoding.
+pub(crate) fn check_encoding(name: &str) -> Result<()> {
+    if matches!(name.to_ascii_lowercase().as_str(), "utf8" | "utf-8" | "unicode") {
+        return Ok(());
+    }
+    let message = format!("conversion to or from encoding \"{name}\" is not supported");
+    Err(ValueError::new(SqlState::FEATURE_NOT_SUPPORTED, message))
+}
+
+pub(crate) fn convert_to(call: &Call<'_>) -> Result<Value> {
+    text2::<Text, Text>(call, |text, encoding, out| {
+        out.extend_from_slice(text.as_bytes());
+        check_encoding(encoding)
+    })
+}
+
+pub(crate) fn convert_from(call: &Call<'_>) -> Result<Value> {
+    text2::<Bytes, Text>(call, |bytes, encoding, out| {
+        check_encoding(encoding)?;
+        out.extend_from_slice(crate::types::text::utf8(bytes)?.as_bytes());
+        Ok(())
+    })
+}
+
+pub(crate) fn get_byte(call: &Call<'_>) -> Result<Value> {
+    map2::<Bytes, I32, i32>(call, |bytes, index| {
+        let found = usize::try_from(index).ok().and_then(|index| bytes.get(index));
+        found.map(|byte| i32::from(*byte)).ok_or_else(|| {
+            let last = bytes.len() as i64 - 1;
+            let message = format!("index {index} out of valid range, 0..{last}");
+            ValueError::new(SqlState::ARRAY_SUBSCRIPT_ERROR, message)
+        })
+    })
+}
+
+/// A random UUID, version 4.
+pub(crate) fn gen_random_uuid(call: &Call<'_>) -> Result<Value> {
+    let one = || {
+        let bits = u128::from(call.context.random_u64()) << 64 | u128::from(call.context.random_u64());
+        let mut bytes = bits.to_be_bytes();
+        bytes[6] = bytes[6] & 0x0F | 0x40;
+        bytes[8] = bytes[8] & 0x3F | 0x80;
+        bytes
+    };
+    use super::lift::Output as _;
+    let values: Vec<[u8; 16]> = (0..call.rows).map(|_| one()).collect();
+    Ok(Value::Array(<[u8; 16]>::array(values, None, call.result)))
+}
+
+/// The bytes of a column in rows: `pg_column_size` without its compression.
+pub(crate) fn column_size(call: &Call<'_>) -> Result<Value> {
+    let mut text = Vec::new();
+    each_row(call, |row| match call.types[0].row_size() {
+        Some(size) => count(size),
+        None => {
+            text.clear();
+            push_any(call, 0, row, &mut text);
+            count(text.len() + 4)
+        }
+    })
+}

@@ -1,0 +1,22 @@
+//! Functions that tell of the session and the server.
+
+use super::Function;
+use super::short::*;
+use crate::expr::kernel::{misc as m, string as s};
+
+pub(super) static FUNCTIONS: &[Function] = &[
+    Function::new("col_description", &[ANY, I4], TEXT, m::nothing).stable(),
+    Function::new("current_catalog", &[], TEXT, m::current_database).stable(),
+    Function::new("current_database", &[], TEXT, m::current_database).stable(),
+    Function::new("current_role", &[], TEXT, m::current_user).stable(),
+    Function::new("current_schema", &[], TEXT, m::current_schema).stable(),
+    Function::new("current_user", &[], TEXT, m::current_user).stable(),
+    Function::new("obj_description", &[ANY, TX], TEXT, m::nothing).stable(),
+    Function::new("pg_backend_pid", &[], INT4, m::backend_pid).stable(),
+    Function::new("pg_column_size", &[ANY], INT4, s::column_size).stable(),
+    Function::new("pg_is_in_recovery", &[], BOOL, m::no).stable(),
+    Function::new("pg_typeof", &[ANY], TEXT, m::type_of).sees_nulls().stable(),
+    Function::new("session_user", &[], TEXT, m::current_user).stable(),
+    Function::new("user", &[], TEXT, m::current_user).stable(),
+    Function::new("version", &[], TEXT, m::version).stable(),
+];
