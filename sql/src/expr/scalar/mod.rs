@@ -2,3 +2,4 @@
 
 pub mod datetime;
 pub mod string;
+pub mod to_char;
