@@ -168,7 +168,7 @@ impl History {
                 assert_eq!(self.memtable.find(&key, &view), expected, "{key:?} in {view:?}");
             }
             for span in self.spans() {
-                let rows_max = self.random.pick(&[1 + CHUNK_ROWS / 7, CHUNK_ROWS, 100_000]);
+                let rows_max = self.random.pick(&[300, 1 + CHUNK_ROWS / 7, CHUNK_ROWS, 100_000]);
                 self.check_scan(&span, &view, rows_max);
             }
         }
