@@ -714,6 +714,7 @@ fn fixtures_can_be_read() {
             last_key: expected[expected.len() - 1].key.clone(),
         };
         let segment = Segment::open(env, &path(1), schema, &meta).await.expect("opens");
+        assert_eq!(segment.block_count(), 2);
         check_cursor(&Rc::new(segment), &expected, &KeySpan::all()).await;
     });
 }
@@ -731,8 +732,8 @@ fn fixture_versions(schema: &TableSchema) -> Vec<ModelVersion> {
         ModelVersion { key: test_rows::key_of(schema, &values), begin, end: u64::MAX, values }
     };
     // Enough of them to fill a block by its size.
-    let first = (0..400).map(|n| version(n, 1_000, "same"));
-    let second = (0..40).map(|n| version(400 + n / 2, 2_000 - n as u64, texts[n / 2 % 4]));
+    let first = (0..600).map(|n| version(n, 1_000, "same"));
+    let second = (0..40).map(|n| version(600 + n / 2, 2_000 - n as u64, texts[n / 2 % 4]));
     first.chain(second).collect()
 }
 
