@@ -97,6 +97,7 @@ sqlstates! {
     STATEMENT_TOO_COMPLEX = "54001", "A statement is nested too deeply.";
     TOO_MANY_COLUMNS = "54011", "Too many columns.";
     LOCK_NOT_AVAILABLE = "55P03", "A lock was not granted in time.";
+    CANT_CHANGE_RUNTIME_PARAM = "55P02", "The setting cannot be changed.";
     OBJECT_NOT_IN_PREREQUISITE_STATE = "55000", "Not possible in the present state.";
     QUERY_CANCELED = "57014", "Cancelled by the client or a timeout.";
     ADMIN_SHUTDOWN = "57P01", "The server is stopping.";

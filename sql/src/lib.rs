@@ -3,10 +3,21 @@
 //! A [`session::Session`] is one client's connection seen from SQL. It routes through
 //! [`omen_core::router::Router`] and knows no cores, sockets or files.
 
+mod bind;
 pub mod copy;
 pub mod error;
+mod execute;
+mod explain;
 pub mod expr;
+mod fragment;
+mod logical;
 pub mod parse;
+mod physical;
+mod plan;
+mod route;
+mod rules;
 pub mod session;
 pub mod settings;
+#[cfg(test)]
+mod testing;
 pub mod types;

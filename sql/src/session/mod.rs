@@ -1,30 +1,45 @@
 //! One client's connection as SQL sees it: its transaction, settings and prepared statements.
 //!
 //! Order of calls for the simple protocol: [`Session::split`], then for each statement [`Session::prepare`] and
-//! [`Session::execute`], reading its outcome to the end, then [`Session::sync`]. For the extended protocol: `prepare`
-//! at Parse, `execute` at Execute, `sync` at Sync. When a stream or copy fails, or the caller itself cannot go on
-//! with a statement (a parameter that cannot be decoded), it calls [`Session::fail`]; `prepare` and `execute` do that
-//! themselves when they answer an error.
+//! [`Session::execute`], reading its outcome to the end, then [`Session::sync`]. For the extended protocol:
+//! [`Session::parse`] at Parse, `execute` at Execute, `sync` at Sync. When a stream or copy fails, or the caller itself
+//! cannot go on with a statement (a parameter that cannot be decoded), it calls [`Session::fail`]; `split`, `parse`,
+//! `prepare` and `execute` do that themselves when they answer an error.
+//!
+//! Changes of the catalog take effect at once: inside the implicit transaction of a message with several statements
+//! they commit what came before them.
 
 mod copy;
+mod prepared;
 mod rows;
+mod run;
+mod transaction;
+mod utility;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use omen_core::id::TableId;
-use omen_core::router::{CancelFlag, Router};
+use omen_core::router::{CancelFlag, Router, SessionId};
 use omen_core::types::{Datum, PgType};
 
 pub use copy::{CopyIn, CopyOut, CopyRows};
+pub use prepared::Prepared;
 pub use rows::{RowBatch, RowStream};
 
 use crate::error::{Result, SqlError, SqlState};
+use crate::execute::Surroundings;
 pub use crate::parse::Statement;
 pub use crate::settings::Settings;
+use transaction::{Block, TransactionState};
 
 /// Most parameters of a statement (a 16-bit count on the wire).
 pub const PARAMETERS_MAX: usize = 65_535;
+
+/// Most statements that PREPARE keeps in a session.
+const STORED_STATEMENTS_MAX: usize = 10_000;
 
 /// One column of a result.
 #[derive(Clone, PartialEq, Debug)]
@@ -35,31 +50,6 @@ pub struct ColumnInfo {
     pub pg_type: PgType,
     /// The table and column number (from 1) if it is a plain column of a table.
     pub table: Option<(TableId, i16)>,
-}
-
-/// A planned statement.
-#[derive(Debug)]
-pub struct Prepared {
-    statement: Option<Statement>,
-    parameters: Vec<PgType>,
-    columns: Option<Vec<ColumnInfo>>,
-}
-
-impl Prepared {
-    /// The types of its parameters.
-    pub fn parameters(&self) -> &[PgType] {
-        &self.parameters
-    }
-
-    /// The columns it answers; `None` if it answers no rows.
-    pub fn columns(&self) -> Option<&[ColumnInfo]> {
-        self.columns.as_deref()
-    }
-
-    /// What it was prepared from; `None` for the empty statement.
-    pub fn statement(&self) -> Option<&Statement> {
-        self.statement.as_ref()
-    }
 }
 
 /// What ReadyForQuery tells.
@@ -131,24 +121,43 @@ pub enum Outcome<R: Router> {
 /// One client's connection.
 pub struct Session<R: Router> {
     router: R,
-    user: Rc<str>,
-    database: Rc<str>,
+    user: Arc<str>,
+    database: Arc<str>,
+    backend_pid: i32,
     cancel: CancelFlag,
     settings: Settings,
+    /// Settings may have changed since the client was told.
+    settings_changed: bool,
+    /// Values of reported settings as the client knows them.
+    told: Vec<(&'static str, String)>,
     notices: Vec<SqlError>,
+    transaction: TransactionState<R>,
+    stored: HashMap<String, Rc<Prepared>>,
 }
 
 impl<R: Router> Session<R> {
     /// A session of an authenticated user. `cancel` is the flag that `Router::register_session` gave.
     pub fn new(router: R, user: &str, database: &str, cancel: CancelFlag) -> Session<R> {
+        let mut settings = Settings::default();
+        settings.set_read_only("session_authorization", user);
         Session {
             router,
             user: user.into(),
             database: database.into(),
+            backend_pid: 0,
             cancel,
-            settings: Settings::default(),
+            settings,
+            settings_changed: false,
+            told: Vec::new(),
             notices: Vec::new(),
+            transaction: TransactionState::new(),
+            stored: HashMap::new(),
         }
+    }
+
+    /// Tells the session its name, which `pg_backend_pid()` answers.
+    pub fn set_id(&mut self, id: SessionId) {
+        self.backend_pid = id.0.cast_signed();
     }
 
     /// The router it was made with.
@@ -176,17 +185,23 @@ impl<R: Router> Session<R> {
     /// # Errors
     /// 42704 if there is no such setting, 22023 if the value is not allowed.
     pub fn set_startup_parameter(&mut self, name: &str, value: &str) -> Result<()> {
-        self.settings.set(name, value)
+        self.settings.set_startup(name, value)
     }
 
     /// All ParameterStatus values at start.
-    pub fn reported_parameters(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
+    pub fn reported_parameters(&mut self) -> Vec<(&'static str, String)> {
+        self.told = self.settings.reported().map(|(name, value)| (name, value.to_owned())).collect();
+        self.told.clone()
     }
 
     /// The ParameterStatus values that changed since the last call.
     pub fn take_changed_parameters(&mut self) -> Vec<(&'static str, String)> {
-        Vec::new()
+        if !std::mem::take(&mut self.settings_changed) {
+            return Vec::new();
+        }
+        let before = std::mem::take(&mut self.told);
+        let now = self.reported_parameters();
+        now.into_iter().filter(|status| !before.contains(status)).collect()
     }
 
     /// Notices and warnings since the last call.
@@ -196,31 +211,43 @@ impl<R: Router> Session<R> {
 
     /// What ReadyForQuery tells.
     pub fn transaction_status(&self) -> TransactionStatus {
-        TransactionStatus::Idle
+        self.transaction.status()
     }
 
     /// The statements of a simple query; none if the text is empty.
     ///
     /// # Errors
     /// 42601 if it is not SQL.
-    pub async fn split(&mut self, _sql: &str) -> Result<Vec<Statement>> {
-        Err(not_yet())
+    pub async fn split(&mut self, sql: &str) -> Result<Vec<Statement>> {
+        let statements = crate::parse::split(sql);
+        self.failing(statements).await
     }
 
-    /// The one statement of a Parse message, or an empty statement (see [`Outcome::Empty`]).
+    /// The one statement of a Parse message, or an empty statement (see [`Outcome::Empty`]). An OID of 0, or none
+    /// given, asks to infer the parameter's type.
     ///
     /// # Errors
     /// 42601 if it is not SQL or more than one statement; and all that binding reports.
-    pub async fn parse(&mut self, _sql: &str, _parameter_oids: &[u32]) -> Result<Rc<Prepared>> {
-        Err(not_yet())
+    pub async fn parse(&mut self, sql: &str, parameter_oids: &[u32]) -> Result<Rc<Prepared>> {
+        let mut statements = self.split(sql).await?;
+        let statement = statements.pop();
+        if !statements.is_empty() {
+            let message = "cannot insert multiple commands into a prepared statement";
+            return self.failing(Err(SqlError::new(SqlState::SYNTAX_ERROR, message))).await;
+        }
+        match statement {
+            Some(statement) => self.prepare(&statement, parameter_oids).await,
+            None => Ok(Rc::new(Prepared::empty())),
+        }
     }
 
     /// Plans a statement. An OID of 0, or none given, asks to infer the parameter's type.
     ///
     /// # Errors
     /// All that binding reports; 25P02 in a failed transaction block unless the statement ends it.
-    pub async fn prepare(&mut self, _statement: &Statement, _parameter_oids: &[u32]) -> Result<Rc<Prepared>> {
-        Err(not_yet())
+    pub async fn prepare(&mut self, statement: &Statement, parameter_oids: &[u32]) -> Result<Rc<Prepared>> {
+        let prepared = self.prepare_now(statement, parameter_oids);
+        self.failing(prepared).await
     }
 
     /// Runs a statement. `params` have the types of [`Prepared::parameters`].
@@ -229,11 +256,13 @@ impl<R: Router> Session<R> {
     /// All that running reports.
     pub async fn execute(
         &mut self,
-        _prepared: &Rc<Prepared>,
-        _params: &[Datum],
-        _scope: Scope,
+        prepared: &Rc<Prepared>,
+        params: &[Datum],
+        scope: Scope,
     ) -> Result<Outcome<R>> {
-        Err(not_yet())
+        self.cancel.set(false);
+        let outcome = self.run(prepared, params, scope).await;
+        self.failing(outcome).await
     }
 
     /// Ends the implicit transaction, if there is one: commits it.
@@ -241,13 +270,45 @@ impl<R: Router> Session<R> {
     /// # Errors
     /// If committing fails; nothing is committed then.
     pub async fn sync(&mut self) -> Result<()> {
-        Ok(())
+        if self.transaction.block != Block::Implicit {
+            return Ok(());
+        }
+        self.commit_transaction().await
     }
 
     /// The current statement has failed: rolls the implicit transaction back, or puts the block into the failed state.
-    pub async fn fail(&mut self) {}
-}
+    pub async fn fail(&mut self) {
+        self.settings_changed = true;
+        if let Some(txn) = self.transaction.fail(&mut self.settings) {
+            self.router.rollback(txn).await;
+        }
+    }
 
-fn not_yet() -> SqlError {
-    SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "statements are not supported")
+    async fn failing<T>(&mut self, result: Result<T>) -> Result<T> {
+        if result.is_err() {
+            self.fail().await;
+        }
+        result
+    }
+
+    /// Tells the client something, if it wants to know.
+    fn tell(&mut self, notice: SqlError) {
+        if self.settings.wants(notice.severity) {
+            self.notices.push(notice);
+        }
+    }
+
+    /// What expressions of a statement that begins now read.
+    fn surroundings(&self) -> Surroundings {
+        let now_us = self.router.wall_clock_us();
+        Surroundings {
+            transaction_start_us: self.transaction.start_us(now_us),
+            statement_start_us: now_us,
+            format: *self.settings.format(),
+            user: self.user.clone(),
+            database: self.database.clone(),
+            backend_pid: self.backend_pid,
+            random_seed: self.router.random_u64(),
+        }
+    }
 }

@@ -1,0 +1,580 @@
+//! Expressions.
+
+use omen_core::types::{Datum, PgType};
+use sqlparser::ast::{self, BinaryOperator, CastKind, Expr as Ast, UnaryOperator, Value};
+
+use super::names::Scope;
+use super::{Binder, EXPR_DEPTH_MAX};
+use crate::error::{Result, SqlError, SqlState};
+use crate::expr::Expr;
+use crate::expr::build::{LikeKind, LikeParts};
+use crate::logical::Aggregate;
+use crate::parse::{position_of, too_deep, with_stack};
+
+/// Whether aggregates may be called.
+#[derive(Debug)]
+pub(crate) enum Aggregates {
+    /// No: 42803 `aggregate functions are not allowed in <clause>`.
+    Forbidden,
+    /// Yes: they are collected here, and expressions refer to them by position from [`AGGREGATE_BASE`] on.
+    Collected(Vec<Aggregate>),
+}
+
+/// Column indexes from here on are aggregates, counted from 0.
+pub(crate) const AGGREGATE_BASE: usize = 1 << 24;
+
+/// What an expression may refer to.
+#[derive(Debug)]
+pub(crate) struct ExprScope<'s> {
+    /// Columns.
+    pub(crate) columns: &'s Scope,
+    /// The clause's name in errors: `WHERE`.
+    pub(crate) clause: &'static str,
+    /// Aggregates.
+    pub(crate) aggregates: Aggregates,
+    /// Inside an aggregate's arguments.
+    pub(crate) in_aggregate: bool,
+}
+
+impl<'s> ExprScope<'s> {
+    /// Columns, but no aggregates.
+    pub(crate) fn plain(columns: &'s Scope, clause: &'static str) -> ExprScope<'s> {
+        ExprScope { columns, clause, aggregates: Aggregates::Forbidden, in_aggregate: false }
+    }
+
+    /// Columns and aggregates.
+    pub(crate) fn aggregating(columns: &'s Scope, clause: &'static str) -> ExprScope<'s> {
+        ExprScope { columns, clause, aggregates: Aggregates::Collected(Vec::new()), in_aggregate: false }
+    }
+}
+
+const HINT_SUBQUERY: &str = "Run the inner query first and give its answer as a parameter or IN list.";
+const HINT_ARRAY: &str = "Use an IN list, or jsonb for stored lists.";
+
+impl Binder<'_> {
+    /// Binds an expression.
+    ///
+    /// # Errors
+    /// All that names, functions and types report; 54001 if it is nested too deeply.
+    pub(crate) fn expr(&mut self, ast: &Ast, scope: &mut ExprScope<'_>) -> Result<Expr> {
+        let mut ast = ast;
+        while let Ast::Nested(inner) = ast {
+            ast = inner;
+        }
+        if self.depth >= EXPR_DEPTH_MAX {
+            return Err(too_deep());
+        }
+        self.depth += 1;
+        let bound = with_stack(|| self.expr_at_depth(ast, scope));
+        self.depth -= 1;
+        bound
+    }
+
+    /// Binds each expression.
+    pub(crate) fn exprs<'e>(
+        &mut self,
+        asts: impl IntoIterator<Item = &'e Ast>,
+        scope: &mut ExprScope<'_>,
+    ) -> Result<Vec<Expr>> {
+        asts.into_iter().map(|ast| self.expr(ast, scope)).collect()
+    }
+
+    /// Binds a condition.
+    pub(crate) fn condition(&mut self, ast: &Ast, scope: &mut ExprScope<'_>) -> Result<Expr> {
+        let bound = self.expr(ast, scope)?;
+        let clause = scope.clause;
+        self.build().condition(bound, clause)
+    }
+
+    #[expect(clippy::too_many_lines, reason = "one arm per kind of syntax")]
+    fn expr_at_depth(&mut self, ast: &Ast, scope: &mut ExprScope<'_>) -> Result<Expr> {
+        match ast {
+            Ast::Identifier(ident) => self.identifier(ident, scope),
+            Ast::CompoundIdentifier(idents) => self.column(scope.columns, idents),
+            Ast::Value(value) => self.literal(value),
+            Ast::BinaryOp { left, op, right } => self.binary(ast, left, op, right, scope),
+            Ast::UnaryOp { op, expr } => self.unary(*op, expr, scope),
+            Ast::Cast { kind, expr, data_type, array, format } => {
+                self.not_postgres(*array || format.is_some(), "this form of CAST")?;
+                self.not_postgres(matches!(kind, CastKind::TryCast | CastKind::SafeCast), "TRY_CAST")?;
+                let arg = self.expr(expr, scope)?;
+                let to = super::types::pg_type(data_type)?;
+                self.build().cast(arg, to).map_err(|e| e.at(self.place_of_literal(expr)))
+            }
+            Ast::TypedString(typed) => {
+                let to = super::types::pg_type(&typed.data_type)?;
+                let text = self.literal(&typed.value)?;
+                let place = position_of(self.text, typed.value.span.start);
+                self.build().cast(text, to).map_err(|e| e.at(place))
+            }
+            Ast::Interval(interval) => self.interval(interval),
+            Ast::IsNull(arg) => self.is_null(arg, false, scope),
+            Ast::IsNotNull(arg) => self.is_null(arg, true, scope),
+            Ast::IsTrue(arg) => self.is_truth(arg, Some(true), false, scope),
+            Ast::IsNotTrue(arg) => self.is_truth(arg, Some(true), true, scope),
+            Ast::IsFalse(arg) => self.is_truth(arg, Some(false), false, scope),
+            Ast::IsNotFalse(arg) => self.is_truth(arg, Some(false), true, scope),
+            Ast::IsUnknown(arg) => self.is_truth(arg, None, false, scope),
+            Ast::IsNotUnknown(arg) => self.is_truth(arg, None, true, scope),
+            Ast::IsDistinctFrom(left, right) => {
+                let (left, right) = (self.expr(left, scope)?, self.expr(right, scope)?);
+                self.build().is_distinct(left, right, false)
+            }
+            Ast::IsNotDistinctFrom(left, right) => {
+                let (left, right) = (self.expr(left, scope)?, self.expr(right, scope)?);
+                self.build().is_distinct(left, right, true)
+            }
+            Ast::InList { expr, list, negated } => self.in_list(expr, list, *negated, scope),
+            Ast::Between { expr, negated, low, high } => {
+                let arg = self.expr(expr, scope)?;
+                let (low, high) = (self.expr(low, scope)?, self.expr(high, scope)?);
+                self.build().between(arg, low, high, false, *negated)
+            }
+            Ast::Like { negated, any, expr, pattern, escape_char } => {
+                self.not_postgres(*any, "LIKE ANY")?;
+                self.like(LikeKind::Like, *negated, expr, pattern, escape_char.as_ref(), scope)
+            }
+            Ast::ILike { negated, any, expr, pattern, escape_char } => {
+                self.not_postgres(*any, "ILIKE ANY")?;
+                self.like(LikeKind::ILike, *negated, expr, pattern, escape_char.as_ref(), scope)
+            }
+            Ast::SimilarTo { negated, expr, pattern, escape_char } => {
+                self.like(LikeKind::SimilarTo, *negated, expr, pattern, escape_char.as_ref(), scope)
+            }
+            Ast::AnyOp { left, compare_op: BinaryOperator::Eq, right, is_some: _ } => {
+                self.in_array(left, right, false, scope)
+            }
+            Ast::AllOp { left, compare_op: BinaryOperator::NotEq, right } => {
+                self.in_array(left, right, true, scope)
+            }
+            Ast::Case { operand, conditions, else_result, .. } => {
+                self.case(operand.as_deref(), conditions, else_result.as_deref(), scope)
+            }
+            Ast::Collate { expr, collation } => {
+                self.collation(collation)?;
+                self.expr(expr, scope)
+            }
+            Ast::Function(function) => self.function(function, scope),
+            Ast::AtTimeZone { .. }
+            | Ast::Extract { .. }
+            | Ast::Ceil { .. }
+            | Ast::Floor { .. }
+            | Ast::Position { .. }
+            | Ast::Substring { .. }
+            | Ast::Trim { .. }
+            | Ast::Overlay { .. } => self.spelled_function(ast, scope),
+            Ast::Exists { .. } | Ast::Subquery(_) | Ast::InSubquery { .. } => {
+                Err(SqlError::unsupported("a subquery inside an expression", HINT_SUBQUERY))
+            }
+            Ast::AnyOp { .. } | Ast::AllOp { .. } | Ast::Array(_) | Ast::CompoundFieldAccess { .. } => {
+                Err(SqlError::unsupported("array expressions", HINT_ARRAY))
+            }
+            Ast::Tuple(_) => {
+                Err(SqlError::unsupported("row values here", "Compare or list the columns one by one."))
+            }
+            Ast::GroupingSets(_) | Ast::Cube(_) | Ast::Rollup(_) => {
+                Err(SqlError::unsupported("GROUPING SETS", "Run one query for each set of columns."))
+            }
+            other => Err(SqlError::unsupported(
+                format!("the expression \"{}\"", shortened(other)),
+                "Write it with the operators and functions of the manual.",
+            )),
+        }
+    }
+
+    /// A column, or one of the values that PostgreSQL writes without parentheses.
+    fn identifier(&mut self, ident: &ast::Ident, scope: &ExprScope<'_>) -> Result<Expr> {
+        if ident.quote_style.is_none() && functions_without_parentheses(&ident.value) {
+            return self.build().function(&ident.value.to_lowercase(), Vec::new());
+        }
+        self.column(scope.columns, std::slice::from_ref(ident))
+    }
+
+    pub(super) fn literal(&mut self, value: &ast::ValueWithSpan) -> Result<Expr> {
+        let at = |error: SqlError, text: &str| error.at(position_of(text, value.span.start));
+        match &value.value {
+            Value::Number(digits, _) => {
+                let text = self.text;
+                self.build().number(digits).map_err(|e| at(e, text))
+            }
+            Value::SingleQuotedString(text)
+            | Value::EscapedStringLiteral(text)
+            | Value::UnicodeStringLiteral(text)
+            | Value::NationalStringLiteral(text) => Ok(Expr::Unknown(Some(text.as_str().into()))),
+            Value::DollarQuotedString(text) => Ok(Expr::Unknown(Some(text.value.as_str().into()))),
+            Value::Boolean(value) => Ok(Expr::Literal { value: Datum::Bool(*value), pg_type: PgType::Bool }),
+            Value::Null => Ok(Expr::Unknown(None)),
+            Value::Placeholder(name) => self.parameter(name).map_err(|e| at(e, self.text)),
+            other => Err(at(
+                SqlError::unsupported(
+                    format!("the literal {other}"),
+                    "Write strings as '..' and bytes as '\\x..'.",
+                ),
+                self.text,
+            )),
+        }
+    }
+
+    fn parameter(&mut self, name: &str) -> Result<Expr> {
+        let missing =
+            || SqlError::new(SqlState::UNDEFINED_PARAMETER, format!("there is no parameter {name}"));
+        let number: usize = name.strip_prefix('$').and_then(|n| n.parse().ok()).ok_or_else(missing)?;
+        if number == 0 || number > self.parameter_count {
+            return Err(missing());
+        }
+        Ok(self.parameters.reference(number - 1))
+    }
+
+    /// Where a literal is, for errors of reading it; 0 for anything else.
+    fn place_of_literal(&self, ast: &Ast) -> u32 {
+        match ast {
+            Ast::Value(value) => position_of(self.text, value.span.start),
+            _ => 0,
+        }
+    }
+
+    fn binary(
+        &mut self,
+        ast: &Ast,
+        left: &Ast,
+        op: &BinaryOperator,
+        right: &Ast,
+        scope: &mut ExprScope<'_>,
+    ) -> Result<Expr> {
+        if matches!(op, BinaryOperator::And | BinaryOperator::Or) {
+            return self.chain(ast, op, scope);
+        }
+        if let (Ast::Tuple(left), Ast::Tuple(right)) = (bare(left), bare(right)) {
+            return self.compare_rows(left, op, right, scope);
+        }
+        let like = match op {
+            BinaryOperator::PGLikeMatch => Some((LikeKind::Like, false)),
+            BinaryOperator::PGNotLikeMatch => Some((LikeKind::Like, true)),
+            BinaryOperator::PGILikeMatch => Some((LikeKind::ILike, false)),
+            BinaryOperator::PGNotILikeMatch => Some((LikeKind::ILike, true)),
+            _ => None,
+        };
+        if let Some((kind, negated)) = like {
+            return self.like(kind, negated, left, right, None, scope);
+        }
+        let name = operator_name(op)?;
+        // A chain of operators is as deep as it is long: bind its left operands first, in a loop.
+        let mut pending = vec![(name, right, left)];
+        let mut first = bare(left);
+        while let Ast::BinaryOp { left, op, right } = first {
+            let (Ok(name), false) = (operator_name(op), is_row_comparison(left, right)) else { break };
+            pending.push((name, right, left));
+            first = bare(left);
+        }
+        if self.depth + pending.len() > EXPR_DEPTH_MAX {
+            return Err(too_deep());
+        }
+        let mut bound = self.expr(first, scope)?;
+        while let Some((name, right, left)) = pending.pop() {
+            let place = self.place_of_literal(right).max(self.place_of_literal(left));
+            let right = self.expr(right, scope)?;
+            bound = self.build().operator(&name, bound, right).map_err(|e| match e.state {
+                SqlState::UNDEFINED_FUNCTION => e,
+                _ => e.at(place),
+            })?;
+        }
+        Ok(bound)
+    }
+
+    /// `a AND b AND c`, however long, as one list.
+    fn chain(&mut self, ast: &Ast, op: &BinaryOperator, scope: &mut ExprScope<'_>) -> Result<Expr> {
+        let mut parts = Vec::new();
+        let mut rest = ast;
+        while let Ast::BinaryOp { left, op: next, right } = rest {
+            if next != op {
+                break;
+            }
+            parts.push(right.as_ref());
+            rest = bare(left);
+        }
+        parts.push(rest);
+        let bound = self.exprs(parts.into_iter().rev(), scope)?;
+        match op {
+            BinaryOperator::And => self.build().and(bound),
+            _ => self.build().or(bound),
+        }
+    }
+
+    /// `(a, b) < (c, d)`: by the first pair that differs.
+    fn compare_rows(
+        &mut self,
+        left: &[Ast],
+        op: &BinaryOperator,
+        right: &[Ast],
+        scope: &mut ExprScope<'_>,
+    ) -> Result<Expr> {
+        if left.len() != right.len() {
+            return Err(SqlError::new(
+                SqlState::SYNTAX_ERROR,
+                "unequal number of entries in row expressions",
+            ));
+        }
+        let (left, right) = (self.exprs(left, scope)?, self.exprs(right, scope)?);
+        let name = operator_name(op)?;
+        let compare = |binder: &mut Self, name: &str, index: usize| {
+            binder.build().operator(name, left[index].clone(), right[index].clone())
+        };
+        let all_equal = |binder: &mut Self, count: usize| -> Result<Vec<Expr>> {
+            (0..count).map(|index| compare(binder, "=", index)).collect()
+        };
+        match name.as_str() {
+            "=" | "<>" => {
+                let equal = all_equal(self, left.len())?;
+                let equal = self.all_of(equal)?;
+                if name == "=" { Ok(equal) } else { self.build().not(equal) }
+            }
+            "<" | "<=" | ">" | ">=" => {
+                let strict = &name[..1];
+                let mut ways = Vec::with_capacity(left.len());
+                for index in 0..left.len() {
+                    let mut way = all_equal(self, index)?;
+                    let last = index + 1 == left.len();
+                    way.push(compare(self, if last { &name } else { strict }, index)?);
+                    ways.push(self.all_of(way)?);
+                }
+                if ways.len() == 1 { Ok(ways.remove(0)) } else { self.build().or(ways) }
+            }
+            _ => Err(SqlError::unsupported(
+                format!("operator {name} on rows"),
+                "Compare the columns one by one.",
+            )),
+        }
+    }
+
+    fn all_of(&mut self, mut parts: Vec<Expr>) -> Result<Expr> {
+        if parts.len() == 1 { Ok(parts.remove(0)) } else { self.build().and(parts) }
+    }
+
+    fn unary(&mut self, op: UnaryOperator, arg: &Ast, scope: &mut ExprScope<'_>) -> Result<Expr> {
+        let name = match op {
+            UnaryOperator::Not => {
+                let arg = self.expr(arg, scope)?;
+                return self.build().not(arg);
+            }
+            UnaryOperator::Minus => {
+                // The smallest bigint has no positive counterpart, so a sign belongs to its number.
+                if let Ast::Value(ast::ValueWithSpan { value: Value::Number(digits, _), .. }) = arg {
+                    return self.build().number(&format!("-{digits}"));
+                }
+                "-"
+            }
+            UnaryOperator::Plus => "+",
+            UnaryOperator::BitwiseNot => "~",
+            UnaryOperator::PGSquareRoot => "|/",
+            UnaryOperator::PGCubeRoot => "||/",
+            UnaryOperator::PGAbs => "@",
+            other => {
+                let hint = "Use a function of the same meaning.";
+                return Err(SqlError::unsupported(format!("operator {other}"), hint));
+            }
+        };
+        let arg = self.expr(arg, scope)?;
+        self.build().prefix(name, arg)
+    }
+
+    fn is_null(&mut self, arg: &Ast, negated: bool, scope: &mut ExprScope<'_>) -> Result<Expr> {
+        let arg = self.expr(arg, scope)?;
+        let arg = self.build().output(arg)?;
+        Ok(self.build().is_null(arg, negated))
+    }
+
+    fn is_truth(
+        &mut self,
+        arg: &Ast,
+        truth: Option<bool>,
+        negated: bool,
+        scope: &mut ExprScope<'_>,
+    ) -> Result<Expr> {
+        let arg = self.expr(arg, scope)?;
+        self.build().is_truth(arg, truth, negated)
+    }
+
+    fn in_list(&mut self, arg: &Ast, list: &[Ast], negated: bool, scope: &mut ExprScope<'_>) -> Result<Expr> {
+        if let Ast::Tuple(row) = bare(arg) {
+            let mut equal = Vec::with_capacity(list.len());
+            for item in list {
+                let Ast::Tuple(item) = bare(item) else {
+                    return Err(SqlError::new(
+                        SqlState::SYNTAX_ERROR,
+                        "unequal number of entries in row expressions",
+                    ));
+                };
+                equal.push(self.compare_rows(row, &BinaryOperator::Eq, item, scope)?);
+            }
+            let any = if equal.len() == 1 { equal.remove(0) } else { self.build().or(equal)? };
+            return if negated { self.build().not(any) } else { Ok(any) };
+        }
+        let arg = self.expr(arg, scope)?;
+        let list = self.exprs(list, scope)?;
+        self.build().in_list(arg, list, negated)
+    }
+
+    /// `= ANY (ARRAY[..])` and `<> ALL (ARRAY[..])`
+    fn in_array(&mut self, arg: &Ast, array: &Ast, negated: bool, scope: &mut ExprScope<'_>) -> Result<Expr> {
+        match bare(array) {
+            Ast::Array(array) if !array.elem.is_empty() => self.in_list(arg, &array.elem, negated, scope),
+            Ast::Subquery(_) => Err(SqlError::unsupported("a subquery inside an expression", HINT_SUBQUERY)),
+            _ => Err(SqlError::unsupported("array expressions", HINT_ARRAY)),
+        }
+    }
+
+    fn like(
+        &mut self,
+        kind: LikeKind,
+        negated: bool,
+        arg: &Ast,
+        pattern: &Ast,
+        escape: Option<&ast::ValueWithSpan>,
+        scope: &mut ExprScope<'_>,
+    ) -> Result<Expr> {
+        let arg = self.expr(arg, scope)?;
+        let pattern = self.expr(pattern, scope)?;
+        let escape = escape.map(|value| self.literal(value)).transpose()?;
+        self.build().like(LikeParts { arg, pattern, escape, kind, negated })
+    }
+
+    fn case(
+        &mut self,
+        operand: Option<&Ast>,
+        arms: &[ast::CaseWhen],
+        otherwise: Option<&Ast>,
+        scope: &mut ExprScope<'_>,
+    ) -> Result<Expr> {
+        let operand = operand.map(|operand| self.expr(operand, scope)).transpose()?;
+        let mut bound = Vec::with_capacity(arms.len());
+        for arm in arms {
+            bound.push((self.expr(&arm.condition, scope)?, self.expr(&arm.result, scope)?));
+        }
+        let otherwise = otherwise.map(|otherwise| self.expr(otherwise, scope)).transpose()?;
+        self.build().case(operand, bound, otherwise)
+    }
+
+    /// Text is ordered by its bytes, which is what these collations say.
+    fn collation(&self, name: &ast::ObjectName) -> Result<()> {
+        let last = super::names::parts(name)?.pop().unwrap_or_default();
+        match last.as_str() {
+            "C" | "POSIX" | "default" | "ucs_basic" => Ok(()),
+            other => {
+                let hint = "Text is ordered by its bytes: use COLLATE \"C\" or leave it out.";
+                Err(SqlError::unsupported(format!("collation \"{other}\""), hint))
+            }
+        }
+    }
+
+    /// `INTERVAL '1' DAY` counts in the unit; without unit the text tells.
+    fn interval(&mut self, interval: &ast::Interval) -> Result<Expr> {
+        let Ast::Value(value) = interval.value.as_ref() else {
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error: INTERVAL needs a string"));
+        };
+        let rest = interval.last_field.is_some()
+            || interval.leading_precision.is_some()
+            || interval.fractional_seconds_precision.is_some();
+        self.refuse(rest, "an interval with several fields", "Write the units inside the string.")?;
+        let mut text = self.literal(value)?;
+        if let (Some(unit), Expr::Unknown(Some(number))) = (&interval.leading_field, &text) {
+            let is_number = number.trim().parse::<f64>().is_ok();
+            self.refuse(!is_number, "an interval with a unit outside the string", "Write the unit inside.")?;
+            text = Expr::Unknown(Some(format!("{number} {unit}").into()));
+        }
+        let place = position_of(self.text, value.span.start);
+        self.build().cast(text, PgType::Interval).map_err(|e| e.at(place))
+    }
+}
+
+/// The expression without parentheses around it.
+pub(super) fn bare(mut ast: &Ast) -> &Ast {
+    while let Ast::Nested(inner) = ast {
+        ast = inner;
+    }
+    ast
+}
+
+fn is_row_comparison(left: &Ast, right: &Ast) -> bool {
+    matches!((bare(left), bare(right)), (Ast::Tuple(_), Ast::Tuple(_)))
+}
+
+/// PostgreSQL's name of an operator.
+fn operator_name(op: &BinaryOperator) -> Result<String> {
+    let name = match op {
+        BinaryOperator::PGCustomBinaryOperator(parts) => {
+            return Ok(parts.last().cloned().unwrap_or_default());
+        }
+        BinaryOperator::Plus
+        | BinaryOperator::Minus
+        | BinaryOperator::Multiply
+        | BinaryOperator::Divide
+        | BinaryOperator::Modulo
+        | BinaryOperator::StringConcat
+        | BinaryOperator::Gt
+        | BinaryOperator::Lt
+        | BinaryOperator::GtEq
+        | BinaryOperator::LtEq
+        | BinaryOperator::Eq
+        | BinaryOperator::NotEq
+        | BinaryOperator::BitwiseAnd
+        | BinaryOperator::BitwiseOr
+        | BinaryOperator::PGBitwiseXor
+        | BinaryOperator::PGBitwiseShiftLeft
+        | BinaryOperator::PGBitwiseShiftRight
+        | BinaryOperator::PGExp
+        | BinaryOperator::PGRegexMatch
+        | BinaryOperator::PGRegexIMatch
+        | BinaryOperator::PGRegexNotMatch
+        | BinaryOperator::PGRegexNotIMatch
+        | BinaryOperator::Arrow
+        | BinaryOperator::LongArrow
+        | BinaryOperator::HashArrow
+        | BinaryOperator::HashLongArrow
+        | BinaryOperator::AtArrow
+        | BinaryOperator::ArrowAt
+        | BinaryOperator::Question => op.to_string(),
+        // These are bound elsewhere.
+        BinaryOperator::And
+        | BinaryOperator::Or
+        | BinaryOperator::PGLikeMatch
+        | BinaryOperator::PGNotLikeMatch
+        | BinaryOperator::PGILikeMatch
+        | BinaryOperator::PGNotILikeMatch => {
+            return Err(SqlError::unsupported(format!("operator {op} here"), "Use parentheses."));
+        }
+        other => {
+            return Err(SqlError::unsupported(
+                format!("operator {other}"),
+                "Use a function of the same meaning.",
+            ));
+        }
+    };
+    Ok(name)
+}
+
+/// Values that are written like columns (PG 15, chapter 9.26).
+fn functions_without_parentheses(name: &str) -> bool {
+    const NAMES: [&str; 11] = [
+        "current_catalog",
+        "current_date",
+        "current_role",
+        "current_schema",
+        "current_time",
+        "current_timestamp",
+        "current_user",
+        "localtime",
+        "localtimestamp",
+        "session_user",
+        "user",
+    ];
+    NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// The beginning of a syntax tree's text.
+fn shortened(ast: &Ast) -> String {
+    let text = ast.to_string();
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}..", &text[..end]),
+        None => text,
+    }
+}

@@ -1,0 +1,270 @@
+//! Calls of functions and aggregates, and the functions that SQL spells in words.
+
+use omen_core::types::PgType;
+use sqlparser::ast::{
+    self, CeilFloorKind, DataType, DateTimeField, DuplicateTreatment, Expr as Ast, FunctionArg,
+    FunctionArgExpr, FunctionArguments, TrimWhereField,
+};
+
+use super::expr::{AGGREGATE_BASE, Aggregates, ExprScope, bare};
+use super::{Binder, LateKind, LateValue};
+use crate::error::{Result, SqlError, SqlState};
+use crate::expr::{Expr, aggregate};
+use crate::logical::Aggregate;
+
+/// A call as written, taken apart.
+struct Call<'a> {
+    name: String,
+    args: Vec<&'a Ast>,
+    star: bool,
+    distinct: bool,
+    filter: Option<&'a Ast>,
+    place: u32,
+}
+
+impl Binder<'_> {
+    /// Binds a call.
+    pub(super) fn function(&mut self, function: &ast::Function, scope: &mut ExprScope<'_>) -> Result<Expr> {
+        let call = self.call(function)?;
+        if aggregate::exists(&call.name) {
+            return self.aggregate(&call, scope).map_err(|e| e.at(call.place));
+        }
+        let reason = match &call {
+            Call { star: true, .. } => {
+                Some(format!("{}(*) specified, but {} is not an aggregate function", call.name, call.name))
+            }
+            Call { distinct: true, .. } => {
+                Some(format!("DISTINCT specified, but {} is not an aggregate function", call.name))
+            }
+            Call { filter: Some(_), .. } => {
+                Some(format!("FILTER specified, but {} is not an aggregate function", call.name))
+            }
+            _ => None,
+        };
+        if let Some(message) = reason {
+            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message).at(call.place));
+        }
+        if let Some(kind) = late_kind(&call.name) {
+            return self.late_value(kind, &call, scope).map_err(|e| e.at(call.place));
+        }
+        let args = self.exprs(call.args.iter().copied(), scope)?;
+        self.build().function(&call.name, args).map_err(|e| match e.state {
+            SqlState::UNDEFINED_FUNCTION | SqlState::AMBIGUOUS_FUNCTION => e.at(call.place),
+            _ => e,
+        })
+    }
+
+    /// Takes a call apart and refuses what is not handled.
+    fn call<'a>(&self, function: &'a ast::Function) -> Result<Call<'a>> {
+        let mut name = super::names::parts(&function.name)?;
+        let place = match function.name.0.first() {
+            Some(ast::ObjectNamePart::Identifier(ident)) => self.place_of(ident),
+            _ => 0,
+        };
+        if let [schema, _] = name.as_slice()
+            && schema != "pg_catalog"
+        {
+            let message = format!("schema \"{schema}\" does not exist");
+            return Err(SqlError::new(SqlState::INVALID_SCHEMA_NAME, message).at(place));
+        }
+        self.refuse(function.over.is_some(), "a window function", "Compute it in the application.")?;
+        self.refuse(
+            !function.within_group.is_empty(),
+            "an ordered-set aggregate",
+            "Sort and pick in the application.",
+        )?;
+        self.not_postgres(
+            function.uses_odbc_syntax
+                || function.null_treatment.is_some()
+                || !matches!(function.parameters, FunctionArguments::None),
+            "this form of a call",
+        )?;
+        let mut call = Call {
+            name: name.pop().unwrap_or_default(),
+            args: Vec::new(),
+            star: false,
+            distinct: false,
+            filter: function.filter.as_deref(),
+            place,
+        };
+        let list = match &function.args {
+            FunctionArguments::None => return Ok(call),
+            FunctionArguments::Subquery(_) => {
+                return Err(SqlError::unsupported("a subquery as an argument", super::HINT_ONE_TABLE));
+            }
+            FunctionArguments::List(list) => list,
+        };
+        self.refuse(
+            !list.clauses.is_empty(),
+            "ORDER BY inside a call",
+            "Sort the answer in the application.",
+        )?;
+        call.distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
+        for arg in &list.args {
+            match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) => call.args.push(arg),
+                FunctionArg::Unnamed(FunctionArgExpr::Wildcard) => call.star = true,
+                _ => {
+                    return Err(SqlError::unsupported(
+                        "this form of an argument",
+                        "Give the arguments in order.",
+                    ));
+                }
+            }
+        }
+        Ok(call)
+    }
+
+    fn aggregate(&mut self, call: &Call<'_>, scope: &mut ExprScope<'_>) -> Result<Expr> {
+        if scope.in_aggregate {
+            let message = "aggregate function calls cannot be nested";
+            return Err(SqlError::new(SqlState::GROUPING_ERROR, message));
+        }
+        if matches!(scope.aggregates, Aggregates::Forbidden) {
+            let message = format!("aggregate functions are not allowed in {}", scope.clause);
+            return Err(SqlError::new(SqlState::GROUPING_ERROR, message));
+        }
+        if call.args.is_empty() && !call.star && call.name == "count" {
+            let message = "count(*) must be used to call a parameterless aggregate function";
+            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
+        }
+        scope.in_aggregate = true;
+        let clause = std::mem::replace(&mut scope.clause, "FILTER");
+        let bound = self.exprs(call.args.iter().copied(), scope).and_then(|args| {
+            let filter = call.filter.map(|filter| self.condition(filter, scope)).transpose()?;
+            Ok((args, filter))
+        });
+        scope.in_aggregate = false;
+        scope.clause = clause;
+        let (args, filter) = bound?;
+        let resolved = self.build().aggregate(&call.name, args, call.distinct)?;
+        let aggregate = Aggregate { call: resolved, filter };
+        let pg_type = aggregate.call.pg_type;
+        let Aggregates::Collected(collected) = &mut scope.aggregates else {
+            return Err(SqlError::new(SqlState::INTERNAL_ERROR, "aggregates were allowed a moment ago"));
+        };
+        let known = collected.iter().position(|other| *other == aggregate);
+        let position = known.unwrap_or_else(|| {
+            collected.push(aggregate);
+            collected.len() - 1
+        });
+        Ok(Expr::Column { index: AGGREGATE_BASE + position, pg_type })
+    }
+
+    fn late_value(&mut self, kind: LateKind, call: &Call<'_>, scope: &mut ExprScope<'_>) -> Result<Expr> {
+        let mut args = Vec::with_capacity(call.args.len());
+        for arg in &call.args {
+            // 'name'::regclass and 'name' mean the same table.
+            let arg = match bare(arg) {
+                Ast::Cast { expr, data_type: DataType::Regclass, .. } => expr,
+                _ => *arg,
+            };
+            let to = if args.len() == 2 || (args.len() == 1 && kind == LateKind::CurrentSetting) {
+                PgType::Bool
+            } else {
+                PgType::Text
+            };
+            let bound = self.expr(arg, scope)?;
+            let bound = self.build().coerce(bound, to, crate::expr::Coercion::Implicit)?;
+            if !bound.is_constant() {
+                let hint = "Give it a literal or a parameter.";
+                return Err(SqlError::unsupported(format!("{}() of a column", call.name), hint));
+            }
+            args.push(bound);
+        }
+        let fits = match kind {
+            LateKind::RelationSize => args.len() == 1,
+            LateKind::CurrentSetting => (1..=2).contains(&args.len()),
+            LateKind::SetConfig => args.len() == 3,
+        };
+        if !fits {
+            let message = format!("function {} with {} arguments does not exist", call.name, args.len());
+            return Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, message));
+        }
+        self.late.push(LateValue { kind, args });
+        Ok(Expr::Parameter { index: self.parameter_count + self.late.len() - 1, pg_type: kind.pg_type() })
+    }
+
+    /// `EXTRACT(year FROM x)` and the like, as the functions that they stand for.
+    pub(super) fn spelled_function(&mut self, ast: &Ast, scope: &mut ExprScope<'_>) -> Result<Expr> {
+        let (name, args): (&str, Vec<Expr>) = match ast {
+            Ast::AtTimeZone { timestamp, time_zone } => {
+                ("timezone", vec![self.expr(time_zone, scope)?, self.expr(timestamp, scope)?])
+            }
+            Ast::Extract { field, expr, .. } => {
+                let field = Expr::Unknown(Some(field_name(field).into()));
+                ("extract", vec![field, self.expr(expr, scope)?])
+            }
+            Ast::Ceil { expr, field } => {
+                self.refuse(!is_plain(field), "CEIL to a field", "Use date_trunc.")?;
+                ("ceil", vec![self.expr(expr, scope)?])
+            }
+            Ast::Floor { expr, field } => {
+                self.refuse(!is_plain(field), "FLOOR to a field", "Use date_trunc.")?;
+                ("floor", vec![self.expr(expr, scope)?])
+            }
+            Ast::Position { expr, r#in } => {
+                ("strpos", vec![self.expr(r#in, scope)?, self.expr(expr, scope)?])
+            }
+            Ast::Substring { expr, substring_from, substring_for, .. } => {
+                let mut args = vec![self.expr(expr, scope)?];
+                match (substring_from, substring_for) {
+                    (Some(from), _) => args.push(self.expr(from, scope)?),
+                    (None, Some(_)) => args.push(self.build().number("1")?),
+                    (None, None) => {}
+                }
+                if let Some(count) = substring_for {
+                    args.push(self.expr(count, scope)?);
+                }
+                ("substring", args)
+            }
+            Ast::Trim { trim_where, trim_what, expr, trim_characters } => {
+                let mut args = vec![self.expr(expr, scope)?];
+                if let Some(what) = trim_what {
+                    args.push(self.expr(what, scope)?);
+                }
+                args.extend(self.exprs(trim_characters.iter().flatten(), scope)?);
+                (trim_name(*trim_where), args)
+            }
+            Ast::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
+                let mut args = vec![self.expr(expr, scope)?, self.expr(overlay_what, scope)?];
+                args.push(self.expr(overlay_from, scope)?);
+                if let Some(count) = overlay_for {
+                    args.push(self.expr(count, scope)?);
+                }
+                ("overlay", args)
+            }
+            _ => return Err(SqlError::new(SqlState::INTERNAL_ERROR, "not a function spelled in words")),
+        };
+        self.build().function(name, args)
+    }
+}
+
+fn late_kind(name: &str) -> Option<LateKind> {
+    match name {
+        "pg_total_relation_size" | "pg_relation_size" | "pg_table_size" => Some(LateKind::RelationSize),
+        "current_setting" => Some(LateKind::CurrentSetting),
+        "set_config" => Some(LateKind::SetConfig),
+        _ => None,
+    }
+}
+
+fn is_plain(field: &CeilFloorKind) -> bool {
+    matches!(field, CeilFloorKind::DateTimeField(DateTimeField::NoDateTime))
+}
+
+fn field_name(field: &DateTimeField) -> String {
+    match field {
+        DateTimeField::Custom(ident) => ident.value.to_lowercase(),
+        other => other.to_string().to_lowercase(),
+    }
+}
+
+/// The function that TRIM stands for.
+pub(super) fn trim_name(side: Option<TrimWhereField>) -> &'static str {
+    match side {
+        None | Some(TrimWhereField::Both) => "btrim",
+        Some(TrimWhereField::Leading) => "ltrim",
+        Some(TrimWhereField::Trailing) => "rtrim",
+    }
+}

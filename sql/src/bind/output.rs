@@ -1,0 +1,159 @@
+//! Select lists: wildcards and the names of columns.
+
+use sqlparser::ast::{
+    Expr as Ast, Function, SelectItem, SelectItemQualifiedWildcardKind, Value, WildcardAdditionalOptions,
+};
+
+use super::expr::{ExprScope, bare};
+use super::functions::trim_name;
+use super::names::{Scope, fold, missing_from};
+use super::{Binder, types};
+use crate::error::{Result, SqlError, SqlState};
+use crate::expr::Expr;
+use crate::session::ColumnInfo;
+
+/// An output column.
+#[derive(Clone, Debug)]
+pub(crate) struct Item<'q> {
+    /// What it is.
+    pub(crate) expr: Expr,
+    /// Its name and origin; the type is the expression's once that is final.
+    pub(crate) name: String,
+    /// As written, unless it comes from a wildcard.
+    pub(crate) ast: Option<&'q Ast>,
+}
+
+impl Binder<'_> {
+    /// Binds a select list.
+    pub(crate) fn items<'q>(
+        &mut self,
+        list: &'q [SelectItem],
+        scope: &mut ExprScope<'_>,
+    ) -> Result<Vec<Item<'q>>> {
+        let mut items = Vec::with_capacity(list.len());
+        for item in list {
+            match item {
+                SelectItem::UnnamedExpr(ast) => {
+                    let expr = self.expr(ast, scope)?;
+                    items.push(Item { expr, name: column_name(ast), ast: Some(ast) });
+                }
+                SelectItem::ExprWithAlias { expr: ast, alias } => {
+                    let expr = self.expr(ast, scope)?;
+                    items.push(Item { expr, name: fold(alias), ast: Some(ast) });
+                }
+                SelectItem::Wildcard(options) => {
+                    self.plain_wildcard(options)?;
+                    if scope.columns.relations.is_empty() {
+                        let message = "SELECT * with no tables specified is not valid";
+                        return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
+                    }
+                    items.extend(all_columns(scope.columns, None));
+                }
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
+                    self.plain_wildcard(options)?;
+                    let alias = super::names::parts(name)?.pop().unwrap_or_default();
+                    if !scope.columns.relations.iter().any(|relation| relation.alias == alias) {
+                        return Err(missing_from(&alias));
+                    }
+                    items.extend(all_columns(scope.columns, Some(&alias)));
+                }
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::Expr(_), _)
+                | SelectItem::ExprWithAliases { .. } => {
+                    return Err(SqlError::unsupported("this form of an output column", "Name the columns."));
+                }
+            }
+        }
+        Ok(items)
+    }
+
+    fn plain_wildcard(&self, options: &WildcardAdditionalOptions) -> Result<()> {
+        let WildcardAdditionalOptions {
+            wildcard_token: _,
+            opt_ilike,
+            opt_exclude,
+            opt_except,
+            opt_replace,
+            opt_rename,
+            opt_alias,
+        } = options;
+        let there = opt_ilike.is_some()
+            || opt_exclude.is_some()
+            || opt_except.is_some()
+            || opt_replace.is_some()
+            || opt_rename.is_some()
+            || opt_alias.is_some();
+        self.not_postgres(there, "a wildcard with options")
+    }
+}
+
+/// The visible columns of a scope, or of one relation of it.
+fn all_columns<'q>(scope: &Scope, alias: Option<&str>) -> Vec<Item<'q>> {
+    let relations = scope.relations.iter().filter(|r| alias.is_none_or(|alias| r.alias == alias));
+    let mut items = Vec::new();
+    for relation in relations {
+        for (position, column) in relation.columns.iter().enumerate().filter(|(_, column)| !column.hidden) {
+            let expr = Expr::Column { index: relation.offset + position, pg_type: column.pg_type };
+            items.push(Item { expr, name: column.name.clone(), ast: None });
+        }
+    }
+    items
+}
+
+/// What a client is told about output columns. `exprs` are over the columns of `scope`.
+pub(crate) fn column_infos(items: &[Item<'_>], scope: &Scope) -> Vec<ColumnInfo> {
+    let origin = |index: usize| {
+        let relation = scope.relations.iter().rev().find(|relation| relation.offset <= index)?;
+        relation.columns.get(index - relation.offset)?.origin
+    };
+    let info = |item: &Item<'_>| ColumnInfo {
+        name: item.name.clone(),
+        pg_type: item.expr.pg_type(),
+        table: match item.expr {
+            Expr::Column { index, .. } => origin(index),
+            _ => None,
+        },
+    };
+    items.iter().map(info).collect()
+}
+
+/// The name of a column without alias (`FigureColname` of PostgreSQL).
+pub(crate) fn column_name(ast: &Ast) -> String {
+    named(ast).map_or_else(|| "?column?".to_owned(), |(name, _)| name)
+}
+
+/// A name and whether it is more than the name of a type, which gives way to names further inside.
+fn named(ast: &Ast) -> Option<(String, bool)> {
+    let strong = |name: &str| Some((name.to_owned(), true));
+    match bare(ast) {
+        Ast::Identifier(ident) => Some((fold(ident), true)),
+        Ast::CompoundIdentifier(idents) => idents.last().map(|ident| (fold(ident), true)),
+        Ast::Function(function) => function_name(function).map(|name| (name, true)),
+        Ast::Cast { expr, data_type, .. } => match named(expr) {
+            Some((name, true)) => Some((name, true)),
+            _ => types::pg_type(data_type).ok().map(|to| (types::internal_name(to).to_owned(), false)),
+        },
+        Ast::TypedString(typed) => {
+            types::pg_type(&typed.data_type).ok().map(|to| (types::internal_name(to).to_owned(), false))
+        }
+        Ast::Interval(_) => Some(("interval".to_owned(), false)),
+        Ast::Value(value) if matches!(value.value, Value::Boolean(_)) => Some(("bool".to_owned(), false)),
+        Ast::Case { else_result, .. } => match else_result.as_deref().and_then(named) {
+            Some((name, true)) => Some((name, true)),
+            _ => Some(("case".to_owned(), false)),
+        },
+        Ast::Collate { expr, .. } => named(expr),
+        Ast::AtTimeZone { .. } => strong("timezone"),
+        Ast::Extract { .. } => strong("extract"),
+        Ast::Ceil { .. } => strong("ceil"),
+        Ast::Floor { .. } => strong("floor"),
+        Ast::Position { .. } => strong("position"),
+        Ast::Substring { .. } => strong("substring"),
+        Ast::Trim { trim_where, .. } => strong(trim_name(*trim_where)),
+        Ast::Overlay { .. } => strong("overlay"),
+        _ => None,
+    }
+}
+
+fn function_name(function: &Function) -> Option<String> {
+    super::names::parts(&function.name).ok()?.pop()
+}

@@ -1,0 +1,655 @@
+//! Queries: SELECT and VALUES.
+
+use std::sync::Arc;
+
+use omen_core::catalog::Table;
+use omen_core::types::PgType;
+use sqlparser::ast::{
+    self, Distinct, Expr as Ast, GroupByExpr, LimitClause, OrderBy, OrderByExpr, OrderByKind, SelectFlavor,
+    SetExpr, TableFactor, Value,
+};
+
+use super::expr::{Aggregates, ExprScope, bare};
+use super::names::{Relation, Scope, ScopeColumn, fold};
+use super::output::{Item, column_infos};
+use super::{Binder, HINT_ONE_TABLE, group};
+use crate::error::{Result, SqlError, SqlState};
+use crate::expr::{Coercion, Expr};
+use crate::logical::{Logical, Scan, SortKey};
+use crate::parse::with_stack;
+use crate::session::ColumnInfo;
+
+/// A query with its output columns.
+#[derive(Clone, Debug)]
+pub(crate) struct BoundQuery {
+    /// The plan.
+    pub(crate) plan: Logical,
+    /// Its columns.
+    pub(crate) columns: Vec<ColumnInfo>,
+}
+
+/// What becomes of output columns whose type nothing tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Untyped {
+    /// They are text.
+    Text,
+    /// They stay open: the query feeds an INSERT, whose columns tell.
+    Keep,
+}
+
+/// Where an ORDER BY item comes from.
+enum OrderSource {
+    Item(usize),
+    Expr(Expr),
+}
+
+struct OrderItem {
+    source: OrderSource,
+    descending: bool,
+    nulls_first: bool,
+}
+
+/// What FROM gives.
+struct Source {
+    plan: Logical,
+    scope: Scope,
+    table: Option<Arc<Table>>,
+}
+
+impl Binder<'_> {
+    /// Binds a query.
+    ///
+    /// # Errors
+    /// All that binding reports.
+    pub(crate) fn query(&mut self, query: &ast::Query, untyped: Untyped) -> Result<BoundQuery> {
+        with_stack(|| self.query_at_depth(query, untyped))
+    }
+
+    fn query_at_depth(&mut self, query: &ast::Query, untyped: Untyped) -> Result<BoundQuery> {
+        let ast::Query {
+            with,
+            body,
+            order_by,
+            limit_clause,
+            fetch,
+            locks,
+            for_clause,
+            settings,
+            format_clause,
+            pipe_operators,
+        } = query;
+        self.refuse(with.is_some(), "WITH", HINT_ONE_TABLE)?;
+        let hint =
+            "Conflicting writes are found when they happen, and the later transaction fails with 40001.";
+        self.refuse(!locks.is_empty(), "SELECT FOR UPDATE or FOR SHARE", hint)?;
+        let foreign = for_clause.is_some()
+            || settings.is_some()
+            || format_clause.is_some()
+            || !pipe_operators.is_empty();
+        self.not_postgres(foreign, "this clause")?;
+        let mut bound = match body.as_ref() {
+            SetExpr::Select(select) => self.select(select, order_by.as_ref(), untyped)?,
+            SetExpr::Values(values) => self.values(values, order_by.as_ref())?,
+            SetExpr::Query(inner) if order_by.is_none() => self.query(inner, untyped)?,
+            SetExpr::Query(inner) => {
+                let inner = self.query(inner, Untyped::Text)?;
+                self.order_outputs(inner, order_by.as_ref())?
+            }
+            SetExpr::SetOperation { op, .. } => {
+                return Err(SqlError::unsupported(op.to_string(), HINT_ONE_TABLE));
+            }
+            SetExpr::Table(_) => {
+                return Err(SqlError::unsupported("TABLE", "Write SELECT * FROM the table."));
+            }
+            SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
+                return Err(SqlError::unsupported(
+                    "a write inside a query",
+                    "Use RETURNING of the write itself.",
+                ));
+            }
+        };
+        bound.plan = self.limit(bound.plan, limit_clause.as_ref(), fetch.as_ref())?;
+        Ok(bound)
+    }
+
+    fn select(
+        &mut self,
+        select: &ast::Select,
+        order_by: Option<&OrderBy>,
+        untyped: Untyped,
+    ) -> Result<BoundQuery> {
+        self.refuse_select(select)?;
+        let Source { mut plan, scope, table } = self.from(&select.from)?;
+        if let Some(condition) = &select.selection {
+            let condition = self.condition(condition, &mut ExprScope::plain(&scope, "WHERE"))?;
+            plan = Logical::Filter { input: Box::new(plan), conjuncts: condition.into_conjuncts() };
+        }
+        let mut outputs = ExprScope::aggregating(&scope, "SELECT");
+        let mut items = self.items(&select.projection, &mut outputs)?;
+        if untyped == Untyped::Text {
+            for item in &mut items {
+                let expr = std::mem::replace(&mut item.expr, Expr::Unknown(None));
+                item.expr = self.build().output(expr)?;
+            }
+        }
+        let mut groups = self.group_by(&select.group_by, &items, &scope)?;
+        outputs.clause = "HAVING";
+        let mut having =
+            select.having.as_ref().map(|having| self.condition(having, &mut outputs)).transpose()?;
+        outputs.clause = "ORDER BY";
+        let mut order = self.order_by(order_by, &items, &mut outputs)?;
+        let distinct = self.distinct(select.distinct.as_ref())?;
+        let columns = column_infos(&items, &scope);
+        let Aggregates::Collected(aggregates) = outputs.aggregates else {
+            return Err(SqlError::new(SqlState::INTERNAL_ERROR, "a select list may aggregate"));
+        };
+        if !groups.is_empty() || !aggregates.is_empty() || having.is_some() {
+            if let Some(table) = &table {
+                let order = order.iter().filter_map(|item| match &item.source {
+                    OrderSource::Expr(expr) => Some(expr),
+                    OrderSource::Item(_) => None,
+                });
+                let mut read = items.iter().map(|item| &item.expr).chain(&having).chain(order);
+                group::add_determined(&mut groups, table, &mut read);
+            }
+            for item in &mut items {
+                let place = item.ast.map_or(0, |ast| self.place_of_column(ast));
+                let expr = std::mem::replace(&mut item.expr, Expr::Unknown(None));
+                item.expr = group::over_groups(expr, &groups, &scope).map_err(|e| e.at(place))?;
+            }
+            having = having.map(|having| group::over_groups(having, &groups, &scope)).transpose()?;
+            for item in &mut order {
+                if let OrderSource::Expr(expr) = &mut item.source {
+                    *expr = group::over_groups(expr.clone(), &groups, &scope)?;
+                }
+            }
+            plan = Logical::Aggregate { input: Box::new(plan), groups, aggregates };
+            if let Some(having) = having {
+                plan = Logical::Filter { input: Box::new(plan), conjuncts: having.into_conjuncts() };
+            }
+        }
+        let exprs = items.into_iter().map(|item| item.expr).collect();
+        Ok(BoundQuery { plan: finish_select(plan, exprs, distinct, order)?, columns })
+    }
+
+    /// Refuses the clauses that are not handled.
+    fn refuse_select(&self, select: &ast::Select) -> Result<()> {
+        let ast::Select {
+            select_token: _,
+            optimizer_hints: _,
+            distinct: _,
+            select_modifiers,
+            top,
+            top_before_distinct: _,
+            projection: _,
+            exclude,
+            into,
+            from: _,
+            lateral_views,
+            prewhere,
+            selection: _,
+            connect_by,
+            group_by: _,
+            cluster_by,
+            distribute_by,
+            sort_by,
+            having: _,
+            named_window,
+            qualify,
+            window_before_qualify: _,
+            value_table_mode,
+            flavor,
+        } = select;
+        self.refuse(into.is_some(), "SELECT INTO", "Use CREATE TABLE and INSERT .. SELECT.")?;
+        self.refuse(!named_window.is_empty(), "WINDOW", "Compute it in the application.")?;
+        let foreign = select_modifiers.as_ref().is_some_and(ast::SelectModifiers::is_any_set)
+            || top.is_some()
+            || exclude.is_some()
+            || !lateral_views.is_empty()
+            || prewhere.is_some()
+            || !connect_by.is_empty()
+            || !cluster_by.is_empty()
+            || !distribute_by.is_empty()
+            || !sort_by.is_empty()
+            || qualify.is_some()
+            || value_table_mode.is_some()
+            || *flavor != SelectFlavor::Standard;
+        self.not_postgres(foreign, "this form of SELECT")
+    }
+
+    fn distinct(&self, distinct: Option<&Distinct>) -> Result<bool> {
+        match distinct {
+            None | Some(Distinct::All) => Ok(false),
+            Some(Distinct::Distinct) => Ok(true),
+            Some(Distinct::On(_)) => Err(SqlError::unsupported(
+                "DISTINCT ON",
+                "Use GROUP BY with min() or max() where that is enough.",
+            )),
+        }
+    }
+
+    fn from(&mut self, from: &[ast::TableWithJoins]) -> Result<Source> {
+        match from {
+            [] => Ok(Source { plan: Logical::one_row(), scope: Scope::default(), table: None }),
+            [one] => {
+                self.refuse(!one.joins.is_empty(), "JOIN", HINT_ONE_TABLE)?;
+                self.table_factor(&one.relation)
+            }
+            _ => Err(SqlError::unsupported("a join of several tables", HINT_ONE_TABLE)),
+        }
+    }
+
+    fn table_factor(&mut self, factor: &TableFactor) -> Result<Source> {
+        match factor {
+            TableFactor::Table { name, alias, .. } => {
+                self.refuse_table_extras(factor)?;
+                let name = self.table_name(name)?;
+                let table = self.table(&name)?;
+                let shown = alias.as_ref().map_or_else(|| name.name.clone(), |alias| fold(&alias.name));
+                let mut relation = Relation::of_table(&table, shown, 0);
+                rename(&mut relation, alias.as_ref())?;
+                let plan = Logical::Scan(Scan::whole(table.clone()));
+                Ok(Source { plan, scope: Scope::of(relation), table: Some(table) })
+            }
+            TableFactor::Derived { lateral, subquery, alias, sample } => {
+                self.refuse(*lateral, "LATERAL", HINT_ONE_TABLE)?;
+                self.not_postgres(sample.is_some(), "a sample of a subquery")?;
+                let Some(alias) = alias else {
+                    let error = SqlError::new(SqlState::SYNTAX_ERROR, "subquery in FROM must have an alias");
+                    return Err(error.hint("For example, FROM (SELECT ...) [AS] foo."));
+                };
+                let bound = self.query(subquery, Untyped::Text)?;
+                let mut relation =
+                    Relation { alias: fold(&alias.name), columns: scope_columns(&bound.columns), offset: 0 };
+                rename(&mut relation, Some(alias))?;
+                Ok(Source { plan: bound.plan, scope: Scope::of(relation), table: None })
+            }
+            TableFactor::NestedJoin { .. } => Err(SqlError::unsupported("JOIN", HINT_ONE_TABLE)),
+            _ => Err(SqlError::unsupported("a function in FROM", HINT_ONE_TABLE)),
+        }
+    }
+
+    /// Refuses what may stand beside a table's name.
+    pub(crate) fn refuse_table_extras(&self, factor: &TableFactor) -> Result<()> {
+        let TableFactor::Table {
+            name: _,
+            alias,
+            args,
+            with_hints,
+            version,
+            with_ordinality,
+            partitions,
+            json_path,
+            sample,
+            index_hints,
+        } = factor
+        else {
+            return Ok(());
+        };
+        self.refuse(args.is_some() || *with_ordinality, "a function in FROM", HINT_ONE_TABLE)?;
+        self.refuse(sample.is_some(), "TABLESAMPLE", "Filter by random() instead.")?;
+        let foreign = !with_hints.is_empty()
+            || version.is_some()
+            || !partitions.is_empty()
+            || json_path.is_some()
+            || !index_hints.is_empty()
+            || alias.as_ref().is_some_and(|alias| alias.at.is_some());
+        self.not_postgres(foreign, "this form of a table")
+    }
+
+    fn group_by(&mut self, group_by: &GroupByExpr, items: &[Item<'_>], scope: &Scope) -> Result<Vec<Expr>> {
+        let GroupByExpr::Expressions(asts, modifiers) = group_by else {
+            return Err(SqlError::new(
+                SqlState::SYNTAX_ERROR,
+                "syntax error: GROUP BY ALL is not PostgreSQL",
+            ));
+        };
+        self.refuse(
+            !modifiers.is_empty(),
+            "GROUP BY with modifiers",
+            "Run one query for each set of columns.",
+        )?;
+        let mut groups: Vec<Expr> = Vec::with_capacity(asts.len());
+        for ast in asts {
+            let group = match self.item_position(ast, items, "GROUP BY")? {
+                Some(position) => {
+                    let expr = items[position].expr.clone();
+                    if reads_aggregates(&expr) {
+                        let message = "aggregate functions are not allowed in GROUP BY";
+                        return Err(SqlError::new(SqlState::GROUPING_ERROR, message));
+                    }
+                    expr
+                }
+                None => {
+                    let alias = match bare(ast) {
+                        Ast::Identifier(ident) if scope.find(None, &fold(ident))?.is_none() => {
+                            items.iter().position(|item| item.name == fold(ident) && item.ast.is_some())
+                        }
+                        _ => None,
+                    };
+                    match alias {
+                        Some(position) if !reads_aggregates(&items[position].expr) => {
+                            items[position].expr.clone()
+                        }
+                        _ => {
+                            let expr = self.expr(ast, &mut ExprScope::plain(scope, "GROUP BY"))?;
+                            self.build().output(expr)?
+                        }
+                    }
+                }
+            };
+            comparable(group.pg_type(), "an equality")?;
+            if !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
+        Ok(groups)
+    }
+
+    /// The output column that an ordinal means, if it is one.
+    fn item_position(&self, ast: &Ast, items: &[Item<'_>], clause: &str) -> Result<Option<usize>> {
+        let Ast::Value(value) = bare(ast) else { return Ok(None) };
+        match &value.value {
+            Value::Number(digits, _) => match digits.parse::<usize>() {
+                Ok(number) if (1..=items.len()).contains(&number) => Ok(Some(number - 1)),
+                Ok(number) => {
+                    let message = format!("{clause} position {number} is not in select list");
+                    Err(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message)
+                        .at(crate::parse::position_of(self.text, value.span.start)))
+                }
+                Err(_) => {
+                    let message = format!("non-integer constant in {clause}");
+                    Err(SqlError::new(SqlState::SYNTAX_ERROR, message)
+                        .at(crate::parse::position_of(self.text, value.span.start)))
+                }
+            },
+            Value::Placeholder(_) => Ok(None),
+            _ => {
+                let message = format!("non-integer constant in {clause}");
+                Err(SqlError::new(SqlState::SYNTAX_ERROR, message)
+                    .at(crate::parse::position_of(self.text, value.span.start)))
+            }
+        }
+    }
+
+    fn order_by(
+        &mut self,
+        order_by: Option<&OrderBy>,
+        items: &[Item<'_>],
+        scope: &mut ExprScope<'_>,
+    ) -> Result<Vec<OrderItem>> {
+        let Some(order_by) = order_by else { return Ok(Vec::new()) };
+        let OrderByKind::Expressions(asts) = &order_by.kind else {
+            return Err(SqlError::new(
+                SqlState::SYNTAX_ERROR,
+                "syntax error: ORDER BY ALL is not PostgreSQL",
+            ));
+        };
+        self.not_postgres(order_by.interpolate.is_some(), "INTERPOLATE")?;
+        asts.iter().map(|ast| self.order_item(ast, items, scope)).collect()
+    }
+
+    fn order_item(
+        &mut self,
+        order: &OrderByExpr,
+        items: &[Item<'_>],
+        scope: &mut ExprScope<'_>,
+    ) -> Result<OrderItem> {
+        self.not_postgres(order.with_fill.is_some(), "WITH FILL")?;
+        let descending = order.options.asc == Some(false);
+        let nulls_first = order.options.nulls_first.unwrap_or(descending);
+        let position = match self.item_position(&order.expr, items, "ORDER BY")? {
+            Some(position) => Some(position),
+            None => match bare(&order.expr) {
+                Ast::Identifier(ident) => position_named(&fold(ident), items)?,
+                _ => None,
+            },
+        };
+        let source = match position {
+            Some(position) => OrderSource::Item(position),
+            None => {
+                let expr = self.expr(&order.expr, scope)?;
+                let expr = self.build().output(expr)?;
+                match items.iter().position(|item| item.expr == expr) {
+                    Some(position) => OrderSource::Item(position),
+                    None => OrderSource::Expr(expr),
+                }
+            }
+        };
+        let pg_type = match &source {
+            OrderSource::Item(position) => items[*position].expr.pg_type(),
+            OrderSource::Expr(expr) => expr.pg_type(),
+        };
+        comparable(pg_type, "an ordering")?;
+        Ok(OrderItem { source, descending, nulls_first })
+    }
+
+    /// Orders a finished query by its own columns.
+    fn order_outputs(&mut self, inner: BoundQuery, order_by: Option<&OrderBy>) -> Result<BoundQuery> {
+        let relation = Relation { alias: String::new(), columns: scope_columns(&inner.columns), offset: 0 };
+        let scope = Scope::of(relation);
+        let items: Vec<Item<'_>> = inner
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(index, column)| Item {
+                expr: Expr::Column { index, pg_type: column.pg_type },
+                name: column.name.clone(),
+                ast: None,
+            })
+            .collect();
+        let order = self.order_by(order_by, &items, &mut ExprScope::plain(&scope, "ORDER BY"))?;
+        let exprs = items.into_iter().map(|item| item.expr).collect();
+        Ok(BoundQuery { plan: finish_select(inner.plan, exprs, false, order)?, columns: inner.columns })
+    }
+
+    fn values(&mut self, values: &ast::Values, order_by: Option<&OrderBy>) -> Result<BoundQuery> {
+        self.not_postgres(values.explicit_row || values.value_keyword, "this form of VALUES")?;
+        let scope = Scope::default();
+        let mut rows = Vec::with_capacity(values.rows.len());
+        let width = values.rows.first().map_or(0, |row| row.content.len());
+        for row in &values.rows {
+            if row.content.len() != width {
+                return Err(SqlError::new(
+                    SqlState::SYNTAX_ERROR,
+                    "VALUES lists must all be the same length",
+                ));
+            }
+            rows.push(self.exprs(&row.content, &mut ExprScope::plain(&scope, "VALUES"))?);
+        }
+        let mut types = Vec::with_capacity(width);
+        for column in 0..width {
+            let cells =
+                rows.iter_mut().map(|row| std::mem::replace(&mut row[column], Expr::Unknown(None))).collect();
+            let (cells, pg_type) = self.build().unify("VALUES", cells)?;
+            types.push(pg_type);
+            for (row, cell) in rows.iter_mut().zip(cells) {
+                row[column] = cell;
+            }
+        }
+        let columns = types
+            .iter()
+            .enumerate()
+            .map(|(index, pg_type)| ColumnInfo {
+                name: format!("column{}", index + 1),
+                pg_type: *pg_type,
+                table: None,
+            })
+            .collect();
+        let bound = BoundQuery { plan: Logical::Values { rows, types }, columns };
+        if order_by.is_none() { Ok(bound) } else { self.order_outputs(bound, order_by) }
+    }
+
+    fn limit(
+        &mut self,
+        input: Logical,
+        clause: Option<&LimitClause>,
+        fetch: Option<&ast::Fetch>,
+    ) -> Result<Logical> {
+        let (mut limit, mut offset) = (None, None);
+        match clause {
+            None => {}
+            Some(LimitClause::LimitOffset { limit: count, offset: skip, limit_by }) => {
+                self.not_postgres(!limit_by.is_empty(), "LIMIT BY")?;
+                limit = count.as_ref().map(|count| self.row_count(count, "LIMIT")).transpose()?;
+                offset = skip.as_ref().map(|skip| self.row_count(&skip.value, "OFFSET")).transpose()?;
+            }
+            Some(LimitClause::OffsetCommaLimit { .. }) => {
+                return Err(SqlError::new(SqlState::SYNTAX_ERROR, "LIMIT #,# syntax is not supported")
+                    .hint("Use separate LIMIT and OFFSET clauses."));
+            }
+        }
+        if let Some(fetch) = fetch {
+            self.refuse(fetch.with_ties, "FETCH WITH TIES", "Use LIMIT.")?;
+            self.not_postgres(fetch.percent, "FETCH PERCENT")?;
+            limit = Some(match &fetch.quantity {
+                Some(count) => self.row_count(count, "LIMIT")?,
+                None => self.build().number("1")?,
+            });
+            limit = limit
+                .map(|count| self.build().coerce(count, PgType::Int8, Coercion::Assignment))
+                .transpose()?;
+        }
+        if limit.is_none() && offset.is_none() {
+            return Ok(input);
+        }
+        Ok(Logical::Limit { input: Box::new(input), limit, offset })
+    }
+
+    fn row_count(&mut self, ast: &Ast, clause: &'static str) -> Result<Expr> {
+        let scope = Scope::default();
+        let bound = self.expr(ast, &mut ExprScope::plain(&scope, clause)).map_err(|e| match e.state {
+            SqlState::UNDEFINED_COLUMN | SqlState::UNDEFINED_TABLE => {
+                let message = format!("argument of {clause} must not contain variables");
+                SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message)
+            }
+            _ => e,
+        })?;
+        let pg_type = match &bound {
+            Expr::Unknown(_) | Expr::UntypedParameter(_) => PgType::Int8,
+            typed => typed.pg_type(),
+        };
+        let numbers =
+            [PgType::Int2, PgType::Int4, PgType::Int8, PgType::Numeric(None), PgType::Float4, PgType::Float8];
+        if !numbers.contains(&pg_type.base()) {
+            let message = format!("argument of {clause} must be type bigint, not type {pg_type}");
+            return Err(SqlError::new(SqlState::DATATYPE_MISMATCH, message));
+        }
+        self.build().coerce(bound, PgType::Int8, Coercion::Assignment)
+    }
+
+    /// Where the first column name of an expression is; 0 if unknown.
+    fn place_of_column(&self, ast: &Ast) -> u32 {
+        match bare(ast) {
+            Ast::Identifier(ident) => self.place_of(ident),
+            Ast::CompoundIdentifier(idents) => idents.first().map_or(0, |ident| self.place_of(ident)),
+            _ => 0,
+        }
+    }
+}
+
+/// Projection, DISTINCT and ORDER BY above what the select list is computed from.
+fn finish_select(
+    input: Logical,
+    mut exprs: Vec<Expr>,
+    distinct: bool,
+    order: Vec<OrderItem>,
+) -> Result<Logical> {
+    let width = exprs.len();
+    let mut keys: Vec<SortKey> = Vec::with_capacity(order.len());
+    for item in order {
+        let column = match item.source {
+            OrderSource::Item(position) => position,
+            OrderSource::Expr(_) if distinct => {
+                let message = "for SELECT DISTINCT, ORDER BY expressions must appear in select list";
+                return Err(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message));
+            }
+            OrderSource::Expr(expr) => {
+                exprs.push(expr);
+                exprs.len() - 1
+            }
+        };
+        if !keys.iter().any(|key| key.column == column) {
+            keys.push(SortKey { column, descending: item.descending, nulls_first: item.nulls_first });
+        }
+    }
+    let types: Vec<PgType> = exprs.iter().map(Expr::pg_type).collect();
+    let mut plan = Logical::Project { input: Box::new(input), exprs };
+    if distinct {
+        types.iter().try_for_each(|pg_type| comparable(*pg_type, "an equality"))?;
+        plan = Logical::Distinct { input: Box::new(plan) };
+    }
+    if !keys.is_empty() {
+        plan = Logical::Sort { input: Box::new(plan), keys };
+    }
+    if types.len() > width {
+        let column = |index: usize| Expr::Column { index, pg_type: types[index] };
+        plan = Logical::Project { input: Box::new(plan), exprs: (0..width).map(column).collect() };
+    }
+    Ok(plan)
+}
+
+/// The output column of this name, for ORDER BY.
+fn position_named(name: &str, items: &[Item<'_>]) -> Result<Option<usize>> {
+    let mut named = items.iter().enumerate().filter(|(_, item)| item.name == name);
+    let Some((first, item)) = named.next() else { return Ok(None) };
+    if named.any(|(_, other)| other.expr != item.expr) {
+        let message = format!("ORDER BY \"{name}\" is ambiguous");
+        return Err(SqlError::new(SqlState::AMBIGUOUS_COLUMN, message));
+    }
+    Ok(Some(first))
+}
+
+fn reads_aggregates(expr: &Expr) -> bool {
+    let mut found = false;
+    expr.visit(&mut |part| {
+        found |= matches!(part, Expr::Column { index, .. } if *index >= super::expr::AGGREGATE_BASE);
+    });
+    found
+}
+
+/// Refuses types without order or equality.
+fn comparable(pg_type: PgType, what: &str) -> Result<()> {
+    match pg_type {
+        PgType::Json => {
+            let message = format!("could not identify {what} operator for type {pg_type}");
+            Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, message))
+        }
+        PgType::Jsonb => Err(SqlError::unsupported("comparing jsonb values", "Cast them to text.")),
+        _ => Ok(()),
+    }
+}
+
+fn scope_columns(columns: &[ColumnInfo]) -> Vec<ScopeColumn> {
+    let column = |column: &ColumnInfo| ScopeColumn {
+        name: column.name.clone(),
+        pg_type: column.pg_type,
+        origin: column.table,
+        hidden: false,
+    };
+    columns.iter().map(column).collect()
+}
+
+/// Gives columns the names of an alias: `AS t (a, b)`.
+fn rename(relation: &mut Relation, alias: Option<&ast::TableAlias>) -> Result<()> {
+    let Some(alias) = alias else { return Ok(()) };
+    let visible = relation.columns.iter().filter(|column| !column.hidden).count();
+    if alias.columns.len() > visible {
+        let message = format!(
+            "table \"{}\" has {visible} columns available but {} columns specified",
+            relation.alias,
+            alias.columns.len()
+        );
+        return Err(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message));
+    }
+    for (column, name) in relation.columns.iter_mut().zip(&alias.columns) {
+        if name.data_type.is_some() {
+            return Err(SqlError::new(
+                SqlState::SYNTAX_ERROR,
+                "a column definition list is only allowed for functions returning \"record\"",
+            ));
+        }
+        column.name = fold(&name.name);
+    }
+    Ok(())
+}

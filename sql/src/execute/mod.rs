@@ -1,0 +1,219 @@
+//! Running plans: reading through cursors, writing inside transactions.
+
+pub(crate) mod errors;
+pub(crate) mod insert;
+pub(crate) mod key_values;
+pub(crate) mod modify;
+pub(crate) mod query;
+pub(crate) mod rows;
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use omen_core::catalog::Table;
+use omen_core::router::{CancelFlag, ReadView, Router, Transaction};
+use omen_core::types::{Datum, PgType};
+use omen_core::write_batch::WriteBatch;
+
+use crate::bind::insert::Returning;
+use crate::error::{Result, SqlError, SqlState};
+use crate::expr::{EvalContext, Expr};
+use crate::fragment::{OPERATOR_BYTES_MAX, batch_of, out_of_memory, schema_of};
+use crate::types::FormatOptions;
+use errors::engine_error;
+
+/// Bytes of changes that a statement sends in one call.
+pub(crate) const WRITE_BYTES: usize = 1 << 20;
+
+/// Tells a running statement to stop.
+#[derive(Clone)]
+pub(crate) struct Watch<R: Router> {
+    router: R,
+    cancel: CancelFlag,
+    deadline_us: Option<u64>,
+}
+
+impl<R: Router> Watch<R> {
+    /// Watches the flag, and the clock for `timeout_us` from now on.
+    pub(crate) fn new(router: R, cancel: CancelFlag, timeout_us: Option<u64>) -> Watch<R> {
+        let deadline_us = timeout_us.map(|timeout| router.monotonic_us().saturating_add(timeout));
+        Watch { router, cancel, deadline_us }
+    }
+
+    /// 57014 if the statement is to stop.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.cancel.replace(false) {
+            let message = "canceling statement due to user request";
+            return Err(SqlError::new(SqlState::QUERY_CANCELED, message));
+        }
+        if self.deadline_us.is_some_and(|deadline| self.router.monotonic_us() >= deadline) {
+            let message = "canceling statement due to statement timeout";
+            return Err(SqlError::new(SqlState::QUERY_CANCELED, message));
+        }
+        Ok(())
+    }
+}
+
+/// What expressions read beside rows and parameters.
+#[derive(Clone, Debug)]
+pub(crate) struct Surroundings {
+    /// Start of the transaction, microseconds since 1970 UTC.
+    pub(crate) transaction_start_us: i64,
+    /// Start of the statement, microseconds since 1970 UTC.
+    pub(crate) statement_start_us: i64,
+    /// The session's settings.
+    pub(crate) format: FormatOptions,
+    /// The role.
+    pub(crate) user: Arc<str>,
+    /// The database.
+    pub(crate) database: Arc<str>,
+    /// As clients see it.
+    pub(crate) backend_pid: i32,
+    /// Where `random()` begins.
+    pub(crate) random_seed: u64,
+}
+
+impl Surroundings {
+    /// A context for evaluation with these parameters.
+    pub(crate) fn context(&self, parameters: &[Datum]) -> EvalContext {
+        let mut context = EvalContext::new(self.random_seed);
+        context.parameters = parameters.into();
+        context.transaction_start_us = self.transaction_start_us;
+        context.statement_start_us = self.statement_start_us;
+        context.format = self.format;
+        context.user = self.user.clone();
+        context.database = self.database.clone();
+        context.backend_pid = self.backend_pid;
+        context
+    }
+}
+
+/// What expressions of a statement read beside rows; made for evaluation when the first of them is evaluated, because
+/// many statements evaluate none.
+pub(crate) struct Context<'a> {
+    made: OnceCell<Arc<EvalContext>>,
+    /// Values of the parameters, then the late values.
+    pub(crate) parameters: &'a [Datum],
+    surroundings: &'a Surroundings,
+}
+
+impl<'a> Context<'a> {
+    /// A context that is not made yet.
+    pub(crate) fn new(parameters: &'a [Datum], surroundings: &'a Surroundings) -> Context<'a> {
+        Context { made: OnceCell::new(), parameters, surroundings }
+    }
+
+    /// For evaluation.
+    pub(crate) fn get(&self) -> &Arc<EvalContext> {
+        self.made.get_or_init(|| Arc::new(self.surroundings.context(self.parameters)))
+    }
+}
+
+/// A statement's part in a transaction.
+pub(crate) struct StatementTxn<R: Router> {
+    /// The transaction.
+    pub(crate) txn: R::Txn,
+    /// It ends with the statement.
+    pub(crate) alone: bool,
+}
+
+impl<R: Router> StatementTxn<R> {
+    /// What the statement sees.
+    pub(crate) fn view(&self) -> ReadView {
+        self.txn.view()
+    }
+
+    /// Writes; more follows.
+    pub(crate) async fn write(&mut self, router: &R, table: &Table, batch: WriteBatch) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        router.write(&mut self.txn, table.id, batch).await.map_err(|e| engine_error(e, table))
+    }
+
+    /// Writes the last changes of the statement and commits if the transaction ends with it. Answers the transaction
+    /// if it goes on.
+    pub(crate) async fn finish(
+        mut self,
+        router: &R,
+        table: &Table,
+        batch: WriteBatch,
+    ) -> Result<Option<R::Txn>> {
+        if !self.alone {
+            self.write(router, table, batch).await?;
+            return Ok(Some(self.txn));
+        }
+        if !batch.is_empty() {
+            router.write_and_commit(self.txn, table.id, batch).await.map_err(|e| engine_error(e, table))?;
+        } else if self.txn.has_written() {
+            router.commit(self.txn).await.map_err(|e| engine_error(e, table))?;
+        }
+        Ok(None)
+    }
+}
+
+/// What RETURNING answers.
+#[derive(Default)]
+pub(crate) struct OutputRows {
+    /// The answers.
+    pub(crate) batches: Vec<RecordBatch>,
+    size_bytes: usize,
+}
+
+impl OutputRows {
+    /// Adds the answers about stored rows of a table with these types.
+    ///
+    /// # Errors
+    /// Those of the expressions; 53200 if there are too many.
+    pub(crate) fn add<'r>(
+        &mut self,
+        returning: Option<&Returning>,
+        types: &[PgType],
+        rows: impl ExactSizeIterator<Item = &'r [u8]>,
+        context: &Context<'_>,
+    ) -> Result<()> {
+        let Some(returning) = returning else { return Ok(()) };
+        if rows.len() == 0 {
+            return Ok(());
+        }
+        let columns: Vec<usize> = (0..types.len()).collect();
+        let batch = rows::batch_of_rows(types, &columns, rows)?;
+        self.add_batch(returning, &batch, context)
+    }
+
+    /// Adds the answers about a batch of whole rows.
+    ///
+    /// # Errors
+    /// As [`OutputRows::add`].
+    pub(crate) fn add_batch(
+        &mut self,
+        returning: &Returning,
+        batch: &RecordBatch,
+        context: &Context<'_>,
+    ) -> Result<()> {
+        let mut arrays = Vec::with_capacity(returning.exprs.len());
+        for expr in &returning.exprs {
+            arrays.push(expr.eval(batch, context.get())?);
+        }
+        let types: Vec<PgType> = returning.exprs.iter().map(Expr::pg_type).collect();
+        let batch = batch_of(&schema_of(&types), arrays, batch.num_rows());
+        self.size_bytes += batch.get_array_memory_size();
+        if self.size_bytes > OPERATOR_BYTES_MAX {
+            return Err(out_of_memory("RETURNING").into());
+        }
+        self.batches.push(batch);
+        Ok(())
+    }
+}
+
+/// What a statement reads while it writes: the transaction as it was when the statement began. The transaction that
+/// comes with it, if any, only lends its id and must live as long as the reading.
+pub(crate) fn reading_view<R: Router>(router: &R, txn: &R::Txn) -> (ReadView, Option<R::Txn>) {
+    let view = txn.view();
+    if txn.has_written() {
+        return (view, None);
+    }
+    let other = router.begin();
+    (ReadView { snapshot: view.snapshot, txn: other.view().txn }, Some(other))
+}

@@ -1,0 +1,252 @@
+//! Reading: a source, and the pipeline of the session's core behind it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use omen_core::fragment::{BATCH_ROWS, Flow, FragmentRun};
+use omen_core::key::{self, KEY_BYTES_MAX, Key};
+use omen_core::router::{Cursor, ReadView, Router, Scan};
+use omen_core::row::Row;
+use omen_core::types::{Datum, PgType};
+
+use super::errors::engine_error;
+use super::rows::{array_of, batch_of_rows, types_of};
+use super::{Context, Watch};
+use crate::error::Result;
+use crate::expr::{EvalContext, Expr};
+use crate::fragment::{Pipeline, PipelineRun, ScanFragment, batch_of, schema_of};
+use crate::physical::{PointRead, QueryPlan, ScanPlan, Source, Step};
+use crate::route::{KeyFilter, Keys};
+
+/// Rows that a running query gives.
+pub(crate) enum Running<R: Router> {
+    /// One row at most, as it is stored.
+    Row(Option<Row>),
+    /// Batches that are there already.
+    Batches(VecDeque<RecordBatch>),
+    /// A scan.
+    Scan(Box<RunningScan<R>>),
+}
+
+/// A scan whose batches go through a pipeline.
+pub(crate) struct RunningScan<R: Router> {
+    cursor: Option<R::Cursor>,
+    pipeline: PipelineRun,
+    ready: VecDeque<RecordBatch>,
+    watch: Watch<R>,
+    /// A transaction that lasts as long as the scan.
+    _txn: Option<R::Txn>,
+}
+
+impl<R: Router> RunningScan<R> {
+    /// The next batch; never an empty one.
+    pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(batch) = self.ready.pop_front() {
+                return Ok(Some(batch));
+            }
+            let Some(cursor) = &mut self.cursor else { return Ok(None) };
+            self.watch.check()?;
+            let mut out = Vec::new();
+            let batches = cursor.next().await?;
+            let is_done = match batches {
+                None => true,
+                Some(batches) => {
+                    let mut flow = Flow::More;
+                    for batch in batches {
+                        if flow == Flow::More {
+                            flow = self.pipeline.push(batch, &mut out)?;
+                        }
+                    }
+                    flow == Flow::Done
+                }
+            };
+            if is_done {
+                self.cursor = None;
+                self.pipeline.finish(&mut out)?;
+            }
+            self.ready.extend(out);
+        }
+    }
+}
+
+/// What a query reads with.
+pub(crate) struct Reader<'a, R: Router> {
+    /// The way to the shards.
+    pub(crate) router: &'a R,
+    /// What is seen.
+    pub(crate) view: ReadView,
+    /// What expressions read.
+    pub(crate) context: &'a Context<'a>,
+    /// When to stop.
+    pub(crate) watch: &'a Watch<R>,
+}
+
+impl<R: Router> Reader<'_, R> {
+    /// Starts a query. `txn` is kept as long as rows are to come.
+    ///
+    /// # Errors
+    /// All that evaluation and the engine report.
+    pub(crate) async fn start(&self, plan: &QueryPlan, txn: Option<R::Txn>) -> Result<Running<R>> {
+        match &plan.source {
+            Source::Point(point) => self.point(point).await.map(Running::Row),
+            Source::Values { rows, types } => {
+                let pipeline = self.pipeline(types.clone(), plan.steps.iter())?;
+                self.run_locally(pipeline, values(rows, types, self.context.get())?)
+            }
+            Source::Scan(scan) => self.scan(scan, &plan.steps, txn).await,
+        }
+    }
+
+    async fn point(&self, point: &PointRead) -> Result<Option<Row>> {
+        let key = match plain_key(&point.keys, self.context.parameters) {
+            Some(key) => key,
+            None => match point.keys.keys(self.context.get())? {
+                Keys::Points(keys) => keys.into_iter().next(),
+                Keys::Spans(_) => None,
+            },
+        };
+        let Some(key) = key else { return Ok(None) };
+        let found = self.router.get(point.table.id, self.view, key, point.columns.clone()).await;
+        found.map_err(|e| engine_error(e, &point.table))
+    }
+
+    /// Starts a scan; its fragment and the steps behind it run where the rows are.
+    pub(crate) async fn scan(
+        &self,
+        scan: &ScanPlan,
+        steps: &[Step],
+        txn: Option<R::Txn>,
+    ) -> Result<Running<R>> {
+        let types = scan_types(scan);
+        let keys = scan.keys.keys(self.context.get())?;
+        let spans = match keys {
+            Keys::Points(keys) => {
+                let batch = self.read_points(scan, keys).await?;
+                let pipeline = self.pipeline(types, scan.fragment.iter().chain(steps))?;
+                return self.run_locally(pipeline, vec![batch]);
+            }
+            Keys::Spans(spans) => spans,
+        };
+        let fragment = self.pipeline(types, scan.fragment.iter())?;
+        let pipeline = self.pipeline(fragment.output_types(), steps.iter())?;
+        if spans.is_empty() {
+            return self.run_locally(pipeline, Vec::new());
+        }
+        let fragment = ScanFragment { columns: scan.columns.clone(), pipeline: fragment };
+        let request = Scan { table: scan.table.id, view: self.view, spans, fragment: Arc::new(fragment) };
+        let cursor = self.router.scan(request).map_err(|e| engine_error(e, &scan.table))?;
+        Ok(Running::Scan(Box::new(RunningScan {
+            cursor: Some(cursor),
+            pipeline: pipeline.start(),
+            ready: VecDeque::new(),
+            watch: self.watch.clone(),
+            _txn: txn,
+        })))
+    }
+
+    /// The columns of a scan for the rows that have these keys.
+    async fn read_points(&self, scan: &ScanPlan, mut keys: Vec<Key>) -> Result<RecordBatch> {
+        let table = &scan.table;
+        let (types, columns, rows): (Vec<PgType>, Vec<usize>, Vec<Option<Row>>) = match keys.len() {
+            0 | 1 => {
+                let row = match keys.pop() {
+                    None => None,
+                    Some(key) => self
+                        .router
+                        .get(table.id, self.view, key, scan.columns.as_slice().into())
+                        .await
+                        .map_err(|e| engine_error(e, table))?,
+                };
+                (scan_types(scan), (0..scan.columns.len()).collect(), vec![row])
+            }
+            _ => {
+                let rows = self.router.get_many(table.id, self.view, keys).await;
+                (types_of(&table.schema), scan.columns.clone(), rows.map_err(|e| engine_error(e, table))?)
+            }
+        };
+        batch_of_rows(&types, &columns, rows.iter().flatten().map(AsRef::as_ref))
+    }
+
+    /// The pipeline of some steps, with this execution's parameters.
+    pub(crate) fn pipeline<'s>(
+        &self,
+        input: Vec<PgType>,
+        steps: impl Iterator<Item = &'s Step>,
+    ) -> Result<Pipeline> {
+        let mut stages = Vec::new();
+        for step in steps {
+            stages.push(step.ready(self.context.get())?);
+        }
+        Ok(Pipeline { input, stages, context: self.context.get().clone() })
+    }
+
+    fn run_locally(&self, pipeline: Pipeline, batches: Vec<RecordBatch>) -> Result<Running<R>> {
+        let mut run = pipeline.start();
+        let mut out = Vec::new();
+        for batch in batches.into_iter().filter(|batch| batch.num_rows() > 0) {
+            self.watch.check()?;
+            if run.push(batch, &mut out)? == Flow::Done {
+                break;
+            }
+        }
+        run.finish(&mut out)?;
+        Ok(Running::Batches(out.into()))
+    }
+}
+
+/// Types of the columns that a scan reads.
+pub(crate) fn scan_types(scan: &ScanPlan) -> Vec<PgType> {
+    scan.columns.iter().map(|column| scan.table.schema.columns[*column].pg_type).collect()
+}
+
+/// The key of a point whose values are parameters and literals; the inner `None` means that no row can have it.
+/// The outer `None`: it takes evaluation.
+fn plain_key(keys: &KeyFilter, parameters: &[Datum]) -> Option<Option<Key>> {
+    let mut bytes = Vec::with_capacity(9 * keys.equal.len());
+    for equality in &keys.equal {
+        let value = match equality.values.first()? {
+            Expr::Parameter { index, .. } => parameters.get(*index)?,
+            Expr::Literal { value, .. } => value,
+            _ => return None,
+        };
+        match (value, equality.pg_type) {
+            (Datum::Null, _) => return Some(None),
+            // Wider integers are cut to the column's type.
+            (Datum::Int4(_) | Datum::Int8(_), PgType::Int2) | (Datum::Int8(_), PgType::Int4) => return None,
+            (Datum::Int2(v), PgType::Int4) => key::encode(&Datum::Int4(i32::from(*v)), &mut bytes),
+            (Datum::Int2(v), PgType::Int8) => key::encode(&Datum::Int8(i64::from(*v)), &mut bytes),
+            (Datum::Int4(v), PgType::Int8) => key::encode(&Datum::Int8(i64::from(*v)), &mut bytes),
+            _ => key::encode(value, &mut bytes),
+        }
+    }
+    Some((bytes.len() <= KEY_BYTES_MAX).then(|| Key::from_bytes(&bytes)))
+}
+
+/// Rows of expressions as batches.
+fn values(rows: &[Vec<Expr>], types: &[PgType], context: &EvalContext) -> Result<Vec<RecordBatch>> {
+    let schema = schema_of(types);
+    let mut batches = Vec::with_capacity(rows.len().div_ceil(BATCH_ROWS));
+    for rows in rows.chunks(BATCH_ROWS) {
+        let mut columns = Vec::with_capacity(types.len());
+        for (column, pg_type) in types.iter().enumerate() {
+            let values = rows.iter().map(|row| row[column].eval_constant(context));
+            let values: Vec<Datum> = values.collect::<std::result::Result<_, _>>()?;
+            columns.push(array_of(*pg_type, values.iter()));
+        }
+        batches.push(batch_of(&schema, columns, rows.len()));
+    }
+    Ok(batches)
+}
+
+impl<R: Router> Running<R> {
+    /// The next batch of a source that is not a stored row.
+    pub(crate) async fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        match self {
+            Running::Row(_) => Ok(None),
+            Running::Batches(batches) => Ok(batches.pop_front()),
+            Running::Scan(scan) => scan.next().await,
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! EXPLAIN: one fact per line. Which class a statement has, which keys and ranges it touches, what runs on the cores that
+//! own them, and what the session's core does with that.
+
+mod expr;
+
+use std::collections::BTreeSet;
+
+use omen_core::catalog::{Catalog, Table};
+use omen_core::key::KeySpan;
+
+use crate::bind::insert::{Conflict, Returning};
+use crate::bind::modify::Change;
+use crate::expr::{EvalContext, Expr};
+use crate::fragment::{AggregateMode, Stage};
+use crate::physical::{QueryPlan, ScanPlan, Source, Step};
+use crate::plan::{InsertPlan, InsertRows, ModifyPlan, Plan};
+use crate::route::{KeyFilter, Keys, Side};
+use expr::{aggregate_text, expr_text, list_text, order_text};
+
+/// What an explanation refers to.
+#[derive(Clone, Copy)]
+pub(crate) struct Explained<'a> {
+    /// Where ranges are.
+    pub(crate) catalog: &'a Catalog,
+    /// Parameters.
+    pub(crate) context: &'a EvalContext,
+}
+
+/// Where a statement runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Class {
+    /// On the session's core, without data of tables.
+    Local,
+    /// On one range, or on keys that are known.
+    Direct,
+    /// On several ranges.
+    Scatter,
+}
+
+impl Class {
+    fn name(self) -> &'static str {
+        match self {
+            Class::Local => "local",
+            Class::Direct => "direct",
+            Class::Scatter => "scatter",
+        }
+    }
+}
+
+impl Explained<'_> {
+    /// The lines about a plan.
+    pub(crate) fn lines(&self, plan: &Plan) -> Vec<String> {
+        match plan {
+            Plan::Query(query) => self.query(query),
+            Plan::Insert(insert) => self.insert(insert),
+            Plan::Modify(modify) => self.modify(modify),
+            Plan::CreateTable(create) => vec![format!("Create table: {}", create.name)],
+            Plan::DropTable(drop) => {
+                let names: Vec<&str> = drop.names.iter().map(|name| name.name.as_str()).collect();
+                vec![format!("Drop table: {}", names.join(", "))]
+            }
+            Plan::Truncate(tables) => {
+                let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+                vec![format!("Truncate: {}", names.join(", "))]
+            }
+        }
+    }
+
+    fn query(&self, query: &QueryPlan) -> Vec<String> {
+        let mut lines = Vec::new();
+        let names = match &query.source {
+            Source::Values { rows, types } => {
+                lines.push(class_line(Class::Local));
+                lines.push(format!("Values: {} of {} columns", count(rows.len(), "row"), types.len()));
+                (1..=types.len()).map(|number| format!("column{number}")).collect()
+            }
+            Source::Point(point) => {
+                lines.push(class_line(Class::Direct));
+                self.table(&mut lines, &point.table, &point.keys);
+                let names = column_names(&point.table, &point.columns);
+                lines.push(format!("Read: {}", names.join(", ")));
+                names
+            }
+            Source::Scan(scan) => self.scan(&mut lines, scan),
+        };
+        add_steps(&mut lines, "Merge", &query.steps, names);
+        lines
+    }
+
+    /// The lines about a scan and its fragment; answers the names of the fragment's columns.
+    fn scan(&self, lines: &mut Vec<String>, scan: &ScanPlan) -> Vec<String> {
+        let class = self.class_of(&scan.table, &scan.keys);
+        lines.push(class_line(class));
+        self.table(lines, &scan.table, &scan.keys);
+        let names = column_names(&scan.table, &scan.columns);
+        let what =
+            if names.is_empty() { "nothing but the number of rows".to_owned() } else { names.join(", ") };
+        lines.push(format!("Fragment: read {what}"));
+        add_steps(lines, "Fragment", &scan.fragment, names)
+    }
+
+    fn class_of(&self, table: &Table, keys: &KeyFilter) -> Class {
+        if keys.point_count().is_some() || self.ranges(table, keys).len() == 1 {
+            Class::Direct
+        } else {
+            Class::Scatter
+        }
+    }
+
+    /// The ranges that are read, as (number of range, core).
+    fn ranges(&self, table: &Table, keys: &KeyFilter) -> BTreeSet<(usize, u16)> {
+        let table = self.catalog.table(table.id).map_or(table, |table| table);
+        let spans: Vec<KeySpan> = match keys.keys(self.context) {
+            Ok(Keys::Points(points)) => points.into_iter().map(KeySpan::point).collect(),
+            Ok(Keys::Spans(spans)) => spans,
+            Err(_) => vec![KeySpan::all()],
+        };
+        let ranges = table.ranges.iter().enumerate();
+        let read = ranges.filter(|(_, range)| spans.iter().any(|span| range.span.intersect(span).is_some()));
+        read.map(|(number, range)| (number, range.core.0)).collect()
+    }
+
+    fn table(&self, lines: &mut Vec<String>, table: &Table, keys: &KeyFilter) {
+        lines.push(format!("Table: {}", table.name));
+        lines.push(format!("Keys: {}", keys_text(table, keys)));
+        match keys.keys(self.context) {
+            Ok(Keys::Points(points)) if points.len() != 1 => {
+                lines.push(format!("Spans: {}", count(points.len(), "key")))
+            }
+            Ok(Keys::Spans(spans)) if spans.len() != 1 => lines.push(format!("Spans: {}", spans.len())),
+            _ => {}
+        }
+        let read = self.ranges(table, keys);
+        let cores: BTreeSet<u16> = read.iter().map(|(_, core)| *core).collect();
+        let cores: Vec<String> = cores.iter().map(u16::to_string).collect();
+        let all = self.catalog.table(table.id).map_or(table.ranges.len(), |table| table.ranges.len());
+        let on = match cores.len() {
+            0 => String::new(),
+            1 => format!(" on core {}", cores[0]),
+            _ => format!(" on cores {}", cores.join(", ")),
+        };
+        lines.push(format!("Ranges: {} of {all}{on}", read.len()));
+    }
+
+    fn insert(&self, insert: &InsertPlan) -> Vec<String> {
+        let mut lines = Vec::new();
+        match &insert.source {
+            InsertRows::Cells(rows) => {
+                lines.push(class_line(Class::Direct));
+                lines.push(format!("Insert into: {}, {}", insert.table.name, count(rows.len(), "row")));
+            }
+            InsertRows::Query(query) => {
+                lines.extend(self.query(query));
+                lines.push(format!("Insert into: {}", insert.table.name));
+            }
+        }
+        match &insert.conflict {
+            None => {}
+            Some(Conflict::DoNothing) => lines.push("On conflict: do nothing".to_owned()),
+            Some(Conflict::Update { assignments, condition }) => {
+                let columns = column_names(&insert.table, &(0..insert.types.len()).collect::<Vec<_>>());
+                let excluded = columns.iter().map(|name| format!("excluded.{name}"));
+                let names: Vec<String> = columns.iter().cloned().chain(excluded).collect();
+                lines.push(format!("On conflict: set {}", assignments_text(assignments, &columns, &names)));
+                if let Some(condition) = condition {
+                    lines.push(format!("On conflict: where {}", expr_text(condition, &names)));
+                }
+            }
+        }
+        add_returning(&mut lines, insert.returning.as_ref(), &insert.table);
+        lines
+    }
+
+    fn modify(&self, modify: &ModifyPlan) -> Vec<String> {
+        let mut lines = Vec::new();
+        self.scan(&mut lines, &modify.scan);
+        let columns = column_names(&modify.table, &(0..modify.types.len()).collect::<Vec<_>>());
+        match &modify.change {
+            Change::Delete => lines.push(format!("Delete from: {}", modify.table.name)),
+            Change::Update(assignments) => {
+                let set = assignments_text(assignments, &columns, &columns);
+                lines.push(format!("Update: {}, set {set}", modify.table.name));
+            }
+        }
+        add_returning(&mut lines, modify.returning.as_ref(), &modify.table);
+        lines
+    }
+}
+
+fn class_line(class: Class) -> String {
+    format!("Class: {}", class.name())
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+fn column_names(table: &Table, columns: &[usize]) -> Vec<String> {
+    columns.iter().map(|column| table.schema.columns[*column].name.clone()).collect()
+}
+
+fn assignments_text(assignments: &[(usize, Expr)], columns: &[String], names: &[String]) -> String {
+    let text = |(column, expr): &(usize, Expr)| format!("{} = {}", columns[*column], expr_text(expr, names));
+    assignments.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+fn add_returning(lines: &mut Vec<String>, returning: Option<&Returning>, table: &Table) {
+    if let Some(returning) = returning {
+        let names = column_names(table, &(0..table.schema.columns.len()).collect::<Vec<_>>());
+        lines.push(format!("Return: {}", list_text(returning.exprs.iter(), &names)));
+    }
+}
+
+fn keys_text(table: &Table, keys: &KeyFilter) -> String {
+    if keys.is_empty() {
+        return "all".to_owned();
+    }
+    let name = |position: usize| {
+        table.schema.key.get(position).map_or("", |column| table.schema.columns[*column].name.as_str())
+    };
+    let mut parts: Vec<String> = keys
+        .equal
+        .iter()
+        .enumerate()
+        .map(|(position, equality)| match equality.values.as_slice() {
+            [value] => format!("{} = {}", name(position), expr_text(value, &[])),
+            values => format!("{} in ({})", name(position), list_text(values.iter(), &[])),
+        })
+        .collect();
+    parts.extend(keys.bounds.iter().map(|bound| {
+        let operator = match (bound.side, bound.inclusive) {
+            (Side::Lower, true) => ">=",
+            (Side::Lower, false) => ">",
+            (Side::Upper, true) => "<=",
+            (Side::Upper, false) => "<",
+        };
+        format!("{} {operator} {}", name(keys.equal.len()), expr_text(&bound.value, &[]))
+    }));
+    parts.join(", ")
+}
+
+/// Adds a line for each step; answers the names of the last one's columns.
+fn add_steps(lines: &mut Vec<String>, place: &str, steps: &[Step], mut names: Vec<String>) -> Vec<String> {
+    for step in steps {
+        let text = match step {
+            Step::Stage(stage) => stage_text(stage, &mut names),
+            Step::TopK { keys, limit, offset } => {
+                let rows = match offset {
+                    Some(offset) => format!("{} + {}", expr_text(limit, &[]), expr_text(offset, &[])),
+                    None => expr_text(limit, &[]),
+                };
+                format!("first {rows} by {}", order_text(keys, &names))
+            }
+            Step::AtMost { limit, offset: None } => format!("any {}", expr_text(limit, &[])),
+            Step::AtMost { limit, offset: Some(offset) } => {
+                format!("any {} + {}", expr_text(limit, &[]), expr_text(offset, &[]))
+            }
+            Step::Limit { limit, offset } => {
+                let limit = limit.as_ref().map(|limit| format!("limit {}", expr_text(limit, &[])));
+                let offset = offset.as_ref().map(|offset| format!("offset {}", expr_text(offset, &[])));
+                limit.into_iter().chain(offset).collect::<Vec<_>>().join(" ")
+            }
+        };
+        lines.push(format!("{place}: {text}"));
+    }
+    names
+}
+
+fn stage_text(stage: &Stage, names: &mut Vec<String>) -> String {
+    match stage {
+        Stage::Filter(conjuncts) => {
+            let parts: Vec<String> = conjuncts.iter().map(|expr| expr_text(expr, names)).collect();
+            format!("filter {}", parts.join(" AND "))
+        }
+        Stage::Project(exprs) => {
+            *names = exprs.iter().map(|expr| expr_text(expr, names)).collect();
+            format!("compute {}", names.join(", "))
+        }
+        Stage::Aggregate { groups, aggregates, mode } => {
+            // Aggregates of a merge name columns of the fragment; what they are called was said there.
+            let groups: Vec<String> = groups.iter().map(|group| expr_text(group, names)).collect();
+            let computed: Vec<String> = match mode {
+                AggregateMode::Final => names[groups.len().min(names.len())..].to_vec(),
+                _ => aggregates.iter().map(|aggregate| aggregate_text(aggregate, names)).collect(),
+            };
+            *names = groups.iter().chain(&computed).cloned().collect();
+            let word = match mode {
+                AggregateMode::Partial => "partial ",
+                AggregateMode::Final => "final ",
+                AggregateMode::Complete => "",
+            };
+            match (groups.is_empty(), computed.is_empty()) {
+                (_, true) => format!("{word}distinct {}", groups.join(", ")),
+                (true, false) => format!("{word}aggregate {}", computed.join(", ")),
+                (false, false) => format!("{word}aggregate {} by {}", computed.join(", "), groups.join(", ")),
+            }
+        }
+        Stage::TopK { keys, count } => format!("first {count} by {}", order_text(keys, names)),
+        Stage::Sort(keys) => format!("sort by {}", order_text(keys, names)),
+        Stage::Limit { offset, count } => format!("limit {count} offset {offset}"),
+    }
+}

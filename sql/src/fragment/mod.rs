@@ -1,0 +1,301 @@
+//! The vectorised operators, and fragments made of them.
+//!
+//! A [`Pipeline`] is a list of stages without parameters, ready to run: owning cores run one per range as the
+//! [`Fragment`] of a scan, the session's core runs another over what comes back. Both are the same code.
+
+mod aggregate;
+mod groups;
+mod limit;
+pub(crate) mod rowkey;
+mod sort;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow_schema::{Field, Schema, SchemaRef};
+use omen_core::error::{SqlState, ValueError};
+use omen_core::fragment::{BATCH_ROWS, Flow, Fragment, FragmentRun};
+use omen_core::types::PgType;
+
+use crate::expr::{EvalContext, Expr};
+use crate::logical::{Aggregate, SortKey};
+
+/// Most memory that one operator of a statement holds.
+pub(crate) const OPERATOR_BYTES_MAX: usize = 512 << 20;
+
+/// Result of evaluation.
+pub(crate) type Result<T> = std::result::Result<T, ValueError>;
+
+/// One operator with all that it needs to run.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Stage {
+    /// Rows for which all conditions are true.
+    Filter(Vec<Expr>),
+    /// One row of expressions for each row.
+    Project(Vec<Expr>),
+    /// Groups and aggregates.
+    Aggregate {
+        /// What groups have in common. Over states: their positions in the input.
+        groups: Vec<Expr>,
+        /// What is computed.
+        aggregates: Vec<Aggregate>,
+        /// Of what, and into what.
+        mode: AggregateMode,
+    },
+    /// The first rows in an order.
+    TopK {
+        /// The order.
+        keys: Vec<SortKey>,
+        /// How many rows.
+        count: usize,
+    },
+    /// All rows in an order.
+    Sort(Vec<SortKey>),
+    /// Rows after some and up to a number.
+    Limit {
+        /// Rows left out.
+        offset: u64,
+        /// Rows then given.
+        count: u64,
+    },
+}
+
+/// What an aggregation reads and gives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AggregateMode {
+    /// Rows into states.
+    Partial,
+    /// States into results.
+    Final,
+    /// Rows into results.
+    Complete,
+}
+
+/// Stages in order, with the types of what they read.
+#[derive(Clone, Debug)]
+pub(crate) struct Pipeline {
+    /// Types of the input.
+    pub(crate) input: Vec<PgType>,
+    /// The stages.
+    pub(crate) stages: Vec<Stage>,
+    /// What expressions read beside the rows.
+    pub(crate) context: Arc<EvalContext>,
+}
+
+impl Pipeline {
+    /// Starts it.
+    pub(crate) fn start(&self) -> PipelineRun {
+        let mut types = self.input.clone();
+        let mut operators: Vec<Box<dyn FragmentRun>> = Vec::with_capacity(self.stages.len());
+        for stage in &self.stages {
+            let output = stage.output_types(&types);
+            operators.push(stage.start(&types, &output, &self.context));
+            types = output;
+        }
+        PipelineRun { operators, done: false }
+    }
+
+    /// Types of the output.
+    pub(crate) fn output_types(&self) -> Vec<PgType> {
+        self.stages.iter().fold(self.input.clone(), |types, stage| stage.output_types(&types))
+    }
+}
+
+impl Stage {
+    /// Types of the output. States of aggregates have no SQL type; they are not to be asked for.
+    fn output_types(&self, input: &[PgType]) -> Vec<PgType> {
+        match self {
+            Stage::Filter(_) | Stage::TopK { .. } | Stage::Sort(_) | Stage::Limit { .. } => input.to_vec(),
+            Stage::Project(exprs) => exprs.iter().map(Expr::pg_type).collect(),
+            Stage::Aggregate { groups, aggregates, .. } => {
+                let groups = groups.iter().map(Expr::pg_type);
+                groups.chain(aggregates.iter().map(|aggregate| aggregate.call.pg_type)).collect()
+            }
+        }
+    }
+
+    fn start(&self, input: &[PgType], output: &[PgType], context: &Arc<EvalContext>) -> Box<dyn FragmentRun> {
+        // Each running operator has its own context: random numbers differ between ranges.
+        let context = EvalContext::clone(context);
+        match self {
+            Stage::Filter(conjuncts) => Box::new(FilterRun { conjuncts: conjuncts.clone(), context }),
+            Stage::Project(exprs) => {
+                Box::new(ProjectRun { exprs: exprs.clone(), schema: schema_of(output), context })
+            }
+            Stage::Aggregate { groups, aggregates, mode } => {
+                Box::new(aggregate::AggregateRun::new(groups, aggregates, *mode, context))
+            }
+            Stage::TopK { keys, count } => Box::new(sort::TopKRun::new(keys, *count, input)),
+            Stage::Sort(keys) => Box::new(sort::SortRun::new(keys, input)),
+            Stage::Limit { offset, count } => Box::new(limit::LimitRun::new(*offset, *count)),
+        }
+    }
+}
+
+/// A running pipeline.
+pub(crate) struct PipelineRun {
+    operators: Vec<Box<dyn FragmentRun>>,
+    done: bool,
+}
+
+impl PipelineRun {
+    /// Hands batches to the operators from `first` on.
+    fn feed(&mut self, first: usize, batches: Vec<RecordBatch>, out: &mut Vec<RecordBatch>) -> Result<Flow> {
+        let Some(operator) = self.operators.get_mut(first) else {
+            out.extend(batches.into_iter().filter(|batch| batch.num_rows() > 0));
+            return Ok(Flow::More);
+        };
+        let mut flow = Flow::More;
+        let mut passed = Vec::new();
+        for batch in batches {
+            if operator.push(batch, &mut passed)? == Flow::Done {
+                flow = Flow::Done;
+                break;
+            }
+        }
+        let later = if passed.is_empty() { Flow::More } else { self.feed(first + 1, passed, out)? };
+        Ok(if later == Flow::Done { later } else { flow })
+    }
+}
+
+impl FragmentRun for PipelineRun {
+    fn push(&mut self, batch: RecordBatch, out: &mut Vec<RecordBatch>) -> Result<Flow> {
+        if self.done {
+            return Ok(Flow::Done);
+        }
+        let flow = self.feed(0, vec![batch], out)?;
+        self.done = flow == Flow::Done;
+        Ok(flow)
+    }
+
+    fn finish(&mut self, out: &mut Vec<RecordBatch>) -> Result<()> {
+        for index in 0..self.operators.len() {
+            let mut rest = Vec::new();
+            self.operators[index].finish(&mut rest)?;
+            self.feed(index + 1, rest, out)?;
+        }
+        Ok(())
+    }
+}
+
+/// What owning cores do with the rows of a range.
+pub(crate) struct ScanFragment {
+    /// The table's columns that it reads.
+    pub(crate) columns: Vec<usize>,
+    /// What it does with them.
+    pub(crate) pipeline: Pipeline,
+}
+
+impl Fragment for ScanFragment {
+    fn columns(&self) -> &[usize] {
+        &self.columns
+    }
+
+    fn start(&self) -> Box<dyn FragmentRun> {
+        Box::new(self.pipeline.start())
+    }
+}
+
+struct FilterRun {
+    conjuncts: Vec<Expr>,
+    context: EvalContext,
+}
+
+impl FragmentRun for FilterRun {
+    fn push(&mut self, mut batch: RecordBatch, out: &mut Vec<RecordBatch>) -> Result<Flow> {
+        for conjunct in &self.conjuncts {
+            let keep = conjunct.eval_predicate(&batch, &self.context)?;
+            let kept = keep.true_count();
+            if kept == 0 {
+                return Ok(Flow::More);
+            }
+            if kept < batch.num_rows() {
+                batch = filter(&batch, &keep);
+            }
+        }
+        out.push(batch);
+        Ok(Flow::More)
+    }
+
+    fn finish(&mut self, _out: &mut Vec<RecordBatch>) -> Result<()> {
+        Ok(())
+    }
+}
+
+struct ProjectRun {
+    exprs: Vec<Expr>,
+    schema: SchemaRef,
+    context: EvalContext,
+}
+
+impl FragmentRun for ProjectRun {
+    fn push(&mut self, batch: RecordBatch, out: &mut Vec<RecordBatch>) -> Result<Flow> {
+        let mut columns = Vec::with_capacity(self.exprs.len());
+        for expr in &self.exprs {
+            columns.push(expr.eval(&batch, &self.context)?);
+        }
+        out.push(batch_of(&self.schema, columns, batch.num_rows()));
+        Ok(Flow::More)
+    }
+
+    fn finish(&mut self, _out: &mut Vec<RecordBatch>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The Arrow schema of columns of these types; columns are named by position.
+pub(crate) fn schema_of(types: &[PgType]) -> SchemaRef {
+    let field = |(index, pg_type): (usize, &PgType)| Field::new(index.to_string(), pg_type.arrow(), true);
+    Arc::new(Schema::new(types.iter().enumerate().map(field).collect::<Vec<_>>()))
+}
+
+/// A batch of columns that an operator made.
+pub(crate) fn batch_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> RecordBatch {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options)
+        .expect("operators give arrays of their types and of one length")
+}
+
+/// The rows that a mask keeps.
+pub(crate) fn filter(batch: &RecordBatch, keep: &BooleanArray) -> RecordBatch {
+    if batch.num_columns() == 0 {
+        return batch_of(batch.schema_ref(), Vec::new(), keep.true_count());
+    }
+    arrow_select::filter::filter_record_batch(batch, keep).expect("the mask is as long as the batch")
+}
+
+/// The values at some positions.
+pub(crate) fn take(column: &ArrayRef, indices: &UInt32Array) -> ArrayRef {
+    arrow_select::take::take(column, indices, None).expect("positions lie inside the array")
+}
+
+/// All values of some arrays of one type.
+pub(crate) fn concat(chunks: &[ArrayRef], pg_type: PgType) -> ArrayRef {
+    match chunks {
+        [] => arrow_array::new_empty_array(&pg_type.arrow()),
+        [one] => one.clone(),
+        _ => {
+            let chunks: Vec<&dyn Array> = chunks.iter().map(AsRef::as_ref).collect();
+            arrow_select::concat::concat(&chunks).expect("arrays of one type below 2 GiB")
+        }
+    }
+}
+
+/// Cuts a batch into batches of the usual size.
+pub(crate) fn push_in_pieces(batch: RecordBatch, out: &mut Vec<RecordBatch>) {
+    let rows = batch.num_rows();
+    if rows <= BATCH_ROWS {
+        out.push(batch);
+        return;
+    }
+    out.extend((0..rows).step_by(BATCH_ROWS).map(|start| batch.slice(start, BATCH_ROWS.min(rows - start))));
+}
+
+/// 53200 for an operator that would need too much memory.
+pub(crate) fn out_of_memory(operator: &str) -> ValueError {
+    let message = format!("{operator} needs more than {} MiB of memory", OPERATOR_BYTES_MAX >> 20);
+    ValueError::new(SqlState::OUT_OF_MEMORY, message)
+}

@@ -1,0 +1,175 @@
+//! The logical plan of a query: what it answers, not how.
+//!
+//! Every node answers rows of positional columns; expressions in a node refer to the columns of its input.
+
+use std::sync::Arc;
+
+use omen_core::catalog::Table;
+use omen_core::types::PgType;
+
+use crate::expr::Expr;
+use crate::expr::aggregate::AggregateCall;
+use crate::route::KeyFilter;
+
+/// A node and all below it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Logical {
+    /// Rows of expressions that read no columns. A query without FROM reads one row of no columns.
+    Values {
+        /// The rows.
+        rows: Vec<Vec<Expr>>,
+        /// Types of the columns.
+        types: Vec<PgType>,
+    },
+    /// The rows of a table.
+    Scan(Scan),
+    /// The rows for which all conditions are true.
+    Filter {
+        /// Of these.
+        input: Box<Logical>,
+        /// The conditions.
+        conjuncts: Vec<Expr>,
+    },
+    /// One row of expressions for each row.
+    Project {
+        /// Of these.
+        input: Box<Logical>,
+        /// The expressions.
+        exprs: Vec<Expr>,
+    },
+    /// One row for each group: the group's expressions, then its aggregates.
+    Aggregate {
+        /// Of these rows.
+        input: Box<Logical>,
+        /// What groups have in common. None: all rows are one group, which exists even without rows.
+        groups: Vec<Expr>,
+        /// What is computed for each group.
+        aggregates: Vec<Aggregate>,
+    },
+    /// Each row once.
+    Distinct {
+        /// Of these.
+        input: Box<Logical>,
+    },
+    /// The rows in order.
+    Sort {
+        /// Of these.
+        input: Box<Logical>,
+        /// Most important key first.
+        keys: Vec<SortKey>,
+    },
+    /// Some of the first rows.
+    Limit {
+        /// Of these.
+        input: Box<Logical>,
+        /// So many at most; a bigint, NULL means all.
+        limit: Option<Expr>,
+        /// After so many were left out; a bigint.
+        offset: Option<Expr>,
+    },
+}
+
+/// Reads a table.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Scan {
+    /// The table.
+    pub(crate) table: Arc<Table>,
+    /// The table's columns that are read, in the order of the output.
+    pub(crate) columns: Vec<usize>,
+    /// Conditions over the output.
+    pub(crate) filter: Vec<Expr>,
+    /// Conditions on the key.
+    pub(crate) keys: KeyFilter,
+}
+
+/// An aggregate of a query.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Aggregate {
+    /// The call.
+    pub(crate) call: AggregateCall,
+    /// `FILTER (WHERE ..)`
+    pub(crate) filter: Option<Expr>,
+}
+
+/// One key of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SortKey {
+    /// Column of the input.
+    pub(crate) column: usize,
+    /// `DESC`
+    pub(crate) descending: bool,
+    /// `NULLS FIRST`
+    pub(crate) nulls_first: bool,
+}
+
+impl Scan {
+    /// All columns of a table.
+    pub(crate) fn whole(table: Arc<Table>) -> Scan {
+        let columns = (0..table.schema.columns.len()).collect();
+        Scan { table, columns, filter: Vec::new(), keys: KeyFilter::default() }
+    }
+
+    /// Types of the output.
+    pub(crate) fn types(&self) -> Vec<PgType> {
+        self.columns.iter().map(|column| self.table.schema.columns[*column].pg_type).collect()
+    }
+}
+
+impl Logical {
+    /// One row without columns: what a query without FROM reads.
+    pub(crate) fn one_row() -> Logical {
+        Logical::Values { rows: vec![Vec::new()], types: Vec::new() }
+    }
+
+    /// The types of the columns.
+    pub(crate) fn types(&self) -> Vec<PgType> {
+        match self {
+            Logical::Values { types, .. } => types.clone(),
+            Logical::Scan(scan) => scan.types(),
+            Logical::Project { exprs, .. } => exprs.iter().map(Expr::pg_type).collect(),
+            Logical::Aggregate { groups, aggregates, .. } => {
+                let groups = groups.iter().map(Expr::pg_type);
+                groups.chain(aggregates.iter().map(|aggregate| aggregate.call.pg_type)).collect()
+            }
+            Logical::Filter { input, .. }
+            | Logical::Distinct { input }
+            | Logical::Sort { input, .. }
+            | Logical::Limit { input, .. } => input.types(),
+        }
+    }
+
+    /// The node that it reads, if it reads one.
+    pub(crate) fn input_mut(&mut self) -> Option<&mut Logical> {
+        match self {
+            Logical::Values { .. } | Logical::Scan(_) => None,
+            Logical::Filter { input, .. }
+            | Logical::Project { input, .. }
+            | Logical::Aggregate { input, .. }
+            | Logical::Distinct { input }
+            | Logical::Sort { input, .. }
+            | Logical::Limit { input, .. } => Some(input),
+        }
+    }
+
+    /// Calls `change` for every expression of this node, not of those below.
+    pub(crate) fn for_each_expr(&mut self, mut change: impl FnMut(&mut Expr)) {
+        match self {
+            Logical::Values { rows, .. } => rows.iter_mut().flatten().for_each(change),
+            Logical::Scan(scan) => scan.filter.iter_mut().for_each(change),
+            Logical::Filter { conjuncts, .. } => conjuncts.iter_mut().for_each(change),
+            Logical::Project { exprs, .. } => exprs.iter_mut().for_each(change),
+            Logical::Aggregate { groups, aggregates, .. } => {
+                groups.iter_mut().for_each(&mut change);
+                for aggregate in aggregates {
+                    aggregate.call.args.iter_mut().for_each(&mut change);
+                    aggregate.filter.iter_mut().for_each(&mut change);
+                }
+            }
+            Logical::Limit { limit, offset, .. } => {
+                limit.iter_mut().for_each(&mut change);
+                offset.iter_mut().for_each(change);
+            }
+            Logical::Distinct { .. } | Logical::Sort { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! Physical plans: what runs on owning cores, what on the session's core.
+//!
+//! The nodes above a scan go into its fragment as long as every range can do them alone; aggregation, DISTINCT, top-k
+//! and LIMIT are split into a part per range and a merge. Plans hold no values of parameters: one plan serves all
+//! executions of a prepared statement.
+
+use std::sync::Arc;
+
+use omen_core::catalog::Table;
+use omen_core::error::{SqlState, ValueError};
+use omen_core::types::{Datum, PgType};
+
+use crate::expr::{EvalContext, Expr};
+use crate::fragment::{AggregateMode, Stage};
+use crate::logical::{Aggregate, Logical, Scan, SortKey};
+use crate::route::KeyFilter;
+
+/// A query.
+#[derive(Clone, Debug)]
+pub(crate) struct QueryPlan {
+    /// Where rows come from.
+    pub(crate) source: Source,
+    /// What the session's core does with them.
+    pub(crate) steps: Vec<Step>,
+    /// Types of the output.
+    pub(crate) types: Vec<PgType>,
+}
+
+/// Where rows come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// Expressions.
+    Values {
+        /// The rows.
+        rows: Vec<Vec<Expr>>,
+        /// Their types.
+        types: Vec<PgType>,
+    },
+    /// Columns of one row, as they are stored: no step follows.
+    Point(PointRead),
+    /// A table.
+    Scan(ScanPlan),
+}
+
+/// Reads one row by its key.
+#[derive(Clone, Debug)]
+pub(crate) struct PointRead {
+    /// The table.
+    pub(crate) table: Arc<Table>,
+    /// The key: one value for each of its columns.
+    pub(crate) keys: KeyFilter,
+    /// The columns.
+    pub(crate) columns: Arc<[usize]>,
+}
+
+/// Reads a table.
+#[derive(Clone, Debug)]
+pub(crate) struct ScanPlan {
+    /// The table.
+    pub(crate) table: Arc<Table>,
+    /// The table's columns that are read.
+    pub(crate) columns: Vec<usize>,
+    /// Which keys.
+    pub(crate) keys: KeyFilter,
+    /// What happens to the rows of each range.
+    pub(crate) fragment: Vec<Step>,
+}
+
+/// One operation, before parameters are known.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Step {
+    /// Needs no parameters but those inside expressions.
+    Stage(Stage),
+    /// The first `limit + offset` rows in an order; all if the limit is NULL.
+    TopK {
+        /// The order.
+        keys: Vec<SortKey>,
+        /// How many rows are wanted.
+        limit: Expr,
+        /// How many are left out first.
+        offset: Option<Expr>,
+    },
+    /// The first `limit + offset` rows, whichever they are.
+    AtMost {
+        /// How many rows are wanted.
+        limit: Expr,
+        /// How many are left out first.
+        offset: Option<Expr>,
+    },
+    /// LIMIT and OFFSET.
+    Limit {
+        /// How many rows are wanted.
+        limit: Option<Expr>,
+        /// How many are left out first.
+        offset: Option<Expr>,
+    },
+}
+
+impl Step {
+    /// The operation for given parameters.
+    ///
+    /// # Errors
+    /// 2201W and 2201X for negative counts; if a count cannot be computed.
+    pub(crate) fn ready(&self, context: &EvalContext) -> Result<Stage, ValueError> {
+        Ok(match self {
+            Step::Stage(stage) => folded(stage, context),
+            Step::TopK { keys, limit, offset } => {
+                let offset = row_count(offset.as_ref(), "OFFSET", context)?.unwrap_or(0);
+                match row_count(Some(limit), "LIMIT", context)? {
+                    None => Stage::Sort(keys.clone()),
+                    Some(count) => {
+                        let count = usize::try_from(count.saturating_add(offset)).unwrap_or(usize::MAX);
+                        Stage::TopK { keys: keys.clone(), count }
+                    }
+                }
+            }
+            Step::AtMost { limit, offset } => {
+                let offset = row_count(offset.as_ref(), "OFFSET", context)?.unwrap_or(0);
+                let count = row_count(Some(limit), "LIMIT", context)?.unwrap_or(u64::MAX);
+                Stage::Limit { offset: 0, count: count.saturating_add(offset) }
+            }
+            Step::Limit { limit, offset } => Stage::Limit {
+                offset: row_count(offset.as_ref(), "OFFSET", context)?.unwrap_or(0),
+                count: row_count(limit.as_ref(), "LIMIT", context)?.unwrap_or(u64::MAX),
+            },
+        })
+    }
+}
+
+/// The stage with parameters and what follows from them computed.
+fn folded(stage: &Stage, context: &EvalContext) -> Stage {
+    let fold = |exprs: &[Expr]| exprs.iter().map(|expr| expr.fold(context)).collect::<Vec<_>>();
+    match stage {
+        Stage::Filter(conjuncts) => Stage::Filter(fold(conjuncts)),
+        Stage::Project(exprs) => Stage::Project(fold(exprs)),
+        Stage::Aggregate { groups, aggregates, mode } => {
+            let mut aggregates = aggregates.clone();
+            for aggregate in &mut aggregates {
+                aggregate.call.args = fold(&aggregate.call.args);
+                aggregate.filter = aggregate.filter.as_ref().map(|filter| filter.fold(context));
+            }
+            Stage::Aggregate { groups: fold(groups), aggregates, mode: *mode }
+        }
+        other => other.clone(),
+    }
+}
+
+fn row_count(expr: Option<&Expr>, clause: &str, context: &EvalContext) -> Result<Option<u64>, ValueError> {
+    let Some(expr) = expr else { return Ok(None) };
+    match expr.eval_constant(context)? {
+        Datum::Int8(count) => u64::try_from(count).map(Some).map_err(|_| {
+            let state = if clause == "LIMIT" {
+                SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE
+            } else {
+                SqlState::INVALID_ROW_COUNT_IN_RESULT_OFFSET_CLAUSE
+            };
+            ValueError::new(state, format!("{clause} must not be negative"))
+        }),
+        _ => Ok(None),
+    }
+}
+
+/// Chooses how an optimised logical plan runs.
+pub(crate) fn plan_query(plan: Logical) -> QueryPlan {
+    let types = plan.types();
+    let mut nodes = Vec::new();
+    let mut rest = plan;
+    let mut builder = loop {
+        match take_input(rest) {
+            (Logical::Values { rows, types }, None) => {
+                break Builder { source: Source::Values { rows, types }, fragment: None, steps: Vec::new() };
+            }
+            (Logical::Scan(scan), None) => break Builder::scan(scan, &mut nodes),
+            (node, Some(input)) => {
+                let types = input.types();
+                nodes.push((node, types));
+                rest = input;
+            }
+            (node, None) => {
+                // Only the two above read nothing.
+                let types = node.types();
+                break Builder {
+                    source: Source::Values { rows: Vec::new(), types },
+                    fragment: None,
+                    steps: Vec::new(),
+                };
+            }
+        }
+    };
+    let mut nodes = nodes.into_iter().rev().peekable();
+    while let Some((node, input_types)) = nodes.next() {
+        match node {
+            Logical::Sort { keys, .. } => {
+                let next = nodes.next_if(|(next, _)| matches!(next, Logical::Limit { limit: Some(_), .. }));
+                match next {
+                    Some((Logical::Limit { limit: Some(limit), offset, .. }, _)) => {
+                        builder.top_k(keys, limit, offset)
+                    }
+                    _ => builder.merge(None, Step::Stage(Stage::Sort(keys))),
+                }
+            }
+            node => builder.add(node, &input_types),
+        }
+    }
+    builder.finish(types)
+}
+
+/// Takes a node's input away from it.
+fn take_input(mut node: Logical) -> (Logical, Option<Logical>) {
+    let input = node.input_mut().map(|input| std::mem::replace(input, Logical::one_row()));
+    (node, input)
+}
+
+struct Builder {
+    source: Source,
+    /// Steps of the fragment, as long as it takes more.
+    fragment: Option<Vec<Step>>,
+    steps: Vec<Step>,
+}
+
+impl Builder {
+    fn scan(scan: Scan, nodes: &mut Vec<(Logical, Vec<PgType>)>) -> Builder {
+        let Scan { table, mut columns, filter, keys } = scan;
+        let mut fragment = Vec::new();
+        if !filter.is_empty() {
+            fragment.push(Step::Stage(Stage::Filter(filter)));
+        } else if let Some((Logical::Project { exprs, .. }, _)) = nodes.last()
+            && let Some(projected) = plain_columns(exprs, &columns)
+        {
+            columns = projected;
+            nodes.pop();
+        }
+        let source = Source::Scan(ScanPlan { table, columns, keys, fragment: Vec::new() });
+        Builder { source, fragment: Some(fragment), steps: Vec::new() }
+    }
+
+    /// Adds what every range can do alone.
+    fn local(&mut self, step: Step) {
+        self.fragment.as_mut().unwrap_or(&mut self.steps).push(step);
+    }
+
+    /// Adds what needs all ranges: a part that each range does first, if there is one, and what the session's core does.
+    fn merge(&mut self, part: Option<Step>, whole: Step) {
+        self.close(part);
+        self.steps.push(whole);
+    }
+
+    /// Ends the fragment, with a last step.
+    fn close(&mut self, last: Option<Step>) {
+        let Some(mut fragment) = self.fragment.take() else { return };
+        fragment.extend(last);
+        if let Source::Scan(scan) = &mut self.source {
+            scan.fragment = fragment;
+        }
+    }
+
+    fn top_k(&mut self, keys: Vec<SortKey>, limit: Expr, offset: Option<Expr>) {
+        let top = Step::TopK { keys, limit: limit.clone(), offset: offset.clone() };
+        self.merge(Some(top.clone()), top);
+        if offset.is_some() {
+            self.steps.push(Step::Limit { limit: Some(limit), offset });
+        }
+    }
+
+    fn add(&mut self, node: Logical, input: &[PgType]) {
+        match node {
+            Logical::Filter { conjuncts, .. } => self.local(Step::Stage(Stage::Filter(conjuncts))),
+            Logical::Project { exprs, .. } => self.local(Step::Stage(Stage::Project(exprs))),
+            Logical::Aggregate { groups, aggregates, .. } => self.aggregate(groups, aggregates),
+            Logical::Distinct { .. } => self.aggregate(columns_of(input), Vec::new()),
+            Logical::Limit { limit, offset, .. } => {
+                let part = match (&limit, &self.fragment) {
+                    (Some(limit), Some(_)) => {
+                        Some(Step::AtMost { limit: limit.clone(), offset: offset.clone() })
+                    }
+                    _ => None,
+                };
+                self.merge(part, Step::Limit { limit, offset });
+            }
+            Logical::Sort { keys, .. } => self.merge(None, Step::Stage(Stage::Sort(keys))),
+            Logical::Values { .. } | Logical::Scan(_) => {}
+        }
+    }
+
+    fn aggregate(&mut self, groups: Vec<Expr>, aggregates: Vec<Aggregate>) {
+        let stage =
+            |groups, mode| Step::Stage(Stage::Aggregate { groups, aggregates: aggregates.clone(), mode });
+        let distinct = aggregates.iter().any(|aggregate| aggregate.call.distinct);
+        if distinct || self.fragment.is_none() {
+            // Which arguments are equal can only be told where all rows come together.
+            self.merge(None, stage(groups, AggregateMode::Complete));
+            return;
+        }
+        let types: Vec<PgType> = groups.iter().map(Expr::pg_type).collect();
+        let whole = stage(columns_of(&types), AggregateMode::Final);
+        self.merge(Some(stage(groups, AggregateMode::Partial)), whole);
+    }
+
+    fn finish(mut self, types: Vec<PgType>) -> QueryPlan {
+        self.close(None);
+        let source = match self.source {
+            Source::Scan(scan)
+                if scan.keys.point_count() == Some(1)
+                    && scan.fragment.is_empty()
+                    && self.steps.is_empty() =>
+            {
+                Source::Point(PointRead { table: scan.table, keys: scan.keys, columns: scan.columns.into() })
+            }
+            other => other,
+        };
+        QueryPlan { source, steps: self.steps, types }
+    }
+}
+
+/// All columns of an input.
+fn columns_of(types: &[PgType]) -> Vec<Expr> {
+    types.iter().enumerate().map(|(index, pg_type)| Expr::Column { index, pg_type: *pg_type }).collect()
+}
+
+/// The table's columns that a projection of nothing but different columns gives.
+fn plain_columns(exprs: &[Expr], columns: &[usize]) -> Option<Vec<usize>> {
+    let mut projected = Vec::with_capacity(exprs.len());
+    for expr in exprs {
+        let Expr::Column { index, .. } = expr else { return None };
+        let column = columns[*index];
+        if projected.contains(&column) {
+            return None;
+        }
+        projected.push(column);
+    }
+    Some(projected)
+}

@@ -1,0 +1,56 @@
+//! Rules that make logical plans cheaper without changing what they answer. Each file is one rule.
+//!
+//! Order matters: filters go down first, so that scans see all conditions on their keys; columns are pruned after keys
+//! have taken their conditions away.
+
+mod fold_constants;
+mod merge_projects;
+mod prune_columns;
+mod push_filters;
+mod push_limits;
+mod take_keys;
+
+use crate::expr::{EvalContext, Expr, Volatility};
+use crate::logical::Logical;
+
+pub(crate) use fold_constants::fold_expr;
+
+/// Applies all rules.
+pub(crate) fn optimize(mut plan: Logical, context: &EvalContext) -> Logical {
+    fold_constants::apply(&mut plan, context);
+    let plan = push_filters::apply(plan);
+    let plan = take_keys::apply(plan);
+    let plan = push_limits::apply(plan);
+    let plan = prune_columns::apply(plan);
+    merge_projects::apply(plan)
+}
+
+/// Marks the columns that an expression reads.
+fn mark_columns(expr: &Expr, needed: &mut [bool]) {
+    expr.visit(&mut |part| {
+        if let Expr::Column { index, .. } = part {
+            needed[*index] = true;
+        }
+    });
+}
+
+/// The expression with its columns replaced by what they are computed from.
+fn substitute(expr: Expr, exprs: &[Expr]) -> Expr {
+    expr.transform(&mut |part| match part {
+        Expr::Column { index, .. } => exprs[index].clone(),
+        other => other,
+    })
+}
+
+/// The expression with its columns at new positions.
+fn renumber(expr: &mut Expr, new_index: &dyn Fn(usize) -> usize) {
+    let old = std::mem::replace(expr, Expr::Unknown(None));
+    *expr = old.transform(&mut |part| match part {
+        Expr::Column { index, pg_type } => Expr::Column { index: new_index(index), pg_type },
+        other => other,
+    });
+}
+
+fn is_volatile(expr: &Expr) -> bool {
+    expr.volatility() == Volatility::Volatile
+}

@@ -1,0 +1,94 @@
+//! Reads and computes only the columns that something above needs.
+
+use super::{mark_columns, renumber};
+use crate::logical::Logical;
+
+pub(super) fn apply(plan: Logical) -> Logical {
+    let width = plan.types().len();
+    let (plan, kept) = prune(plan, vec![true; width]);
+    assert!(kept.len() == width, "all columns of a query are needed");
+    plan
+}
+
+/// The plan with only the needed columns, and perhaps some more; and which of the old columns they are, in order.
+fn prune(plan: Logical, mut needed: Vec<bool>) -> (Logical, Vec<usize>) {
+    match plan {
+        Logical::Values { mut rows, types } => {
+            let kept = positions(&needed);
+            for row in &mut rows {
+                *row = pick(std::mem::take(row), &needed);
+            }
+            let types = kept.iter().map(|column| types[*column]).collect();
+            (Logical::Values { rows, types }, kept)
+        }
+        Logical::Scan(mut scan) => {
+            scan.filter.iter().for_each(|expr| mark_columns(expr, &mut needed));
+            let kept = positions(&needed);
+            scan.columns = kept.iter().map(|column| scan.columns[*column]).collect();
+            scan.filter.iter_mut().for_each(|expr| renumber(expr, &new_index(&kept)));
+            (Logical::Scan(scan), kept)
+        }
+        Logical::Filter { input, mut conjuncts } => {
+            conjuncts.iter().for_each(|expr| mark_columns(expr, &mut needed));
+            let (input, kept) = prune(*input, needed);
+            conjuncts.iter_mut().for_each(|expr| renumber(expr, &new_index(&kept)));
+            (Logical::Filter { input: Box::new(input), conjuncts }, kept)
+        }
+        Logical::Project { input, exprs } => {
+            let kept = positions(&needed);
+            let mut exprs = pick(exprs, &needed);
+            let mut below = vec![false; input.types().len()];
+            exprs.iter().for_each(|expr| mark_columns(expr, &mut below));
+            let (input, below) = prune(*input, below);
+            exprs.iter_mut().for_each(|expr| renumber(expr, &new_index(&below)));
+            (Logical::Project { input: Box::new(input), exprs }, kept)
+        }
+        Logical::Aggregate { input, mut groups, aggregates } => {
+            needed[..groups.len()].fill(true);
+            let kept = positions(&needed);
+            let mut aggregates = pick(aggregates, &needed[groups.len()..]);
+            let mut below = vec![false; input.types().len()];
+            groups.iter().for_each(|expr| mark_columns(expr, &mut below));
+            for aggregate in &aggregates {
+                let exprs = aggregate.call.args.iter().chain(&aggregate.filter);
+                exprs.for_each(|expr| mark_columns(expr, &mut below));
+            }
+            let (input, below) = prune(*input, below);
+            let new_index = new_index(&below);
+            groups.iter_mut().for_each(|expr| renumber(expr, &new_index));
+            for aggregate in &mut aggregates {
+                aggregate.call.args.iter_mut().for_each(|expr| renumber(expr, &new_index));
+                aggregate.filter.iter_mut().for_each(|expr| renumber(expr, &new_index));
+            }
+            (Logical::Aggregate { input: Box::new(input), groups, aggregates }, kept)
+        }
+        Logical::Distinct { input } => {
+            let width = needed.len();
+            let (input, kept) = prune(*input, vec![true; width]);
+            (Logical::Distinct { input: Box::new(input) }, kept)
+        }
+        Logical::Sort { input, mut keys } => {
+            keys.iter().for_each(|key| needed[key.column] = true);
+            let (input, kept) = prune(*input, needed);
+            keys.iter_mut().for_each(|key| key.column = new_index(&kept)(key.column));
+            (Logical::Sort { input: Box::new(input), keys }, kept)
+        }
+        Logical::Limit { input, limit, offset } => {
+            let (input, kept) = prune(*input, needed);
+            (Logical::Limit { input: Box::new(input), limit, offset }, kept)
+        }
+    }
+}
+
+fn positions(needed: &[bool]) -> Vec<usize> {
+    (0..needed.len()).filter(|column| needed[*column]).collect()
+}
+
+fn pick<T>(items: Vec<T>, needed: &[bool]) -> Vec<T> {
+    items.into_iter().zip(needed).filter(|(_, needed)| **needed).map(|(item, _)| item).collect()
+}
+
+/// Where a kept column is now.
+fn new_index(kept: &[usize]) -> impl Fn(usize) -> usize + '_ {
+    |old: usize| kept.binary_search(&old).expect("columns that are read were marked")
+}

@@ -1,0 +1,20 @@
+//! Moves limits below projections, next to the sort whose first rows they want.
+
+use crate::logical::Logical;
+
+pub(super) fn apply(mut plan: Logical) -> Logical {
+    if let Some(input) = plan.input_mut() {
+        let below = std::mem::replace(input, Logical::one_row());
+        *input = apply(below);
+    }
+    match plan {
+        Logical::Limit { input, limit, offset } => match *input {
+            Logical::Project { input, exprs } => {
+                let below = apply(Logical::Limit { input, limit, offset });
+                Logical::Project { input: Box::new(below), exprs }
+            }
+            other => Logical::Limit { input: Box::new(other), limit, offset },
+        },
+        other => other,
+    }
+}

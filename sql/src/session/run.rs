@@ -1,0 +1,328 @@
+//! Running statements: which transaction they get, and what they answer.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use omen_core::catalog::Table;
+use omen_core::router::{CatalogChange, ReadView, Router, Transaction};
+use omen_core::types::Datum;
+
+use super::prepared::{Body, Prepared};
+use super::transaction::Block;
+use super::{Outcome, RowStream, Scope, Session, Tag};
+use crate::bind::ddl::{CreateTable, DropTable};
+use crate::bind::modify::Change;
+use crate::bind::{LateKind, LateValue};
+use crate::error::{Result, SqlError, SqlState};
+use crate::execute::errors::engine_error;
+use crate::execute::insert::{InsertRun, Written};
+use crate::execute::modify::ModifyRun;
+use crate::execute::query::Reader;
+use crate::execute::{Context, StatementTxn, Surroundings, Watch};
+use crate::parse::utility::TableName;
+use crate::plan::{Compiled, Plan};
+
+/// How often a statement that is a transaction by itself is run again after conflicts.
+const TRIES_MAX: u32 = 100;
+
+impl<R: Router> Session<R> {
+    /// Runs a statement.
+    pub(super) async fn run(
+        &mut self,
+        prepared: &Rc<Prepared>,
+        params: &[Datum],
+        scope: Scope,
+    ) -> Result<Outcome<R>> {
+        self.check_not_failed(prepared.statement())?;
+        if params.is_empty() && !prepared.parameters().is_empty() {
+            return Err(SqlError::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1"));
+        }
+        if params.len() != prepared.parameters().len() {
+            let message = format!(
+                "bind message supplies {} parameters, but prepared statement requires {}",
+                params.len(),
+                prepared.parameters().len()
+            );
+            return Err(SqlError::new(SqlState::PROTOCOL_VIOLATION, message));
+        }
+        let body = self.body_of(prepared)?;
+        match &*body {
+            Body::Empty => Ok(Outcome::Empty),
+            Body::Plan(compiled) => self.run_plan(compiled, params, scope).await,
+            Body::Utility => self.run_utility(prepared, scope).await,
+            Body::Explain { analyze, inner } => self.run_explain(*analyze, inner, params, scope).await,
+            Body::Execute { inner, args } => {
+                let surroundings = self.surroundings();
+                let context = surroundings.context(&[]);
+                let args = args.iter().map(|arg| arg.eval_constant(&context));
+                let args: Vec<Datum> = args.collect::<std::result::Result<_, _>>()?;
+                Box::pin(self.run(inner, &args, scope)).await
+            }
+            Body::Copy(plan) => self.run_copy(plan, scope).await,
+        }
+    }
+
+    /// Watches a statement that begins now.
+    pub(super) fn watch(&self) -> Watch<R> {
+        Watch::new(self.router.clone(), self.cancel.clone(), self.settings.statement_timeout_us())
+    }
+
+    /// Opens the implicit transaction if the statement needs it.
+    pub(super) fn enter(&mut self, scope: Scope) -> Result<()> {
+        let now_us = if self.transaction.block == Block::None { self.router.wall_clock_us() } else { 0 };
+        self.transaction.enter(scope, &mut self.settings, now_us)
+    }
+
+    /// What a reading statement sees, and the transaction that it is, if it is one by itself.
+    pub(super) fn read_view(&mut self, scope: Scope) -> (ReadView, Option<R::Txn>) {
+        if self.transaction.is_alone(scope) {
+            let txn = self.router.begin();
+            return (txn.view(), Some(txn));
+        }
+        let txn = self.transaction.take(&self.router);
+        let view = txn.view();
+        self.transaction.put(txn);
+        (view, None)
+    }
+
+    pub(super) async fn run_plan(
+        &mut self,
+        compiled: &Compiled,
+        params: &[Datum],
+        scope: Scope,
+    ) -> Result<Outcome<R>> {
+        self.enter(scope)?;
+        let surroundings = self.surroundings();
+        let with_late;
+        let parameters = if compiled.late.is_empty() {
+            params
+        } else {
+            with_late = self.late_values(&compiled.late, params, &surroundings).await?;
+            &with_late
+        };
+        let context = Context::new(parameters, &surroundings);
+        match &compiled.plan {
+            Plan::Query(query) => {
+                let (view, txn) = self.read_view(scope);
+                let watch = self.watch();
+                let reader = Reader { router: &self.router, view, context: &context, watch: &watch };
+                Ok(Outcome::Rows(RowStream::of_query(reader.start(query, txn).await?)))
+            }
+            Plan::Insert(_) | Plan::Modify(_) => self.run_write(&compiled.plan, &context, scope).await,
+            Plan::CreateTable(create) => self.create_table(create).await,
+            Plan::DropTable(drop) => self.drop_tables(drop).await,
+            Plan::Truncate(tables) => {
+                self.before_catalog_change("TRUNCATE TABLE").await?;
+                for table in tables {
+                    self.change_catalog(CatalogChange::TruncateTable(table.id), table).await?;
+                }
+                Ok(Outcome::Done(Tag::Word("TRUNCATE TABLE")))
+            }
+        }
+    }
+
+    /// Refuses a write in a read-only transaction.
+    pub(super) fn check_may_write(&self, command: &str) -> Result<()> {
+        if !self.transaction.read_only {
+            return Ok(());
+        }
+        let message = format!("cannot execute {command} in a read-only transaction");
+        Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, message))
+    }
+
+    async fn run_write(&mut self, plan: &Plan, context: &Context<'_>, scope: Scope) -> Result<Outcome<R>> {
+        type MakeTag = fn(u64) -> Tag;
+        let (command, tag): (&str, MakeTag) = match plan {
+            Plan::Modify(modify) if matches!(modify.change, Change::Update(_)) => ("UPDATE", Tag::Update),
+            Plan::Modify(_) => ("DELETE", Tag::Delete),
+            _ => ("INSERT", Tag::Insert),
+        };
+        self.check_may_write(command)?;
+        let alone = self.transaction.is_alone(scope);
+        let watch = self.watch();
+        let mut tries = 0;
+        loop {
+            let txn = if alone { self.router.begin() } else { self.transaction.take(&self.router) };
+            let txn = StatementTxn { txn, alone };
+            let (written, returns) = match plan {
+                Plan::Insert(insert) => {
+                    let run = InsertRun::new(&self.router, insert, context, &watch);
+                    (run.run(txn).await, insert.returning.is_some())
+                }
+                Plan::Modify(modify) => {
+                    let run = ModifyRun::new(&self.router, modify, context, &watch);
+                    (run.run(txn).await, modify.returning.is_some())
+                }
+                _ => return Err(SqlError::new(SqlState::INTERNAL_ERROR, "not a write")),
+            };
+            match written {
+                Ok(Written { count, returned, txn }) => {
+                    if let Some(txn) = txn {
+                        self.transaction.put(txn);
+                    }
+                    return Ok(match returns {
+                        true => Outcome::Rows(RowStream::of_batches(returned, Some(tag(count)))),
+                        false => Outcome::Done(tag(count)),
+                    });
+                }
+                Err(error) if alone && error.retryable && tries < TRIES_MAX => {
+                    tries += 1;
+                    watch.check()?;
+                    yield_now().await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Computes what only the session can, in order.
+    pub(super) async fn late_values(
+        &mut self,
+        late: &[LateValue],
+        params: &[Datum],
+        surroundings: &Surroundings,
+    ) -> Result<Vec<Datum>> {
+        let mut values = params.to_vec();
+        for value in late {
+            let context = surroundings.context(&values);
+            let args = value.args.iter().map(|arg| arg.eval_constant(&context));
+            let args: Vec<Datum> = args.collect::<std::result::Result<_, _>>()?;
+            values.push(match (value.kind, args.as_slice()) {
+                (LateKind::RelationSize, [Datum::Text(name)]) => self.relation_size(name).await?,
+                (LateKind::CurrentSetting, [Datum::Text(name), rest @ ..]) => {
+                    match self.settings.show(&name.to_lowercase()) {
+                        Ok(setting) => Datum::Text(setting.into()),
+                        Err(_) if rest == [Datum::Bool(true)] => Datum::Null,
+                        Err(error) => return Err(error),
+                    }
+                }
+                (LateKind::SetConfig, [Datum::Text(name), setting, local]) => {
+                    let name = name.to_lowercase();
+                    let setting = if let Datum::Text(text) = setting { Some(&**text) } else { None };
+                    self.set(&name, setting, *local == Datum::Bool(true))?;
+                    self.settings_changed = true;
+                    Datum::Text(self.settings.show(&name)?.into())
+                }
+                _ => Datum::Null,
+            });
+        }
+        Ok(values)
+    }
+
+    async fn relation_size(&self, name: &str) -> Result<Datum> {
+        let name = crate::parse::parse_table_name(name)?;
+        let table = self.table_named(&name)?;
+        let Some(table) = table else {
+            let message = format!("relation \"{}\" does not exist", name.name);
+            return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
+        };
+        let size = self.router.relation_size_bytes(table.id).await.map_err(|e| engine_error(e, &table))?;
+        Ok(Datum::Int8(i64::try_from(size).unwrap_or(i64::MAX)))
+    }
+
+    /// The table of a name outside a statement's own text.
+    pub(super) fn table_named(&self, name: &TableName) -> Result<Option<std::sync::Arc<Table>>> {
+        let catalog = self.router.catalog();
+        let surroundings = self.surroundings();
+        let context = surroundings.context(&[]);
+        let binder = crate::bind::Binder::new(
+            "",
+            &catalog,
+            &self.settings,
+            &context,
+            crate::expr::ParameterTypes::default(),
+            0,
+        );
+        binder.find_table(name)
+    }
+
+    /// Catalog changes are transactions by themselves: refused in a block, and the end of what came before them in the
+    /// same message.
+    async fn before_catalog_change(&mut self, command: &'static str) -> Result<()> {
+        self.check_may_write(command)?;
+        match self.transaction.block {
+            Block::None => Ok(()),
+            Block::Implicit => self.commit_transaction().await,
+            Block::Explicit | Block::Failed => Err(SqlError::unsupported(
+                format!("{command} inside a transaction block"),
+                "Run it outside BEGIN and COMMIT.",
+            )),
+        }
+    }
+
+    async fn change_catalog(&self, change: CatalogChange, table: &Table) -> Result<()> {
+        let changed = self.router.change_catalog(change).await;
+        changed.map(drop).map_err(|e| engine_error(e, table))
+    }
+
+    async fn create_table(&mut self, create: &CreateTable) -> Result<Outcome<R>> {
+        self.before_catalog_change("CREATE TABLE").await?;
+        let change = CatalogChange::CreateTable { name: create.name.clone(), schema: create.schema.clone() };
+        let taken = self.router.catalog().table_named(&create.name).is_some();
+        let created = if taken {
+            Err(omen_core::Error::TableExists { name: create.name.clone() })
+        } else {
+            self.router.change_catalog(change).await
+        };
+        match created {
+            Ok(_) => {}
+            Err(omen_core::Error::TableExists { name }) if create.if_not_exists => {
+                let message = format!("relation \"{name}\" already exists, skipping");
+                self.tell(SqlError::notice(SqlState::DUPLICATE_TABLE, message));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Outcome::Done(Tag::Word("CREATE TABLE")))
+    }
+
+    async fn drop_tables(&mut self, drop: &DropTable) -> Result<Outcome<R>> {
+        self.before_catalog_change("DROP TABLE").await?;
+        let mut tables = Vec::with_capacity(drop.names.len());
+        for name in &drop.names {
+            match self.table_named(name)? {
+                Some(table) => tables.push(table),
+                None if drop.if_exists => {
+                    let message = format!("table \"{}\" does not exist, skipping", name.name);
+                    self.tell(SqlError::notice(SqlState::SUCCESSFUL_COMPLETION, message));
+                }
+                None => {
+                    let message = format!("table \"{}\" does not exist", name.name);
+                    return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
+                }
+            }
+        }
+        tables.dedup_by_key(|table| table.id);
+        for table in tables {
+            match self.router.change_catalog(CatalogChange::DropTable(table.id)).await {
+                Ok(_) => {}
+                Err(omen_core::Error::TableMissing { .. }) if drop.if_exists => {}
+                Err(error) => return Err(engine_error(error, &table)),
+            }
+        }
+        Ok(Outcome::Done(Tag::Word("DROP TABLE")))
+    }
+
+    /// Commits the transaction, whichever it is.
+    pub(super) async fn commit_transaction(&mut self) -> Result<()> {
+        self.settings_changed = true;
+        match self.transaction.commit(&mut self.settings) {
+            Some(txn) if txn.has_written() => Ok(self.router.commit(txn).await?),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Lets other tasks of the core have their turn.
+async fn yield_now() {
+    let yielded = Cell::new(false);
+    poll_fn(|cx| {
+        if yielded.replace(true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
