@@ -116,7 +116,8 @@ fn is_literal(expr: &Expr) -> bool {
 }
 
 impl ExprBuilder<'_> {
-    /// A numeric constant as written, possibly with a sign: `integer`, `bigint` or `numeric`, the first that holds it.
+    /// A numeric constant as written, possibly with a sign: `integer`, `bigint` or `numeric`, the first that holds it;
+    /// `double precision` if it has an exponent beyond the digits of a numeric, unlike in PostgreSQL.
     ///
     /// # Errors
     /// 22003 if it has too many digits.
@@ -130,8 +131,14 @@ impl ExprBuilder<'_> {
                 Err(_) => Expr::Literal { value: Datum::Int8(value), pg_type: PgType::Int8 },
             });
         }
-        let value = Datum::Numeric(Numeric::parse(text)?);
-        Ok(Expr::Literal { value, pg_type: PgType::Numeric(None) })
+        let value = Numeric::parse(text);
+        // A number far beyond the digits of a numeric can only be meant for a float.
+        let float = text.parse::<f64>().unwrap_or(0.0);
+        let lost = value.as_ref().map_or(true, |value| value.is_zero() && float != 0.0);
+        if lost && text.contains(['e', 'E']) && float.is_finite() && float != 0.0 {
+            return Ok(Expr::Literal { value: Datum::Float8(float), pg_type: PgType::Float8 });
+        }
+        Ok(Expr::Literal { value: Datum::Numeric(value?), pg_type: PgType::Numeric(None) })
     }
 
     /// `CAST(expr AS to)`.
@@ -166,7 +173,7 @@ impl ExprBuilder<'_> {
             return Ok(expr);
         }
         if !cast::can_coerce(from, to, coercion) {
-            let message = format!("cannot cast type {} to type {}", from.base(), to.base());
+            let message = format!("cannot cast type {} to {}", from.base(), to.base());
             return Err(SqlError::new(SqlState::CANNOT_COERCE, message));
         }
         let literal = is_literal(&expr);
@@ -489,6 +496,33 @@ impl ExprBuilder<'_> {
     /// # Errors
     /// As [`ExprBuilder::operator`] for `=`.
     pub fn in_list(&mut self, arg: Expr, list: Vec<Expr>, negated: bool) -> Result<Expr, SqlError> {
+        // As in PostgreSQL, constants are looked up together if there are several; others are compared one by one.
+        let (constants, others): (Vec<Expr>, Vec<Expr>) = list.into_iter().partition(Expr::is_constant);
+        let (list, singles) = if constants.len() > 1 {
+            (constants, others)
+        } else {
+            (Vec::new(), [constants, others].concat())
+        };
+        let mut found = Vec::with_capacity(singles.len() + 1);
+        if !list.is_empty() {
+            found.push(self.in_constants(arg.clone(), list)?);
+        }
+        for item in singles {
+            found.push(self.operator("=", arg.clone(), item)?);
+        }
+        match (found.as_mut_slice(), negated) {
+            ([Expr::InList { negated, .. }], true) => {
+                *negated = true;
+                Ok(found.remove(0))
+            }
+            _ => {
+                let any = self.or(found)?;
+                self.negated_if(negated, any)
+            }
+        }
+    }
+
+    fn in_constants(&mut self, arg: Expr, list: Vec<Expr>) -> Result<Expr, SqlError> {
         let types: Vec<ArgType> = std::iter::once(&arg).chain(&list).map(known).collect();
         let matched = common_type(&types).is_ok_and(|common| {
             types.iter().flatten().all(|from| cast::can_coerce(*from, common, Coercion::Implicit))
@@ -497,8 +531,7 @@ impl ExprBuilder<'_> {
             // No type for all: one comparison each.
             let equal = list.into_iter().map(|item| self.operator("=", arg.clone(), item));
             let equal = equal.collect::<Result<Vec<_>, _>>()?;
-            let any = self.or(equal)?;
-            return self.negated_if(negated, any);
+            return self.or(equal);
         }
         let exprs = std::iter::once(arg).chain(list).collect();
         let (mut exprs, _) = self.unify("IN", exprs)?;
@@ -506,7 +539,7 @@ impl ExprBuilder<'_> {
             self.operator("=", arg.clone(), item.clone())?;
         }
         let arg = Box::new(exprs.remove(0));
-        Ok(Expr::InList { arg, list: exprs, negated })
+        Ok(Expr::InList { arg, list: exprs, negated: false })
     }
 
     /// `[NOT] LIKE | ILIKE .. [ESCAPE ..]`
@@ -545,6 +578,7 @@ impl ExprBuilder<'_> {
         otherwise: Option<Expr>,
     ) -> Result<Expr, SqlError> {
         let mut conditions = Vec::with_capacity(arms.len());
+        let operand = operand.map(|operand| self.output(operand)).transpose()?;
         // The result of ELSE counts first when their type is looked for.
         let has_otherwise = otherwise.is_some();
         let mut results = vec![otherwise.unwrap_or(Expr::Unknown(None))];

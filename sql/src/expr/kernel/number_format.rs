@@ -18,7 +18,7 @@ enum Sign {
     Before,
     /// `S` behind.
     After,
-    /// `MI`, `PL` or `SG` where they stand.
+    /// `MI` or `SG` where they stand.
     Placed,
     /// `PR`: angle brackets.
     Brackets,
@@ -81,7 +81,10 @@ impl Template {
                 }
                 (_, "FM") => (template.fill, length) = (false, 2),
                 (_, "MI") => length = template.place(Part::Minus),
-                (_, "PL") => length = template.place(Part::Plus),
+                (_, "PL") => {
+                    template.parts.push(Part::Plus);
+                    length = 2;
+                }
                 (_, "SG") => length = template.place(Part::Either),
                 (_, "PR") => (template.sign, length) = (Sign::Brackets, 2),
                 (_, "RN") => (template.roman, length) = (Some(c == 'R'), 2),
@@ -95,6 +98,9 @@ impl Template {
                 ('S', _) => {
                     let first = !template.parts.iter().any(|part| matches!(part, Part::Digit { .. }));
                     template.sign = if first { Sign::Before } else { Sign::After };
+                }
+                ('9' | '0', _) if template.sign == Sign::Brackets => {
+                    return Err(error(&format!("\"{c}\" must be ahead of \"PR\"")));
                 }
                 ('9' | '0', _) => {
                     template.parts.push(Part::Digit { zero: c == '0' });
@@ -165,7 +171,10 @@ impl Template {
         let (mut place, mut fraction_place, mut after_point) = (0, 0, false);
         for part in &self.parts {
             match part {
-                Part::Digit { .. } if digits.is_none() => body.push('#'),
+                Part::Digit { .. } if digits.is_none() => {
+                    sign_at.get_or_insert(body.len());
+                    body.push('#');
+                }
                 Part::Digit { .. } if after_point => {
                     if fraction_place < last_fraction {
                         body.push(
@@ -231,7 +240,7 @@ impl Template {
         match self.sign {
             Sign::Placed => {}
             Sign::Implicit if negative => body.insert(at, '-'),
-            Sign::Implicit if self.fill => body.insert(0, ' '),
+            Sign::Implicit if self.fill => body.insert(at, ' '),
             Sign::Implicit => {}
             Sign::Before => body.insert(at, if negative { '-' } else { '+' }),
             Sign::After => body.push(if negative { '-' } else { '+' }),
@@ -240,7 +249,7 @@ impl Template {
                 body.push('>');
             }
             Sign::Brackets if self.fill => {
-                body.insert(0, ' ');
+                body.insert(at, ' ');
                 body.push(' ');
             }
             Sign::Brackets => {}

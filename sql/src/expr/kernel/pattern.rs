@@ -39,10 +39,12 @@ enum Token {
     One,
     /// `%`
     Any,
+    /// An escape character at the end.
+    Dangling,
 }
 
 impl Like {
-    fn new(pattern: &[u8]) -> Result<Like> {
+    fn new(pattern: &[u8]) -> Like {
         let mut tokens = Vec::with_capacity(pattern.len());
         let mut bytes = pattern.iter();
         while let Some(byte) = bytes.next() {
@@ -50,10 +52,7 @@ impl Like {
                 b'%' if tokens.last() == Some(&Token::Any) => continue,
                 b'%' => Token::Any,
                 b'_' => Token::One,
-                b'\\' => Token::Byte(*bytes.next().ok_or_else(|| {
-                    let message = "LIKE pattern must not end with escape character";
-                    ValueError::new(SqlState::INVALID_ESCAPE_SEQUENCE, message)
-                })?),
+                b'\\' => bytes.next().map_or(Token::Dangling, |byte| Token::Byte(*byte)),
                 byte => Token::Byte(*byte),
             });
         }
@@ -70,22 +69,22 @@ impl Like {
             [inner @ .., Token::Any] => literal(inner).map(Like::Prefix),
             inner => literal(inner).map(Like::Exact),
         };
-        Ok(special.unwrap_or(Like::General(tokens)))
+        special.unwrap_or(Like::General(tokens))
     }
 
-    fn matches(&self, text: &[u8]) -> bool {
-        match self {
+    fn matches(&self, text: &[u8]) -> Result<bool> {
+        Ok(match self {
             Like::Exact(part) => text == part,
             Like::Prefix(part) => text.starts_with(part),
             Like::Suffix(part) => text.ends_with(part),
             Like::Contains(finder) => finder.find(text).is_some(),
-            Like::General(tokens) => general(tokens, text),
-        }
+            Like::General(tokens) => return general(tokens, text),
+        })
     }
 }
 
 /// Goes on from the last `%` when it gets stuck: what an earlier `%` took need never change.
-fn general(tokens: &[Token], text: &[u8]) -> bool {
+fn general(tokens: &[Token], text: &[u8]) -> Result<bool> {
     let character = |at: usize| match text[at] {
         0xF0.. => 4,
         0xE0.. => 3,
@@ -109,7 +108,11 @@ fn general(tokens: &[Token], text: &[u8]) -> bool {
                 (token, at) = (token + 1, at + character(at));
                 continue;
             }
-            None if at == text.len() => return true,
+            Some(Token::Dangling) if at < text.len() => {
+                let message = "LIKE pattern must not end with escape character";
+                return Err(ValueError::new(SqlState::INVALID_ESCAPE_SEQUENCE, message));
+            }
+            None if at == text.len() => return Ok(true),
             _ => {}
         }
         match retry {
@@ -118,7 +121,7 @@ fn general(tokens: &[Token], text: &[u8]) -> bool {
                 retry = Some((after, next));
                 (token, at) = (after, next);
             }
-            _ => return false,
+            _ => return Ok(false),
         }
     }
 }
@@ -145,20 +148,25 @@ pub(crate) fn like(call: &Call<'_>, mode: LikeMode) -> Result<Value> {
     };
     let mut test = |like: &Like, text: &str| {
         if !mode.ignore_case {
-            return like.matches(text.as_bytes()) != mode.negated;
+            return Ok(like.matches(text.as_bytes())? != mode.negated);
         }
         folded.clear();
         push_lower(text, &mut folded);
-        like.matches(&folded) != mode.negated
+        Ok(like.matches(&folded)? != mode.negated)
     };
     let (text, pattern) = (Arg::<Text>::of(&call.args[0]), Arg::<Text>::of(&call.args[1]));
     match (text, pattern) {
         (Arg::Column(texts), Arg::Constant(pattern)) => {
-            let like = prepare(pattern)?;
-            let bits = BooleanBuffer::collect_bool(call.rows, |row| test(&like, Text::get(texts, row)));
+            let like = prepare(pattern);
+            if matches!(like, Like::General(_)) {
+                return each_row(call, |row| test(&like, Text::get(texts, row)));
+            }
+            // The other kinds never fail, not even under NULLs.
+            let bits =
+                BooleanBuffer::collect_bool(call.rows, |row| test(&like, Text::get(texts, row)) == Ok(true));
             Ok(Value::Array(Arc::new(BooleanArray::new(bits, common_nulls(call.args)))))
         }
-        (text, pattern) => each_row(call, |row| Ok(test(&prepare(pattern.get(row))?, text.get(row)))),
+        (text, pattern) => each_row(call, |row| test(&prepare(pattern.get(row)), text.get(row))),
     }
 }
 
@@ -261,6 +269,18 @@ fn translated(pattern: &str, ignore_case: bool) -> String {
     out
 }
 
+/// PostgreSQL's words for the commonest mistakes.
+fn worded(mistake: &str) -> &str {
+    const WORDS: [(&str, &str); 5] = [
+        ("open group", "parentheses () not balanced"),
+        ("closing ')'", "parentheses () not balanced"),
+        ("unopened group", "parentheses () not balanced"),
+        ("class", "brackets [] not balanced"),
+        ("repetition", "quantifier operand invalid"),
+    ];
+    WORDS.iter().find(|(part, _)| mistake.contains(part)).map_or(mistake, |(_, words)| words)
+}
+
 /// The regular expression, from the few that this thread used last.
 fn regex(pattern: &str, ignore_case: bool) -> Result<Regex> {
     const CACHED_MAX: usize = 32;
@@ -274,7 +294,7 @@ fn regex(pattern: &str, ignore_case: bool) -> Result<Regex> {
             return Ok(regex.clone());
         }
         let regex = Regex::new(&translated(pattern, ignore_case)).map_err(|e| {
-            let message = format!("invalid regular expression: {e}");
+            let message = format!("invalid regular expression: {}", worded(&e.to_string()));
             ValueError::new(SqlState::INVALID_REGULAR_EXPRESSION, message)
         })?;
         if cache.len() == CACHED_MAX {

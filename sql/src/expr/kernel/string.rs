@@ -386,7 +386,7 @@ pub(crate) fn chr(call: &Call<'_>) -> Result<Value> {
         let wrong = |state, message: &str| Err(ValueError::new(state, message));
         match code {
             0 => wrong(SqlState::PROGRAM_LIMIT_EXCEEDED, "null character not permitted"),
-            ..0 => wrong(SqlState::PROGRAM_LIMIT_EXCEEDED, "character number must be positive"),
+            ..0 => wrong(SqlState::INVALID_PARAMETER_VALUE, "character number must be positive"),
             _ => match char::from_u32(code as u32) {
                 Some(c) => {
                     push_char(c, out);

@@ -46,7 +46,7 @@ pub struct Function {
     pub result: PgType,
     /// How far the result may change with equal arguments.
     pub volatility: Volatility,
-    /// The last parameter may come any number of times, also not at all.
+    /// The last parameter may come any number of times, at least once.
     pub variadic: bool,
     /// NULL if any argument is NULL.
     pub strict: bool,
@@ -97,7 +97,7 @@ impl Function {
 
     /// Whether it takes so many arguments.
     pub(crate) fn takes(&self, count: usize) -> bool {
-        if self.variadic { count + 1 >= self.params.len() } else { count == self.params.len() }
+        if self.variadic { count >= self.params.len() } else { count == self.params.len() }
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("convert_to", &[TX, TX], BYTEA, s::convert_to),
     Function::new("decode", &[TX, TX], BYTEA, s::decode),
     Function::new("encode", &[BY, TX], TEXT, s::encode),
+    Function::new("format", &[TX], TEXT, s::format).sees_nulls().stable(),
     Function::new("format", &[TX, ANY], TEXT, s::format).variadic().sees_nulls().stable(),
     Function::new("gen_random_uuid", &[], UUID, s::gen_random_uuid).volatile(),
     Function::new("get_byte", &[BY, I4], INT4, s::get_byte),
