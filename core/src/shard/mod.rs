@@ -103,6 +103,8 @@ pub struct Shard<E: Env>(Rc<Inner<E>>);
 
 crate::assert_not_send!(Shard<crate::env::uring::UringEnv>);
 
+crate::assert_not_send!(Shard<crate::env::uring::UringEnv>);
+
 impl<E: Env> Clone for Shard<E> {
     fn clone(&self) -> Self {
         Shard(self.0.clone())
