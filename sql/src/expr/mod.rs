@@ -13,7 +13,6 @@ mod inset;
 mod kernel;
 pub mod registry;
 mod resolve;
-pub mod scalar;
 mod truth;
 mod value;
 mod walk;
