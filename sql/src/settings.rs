@@ -156,8 +156,8 @@ fn unknown(name: &str) -> SqlError {
     SqlError::new(SqlState::UNDEFINED_OBJECT, format!("unrecognized configuration parameter \"{name}\""))
 }
 
-fn invalid(definition: &Definition, value: &str) -> SqlError {
-    let message = format!("invalid value for parameter \"{}\": \"{value}\"", definition.name);
+fn invalid(name: &str, value: &str) -> SqlError {
+    let message = format!("invalid value for parameter \"{name}\": \"{value}\"");
     SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
 }
 
@@ -212,7 +212,7 @@ impl Settings {
                 Err(unknown(name))
             };
         };
-        let canonical = canonical(&DEFINITIONS[index], value, &self.values[index])?;
+        let canonical = canonical(&DEFINITIONS[index], name, value, &self.values[index])?;
         self.put(index, canonical);
         Ok(())
     }
@@ -392,14 +392,14 @@ fn unchangeable(definition: &Definition) -> SqlError {
 }
 
 /// The value as SHOW prints it.
-fn canonical(definition: &Definition, value: &str, current: &str) -> Result<Cow<'static, str>> {
+fn canonical(definition: &Definition, name: &str, value: &str, current: &str) -> Result<Cow<'static, str>> {
     match definition.kind {
         Kind::Text => Ok(Cow::Owned(value.to_owned())),
         Kind::Bool => match boolean(value) {
             Some(true) => Ok(Cow::Borrowed("on")),
             Some(false) => Ok(Cow::Borrowed("off")),
             None => {
-                let message = format!("parameter \"{}\" requires a Boolean value", definition.name);
+                let message = format!("parameter \"{}\" requires a Boolean value", name);
                 Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message))
             }
         },
@@ -407,7 +407,7 @@ fn canonical(definition: &Definition, value: &str, current: &str) -> Result<Cow<
             Some(word) => Ok(Cow::Borrowed(word)),
             None => {
                 let hint = format!("Available values: {}.", words.join(", "));
-                Err(invalid(definition, value).hint(hint))
+                Err(invalid(name, value).hint(hint))
             }
         },
         Kind::Integer(min, max) => match value.trim().parse::<i64>() {
@@ -415,13 +415,13 @@ fn canonical(definition: &Definition, value: &str, current: &str) -> Result<Cow<
             Ok(number) => {
                 let message = format!(
                     "{number} is outside the valid range for parameter \"{}\" ({min} .. {max})",
-                    definition.name
+                    name
                 );
                 Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message))
             }
-            Err(_) => Err(invalid(definition, value)),
+            Err(_) => Err(invalid(name, value)),
         },
-        Kind::Duration => duration(definition, value),
+        Kind::Duration => duration(name, value),
         Kind::ReadOnly => Err(unchangeable(definition)),
         Kind::Fixed => fixed(definition, value),
         Kind::DateStyle => date_style(definition, value, current),
@@ -439,7 +439,7 @@ fn canonical(definition: &Definition, value: &str, current: &str) -> Result<Cow<
         Kind::Isolation => match Isolation::parse(value) {
             Some(Isolation::Serializable) => Err(serializable()),
             Some(level) => Ok(Cow::Borrowed(level.name())),
-            None => Err(invalid(definition, value)),
+            None => Err(invalid(name, value)),
         },
     }
 }
@@ -490,7 +490,7 @@ fn milliseconds(value: &str) -> Option<u64> {
     (milliseconds <= f64::from(i32::MAX)).then_some(milliseconds as u64)
 }
 
-fn duration(definition: &Definition, value: &str) -> Result<Cow<'static, str>> {
+fn duration(name: &str, value: &str) -> Result<Cow<'static, str>> {
     let Some(milliseconds) = milliseconds(value) else {
         let hint = "Valid units for this parameter are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\".";
         let negative = value.trim().strip_prefix('-').and_then(milliseconds_of);
@@ -498,11 +498,11 @@ fn duration(definition: &Definition, value: &str) -> Result<Cow<'static, str>> {
             Some(number) => SqlError::new(
                 SqlState::INVALID_PARAMETER_VALUE,
                 format!(
-                    "-{number} ms is outside the valid range for parameter \"{}\" (0 ms .. 2147483647 ms)",
-                    definition.name
+                    "-{number} ms is outside the valid range for parameter \"{}\" (0 .. 2147483647)",
+                    name
                 ),
             ),
-            None => invalid(definition, value).hint(hint),
+            None => invalid(name, value).hint(hint),
         });
     };
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"), (1, "ms")];
@@ -530,7 +530,7 @@ fn date_style(definition: &Definition, value: &str, current: &str) -> Result<Cow
                 let hint = "Use DateStyle ISO and let the client format dates.";
                 return Err(SqlError::unsupported(format!("DateStyle \"{}\"", word.trim()), hint));
             }
-            _ => return Err(invalid(definition, value)),
+            _ => return Err(invalid(definition.name, value)),
         }
     }
     Ok(Cow::Owned(format!("ISO, {order}")))

@@ -29,6 +29,10 @@ impl Binder<'_> {
         if aggregate::exists(&call.name) {
             return self.aggregate(&call, scope).map_err(|e| e.at(call.place));
         }
+        if call.star {
+            // Whether the function exists is asked first.
+            self.build().function(&call.name, Vec::new()).map_err(|e| e.at(call.place))?;
+        }
         let reason = match &call {
             Call { star: true, .. } => {
                 Some(format!("{}(*) specified, but {} is not an aggregate function", call.name, call.name))

@@ -31,6 +31,8 @@ pub(crate) struct ScopeColumn {
 pub(crate) struct Relation {
     /// Its alias or name.
     pub(crate) alias: String,
+    /// The name of the table that it is.
+    pub(crate) table: Option<String>,
     /// Its columns, at consecutive positions of the input.
     pub(crate) columns: Vec<ScopeColumn>,
     /// Position of its first column in the input.
@@ -54,7 +56,7 @@ impl Relation {
             hidden: column.hidden,
         };
         let columns = table.schema.columns.iter().enumerate().map(column).collect();
-        Relation { alias, columns, offset }
+        Relation { alias, table: Some(table.name.clone()), columns, offset }
     }
 }
 
@@ -127,6 +129,18 @@ impl Binder<'_> {
     /// The 1-based character of an identifier; 0 if unknown.
     pub(crate) fn place_of(&self, ident: &Ident) -> u32 {
         position_of(self.text, ident.span.start)
+    }
+
+    /// Refuses a string in place of an alias.
+    ///
+    /// # Errors
+    /// 42601.
+    pub(crate) fn check_alias(&self, alias: &Ident) -> Result<()> {
+        if alias.quote_style != Some('\'') {
+            return Ok(());
+        }
+        let message = format!("syntax error at or near \"{alias}\"");
+        Err(SqlError::new(SqlState::SYNTAX_ERROR, message).at(self.place_of(alias)))
     }
 
     /// A table's name as written.
@@ -221,7 +235,7 @@ impl Binder<'_> {
             let message = format!("column {alias}.{name} does not exist");
             return Err(at(SqlError::new(SqlState::UNDEFINED_COLUMN, message)));
         }
-        Err(at(missing_from(alias)))
+        Err(at(missing_from(alias, scope)))
     }
 }
 
@@ -235,6 +249,11 @@ fn missing_relation(name: &TableName) -> SqlError {
 }
 
 /// 42P01 for an alias.
-pub(crate) fn missing_from(alias: &str) -> SqlError {
+pub(crate) fn missing_from(alias: &str, scope: &Scope) -> SqlError {
+    if let Some(renamed) = scope.relations.iter().find(|relation| relation.table.as_deref() == Some(alias)) {
+        let message = format!("invalid reference to FROM-clause entry for table \"{alias}\"");
+        let hint = format!("Perhaps you meant to reference the table alias \"{}\".", renamed.alias);
+        return SqlError::new(SqlState::UNDEFINED_TABLE, message).hint(hint);
+    }
     SqlError::new(SqlState::UNDEFINED_TABLE, format!("missing FROM-clause entry for table \"{alias}\""))
 }

@@ -1,7 +1,7 @@
 //! Select lists: wildcards and the names of columns.
 
 use sqlparser::ast::{
-    Expr as Ast, Function, SelectItem, SelectItemQualifiedWildcardKind, Value, WildcardAdditionalOptions,
+    Expr as Ast, Function, SelectItem, SelectItemQualifiedWildcardKind, WildcardAdditionalOptions,
 };
 
 use super::expr::{ExprScope, bare};
@@ -38,6 +38,7 @@ impl Binder<'_> {
                     items.push(Item { expr, name: column_name(ast), ast: Some(ast) });
                 }
                 SelectItem::ExprWithAlias { expr: ast, alias } => {
+                    self.check_alias(alias)?;
                     let expr = self.expr(ast, scope)?;
                     items.push(Item { expr, name: fold(alias), ast: Some(ast) });
                 }
@@ -53,7 +54,7 @@ impl Binder<'_> {
                     self.plain_wildcard(options)?;
                     let alias = super::names::parts(name)?.pop().unwrap_or_default();
                     if !scope.columns.relations.iter().any(|relation| relation.alias == alias) {
-                        return Err(missing_from(&alias));
+                        return Err(missing_from(&alias, scope.columns));
                     }
                     items.extend(all_columns(scope.columns, Some(&alias)));
                 }
@@ -136,7 +137,6 @@ fn named(ast: &Ast) -> Option<(String, bool)> {
             types::pg_type(&typed.data_type).ok().map(|to| (types::internal_name(to).to_owned(), false))
         }
         Ast::Interval(_) => Some(("interval".to_owned(), false)),
-        Ast::Value(value) if matches!(value.value, Value::Boolean(_)) => Some(("bool".to_owned(), false)),
         Ast::Case { else_result, .. } => match else_result.as_deref().and_then(named) {
             Some((name, true)) => Some((name, true)),
             _ => Some(("case".to_owned(), false)),

@@ -243,6 +243,9 @@ impl Binder<'_> {
         match factor {
             TableFactor::Table { name, alias, .. } => {
                 self.refuse_table_extras(factor)?;
+                if let Some(alias) = alias {
+                    self.check_alias(&alias.name)?;
+                }
                 let name = self.table_name(name)?;
                 let table = self.table(&name)?;
                 let shown = alias.as_ref().map_or_else(|| name.name.clone(), |alias| fold(&alias.name));
@@ -259,8 +262,12 @@ impl Binder<'_> {
                     return Err(error.hint("For example, FROM (SELECT ...) [AS] foo."));
                 };
                 let bound = self.query(subquery, Untyped::Text)?;
-                let mut relation =
-                    Relation { alias: fold(&alias.name), columns: scope_columns(&bound.columns), offset: 0 };
+                let mut relation = Relation {
+                    alias: fold(&alias.name),
+                    table: None,
+                    columns: scope_columns(&bound.columns),
+                    offset: 0,
+                };
                 rename(&mut relation, Some(alias))?;
                 Ok(Source { plan: bound.plan, scope: Scope::of(relation), table: None })
             }
@@ -426,7 +433,8 @@ impl Binder<'_> {
 
     /// Orders a finished query by its own columns.
     fn order_outputs(&mut self, inner: BoundQuery, order_by: Option<&OrderBy>) -> Result<BoundQuery> {
-        let relation = Relation { alias: String::new(), columns: scope_columns(&inner.columns), offset: 0 };
+        let relation =
+            Relation { alias: String::new(), table: None, columns: scope_columns(&inner.columns), offset: 0 };
         let scope = Scope::of(relation);
         let items: Vec<Item<'_>> = inner
             .columns

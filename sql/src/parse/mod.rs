@@ -19,6 +19,7 @@ mod tests;
 use std::rc::Rc;
 
 use sqlparser::ast;
+use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 
@@ -167,13 +168,39 @@ fn parse_statement(text: &Rc<str>, tokens: &[TokenWithSpan], depth: usize) -> Re
 
 /// Reads one statement that is not about the session.
 fn parse_sql(text: &str, tokens: &[TokenWithSpan], depth: usize) -> Result<SyntaxTree<ast::Statement>> {
-    let mut parser = sql_parser(tokens.to_vec());
+    let mut parser = sql_parser(without_only(tokens));
     let statement = parser.parse_statement().map_err(|e| syntax_error(text, tokens, e))?;
     let tree = SyntaxTree::new(statement, depth);
     match &parser.peek_token_ref().token {
         Token::EOF => Ok(tree),
         _ => Err(Cursor::new(text, tokens).syntax_error_at(parser.peek_token_ref())),
     }
+}
+
+/// The tokens without `ONLY` in front of tables: tables have no descendants, so it says nothing.
+fn without_only(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
+    let is_only = |token: &TokenWithSpan| match &token.token {
+        Token::Word(word) => word.quote_style.is_none() && word.value.eq_ignore_ascii_case("only"),
+        _ => false,
+    };
+    if !tokens.iter().any(is_only) {
+        return tokens.to_vec();
+    }
+    let mut kept: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        let before = kept.iter().rev().find(|token| !matches!(token.token, Token::Whitespace(_)));
+        let in_front_of_table = before.is_some_and(|before| match &before.token {
+            Token::Word(word) => {
+                [Keyword::FROM, Keyword::UPDATE, Keyword::TABLE, Keyword::TRUNCATE, Keyword::JOIN]
+                    .contains(&word.keyword)
+            }
+            _ => false,
+        });
+        if !(in_front_of_table && is_only(token)) {
+            kept.push(token.clone());
+        }
+    }
+    kept
 }
 
 fn sql_parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {

@@ -22,7 +22,12 @@ pub(crate) enum Utility {
     /// `SHOW name`, or all (`None`)
     Show(Option<String>),
     /// `BEGIN`, `START TRANSACTION`
-    Begin(TransactionModes),
+    Begin {
+        /// Its modes.
+        modes: TransactionModes,
+        /// The tag: one of the two.
+        tag: &'static str,
+    },
     /// `COMMIT`, `END`
     Commit {
         /// `AND CHAIN`
@@ -167,11 +172,11 @@ pub(super) fn parse(text: &Rc<str>, cursor: &mut Cursor<'_>, depth: usize) -> Re
         "show" => Utility::Show(setting_or_all(cursor)?),
         "begin" => {
             skip_work(cursor);
-            Utility::Begin(modes(cursor)?)
+            Utility::Begin { modes: modes(cursor)?, tag: "BEGIN" }
         }
         "start" => {
             cursor.expect_keyword("transaction")?;
-            Utility::Begin(modes(cursor)?)
+            Utility::Begin { modes: modes(cursor)?, tag: "START TRANSACTION" }
         }
         "commit" | "end" => {
             refuse_prepared(cursor)?;
@@ -309,7 +314,8 @@ fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
         if !cursor.take(&Token::Eq) && !cursor.take_keyword("to") {
             return Err(cursor.syntax_error());
         }
-        (name, setting_value(cursor)?)
+        let value = if name == "search_path" { quoted_names(cursor)? } else { setting_value(cursor)? };
+        (name, value)
     };
     Ok(Utility::Set(SetStatement { name, value, local }))
 }
@@ -345,6 +351,25 @@ fn setting_value(cursor: &mut Cursor<'_>) -> Result<Option<String>> {
         value.push_str(&single_value(cursor)?);
     }
     Ok(Some(value))
+}
+
+/// A list of names as `search_path` keeps it: quoted where they need it.
+fn quoted_names(cursor: &mut Cursor<'_>) -> Result<Option<String>> {
+    if cursor.take_keyword("default") {
+        return Ok(None);
+    }
+    let mut names = vec![quote_name(&single_value(cursor)?)];
+    while cursor.take(&Token::Comma) {
+        names.push(quote_name(&single_value(cursor)?));
+    }
+    Ok(Some(names.join(", ")))
+}
+
+fn quote_name(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_lowercase() || c == '_';
+    let is_plain =
+        name.starts_with(plain) && name.chars().all(|c| plain(c) || c.is_ascii_digit() || c == '$');
+    if is_plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
 fn single_value(cursor: &mut Cursor<'_>) -> Result<String> {

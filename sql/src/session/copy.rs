@@ -116,7 +116,7 @@ pub(super) fn plan_copy(
     };
     let names: Vec<String> =
         columns.iter().map(|column| table.schema.columns[*column].name.clone()).collect();
-    let options = copy_options(copy, &names)?;
+    let options = copy_options(copy, &names, Some(&table))?;
     if !copy.from {
         let column =
             |index: &usize| Expr::Column { index: *index, pg_type: table.schema.columns[*index].pg_type };
@@ -161,7 +161,7 @@ fn plan_copy_query(query: &Statement, copy: &CopyStatement, binder: &mut Binder<
         ));
     };
     let names: Vec<String> = columns.into_iter().map(|column| column.name).collect();
-    let options = copy_options(copy, &names)?;
+    let options = copy_options(copy, &names, None)?;
     let query = plan_query(optimize(plan, binder.context));
     let tables = match &query.source {
         crate::physical::Source::Values { .. } => Vec::new(),
@@ -172,7 +172,7 @@ fn plan_copy_query(query: &Statement, copy: &CopyStatement, binder: &mut Binder<
     Ok(CopyPlan::Out(CopyOutPlan { query, late, names, options, tables }))
 }
 
-fn copy_options(copy: &CopyStatement, names: &[String]) -> Result<CopyOptions> {
+fn copy_options(copy: &CopyStatement, names: &[String], table: Option<&Table>) -> Result<CopyOptions> {
     let mut request = CopyRequest::default();
     let mut seen: Vec<&str> = Vec::new();
     for option in &copy.options {
@@ -222,9 +222,9 @@ fn copy_options(copy: &CopyStatement, names: &[String]) -> Result<CopyOptions> {
                     ));
                 }
             }
-            "force_quote" => request.force_quote = column_set(option, names)?,
-            "force_not_null" => request.force_not_null = column_set(option, names)?,
-            "force_null" => request.force_null = column_set(option, names)?,
+            "force_quote" => request.force_quote = column_set(option, names, table)?,
+            "force_not_null" => request.force_not_null = column_set(option, names, table)?,
+            "force_null" => request.force_null = column_set(option, names, table)?,
             other => return Err(bad(format!("option \"{other}\" not recognized"))),
         }
     }
@@ -232,13 +232,17 @@ fn copy_options(copy: &CopyStatement, names: &[String]) -> Result<CopyOptions> {
     CopyOptions::new(&request, direction, names.len())
 }
 
-fn column_set(option: &CopyOption, names: &[String]) -> Result<ColumnSet> {
+fn column_set(option: &CopyOption, names: &[String], table: Option<&Table>) -> Result<ColumnSet> {
     if option.all_columns {
         return Ok(ColumnSet::All);
     }
     let mut positions = Vec::with_capacity(option.values.len());
     for name in &option.values {
         let Some(position) = names.iter().position(|known| known == name) else {
+            if let Some(table) = table.filter(|table| !table.schema.columns.iter().any(|c| c.name == *name)) {
+                let message = format!("column \"{name}\" of relation \"{}\" does not exist", table.name);
+                return Err(SqlError::new(SqlState::UNDEFINED_COLUMN, message));
+            }
             let message = format!("{} column \"{name}\" not referenced by COPY", option.name.to_uppercase());
             return Err(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message));
         };

