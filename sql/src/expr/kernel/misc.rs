@@ -3,7 +3,7 @@
 use omen_core::types::Datum;
 
 use super::Call;
-use super::lift::{Result, Text, text1};
+use super::lift::{I64, Result, Text, text1};
 use crate::expr::value::Value;
 
 /// The version of PostgreSQL whose behaviour clients may expect.
@@ -36,6 +36,28 @@ pub(crate) fn current_schema(_: &Call<'_>) -> Result<Value> {
 
 pub(crate) fn backend_pid(call: &Call<'_>) -> Result<Value> {
     Ok(Value::Scalar(Datum::Int4(call.context.backend_pid)))
+}
+
+/// `pg_size_pretty(bigint)`: bytes in the largest unit that leaves at least two digits
+pub(crate) fn size_pretty(call: &Call<'_>) -> Result<Value> {
+    text1::<I64>(call, |bytes, out| {
+        let (mut size, mut unit) = (bytes, "bytes");
+        if bytes.unsigned_abs() >= 10 * 1_024 {
+            // Counted in halves, to be rounded once at the end.
+            size = bytes / 512;
+            unit = "kB";
+            for next in ["MB", "GB", "TB", "PB"] {
+                if size.unsigned_abs() < 20 * 1_024 - 1 {
+                    break;
+                }
+                size /= 1_024;
+                unit = next;
+            }
+            size = (size + size.signum()) / 2;
+        }
+        out.extend_from_slice(format!("{size} {unit}").as_bytes());
+        Ok(())
+    })
 }
 
 /// `pg_typeof(any)`, as text

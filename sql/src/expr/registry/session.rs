@@ -15,6 +15,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("pg_backend_pid", &[], INT4, m::backend_pid).stable(),
     Function::new("pg_column_size", &[ANY], INT4, s::column_size).stable(),
     Function::new("pg_is_in_recovery", &[], BOOL, m::no).stable(),
+    Function::new("pg_size_pretty", &[I8], TEXT, m::size_pretty),
     Function::new("pg_typeof", &[ANY], TEXT, m::type_of).sees_nulls().stable(),
     Function::new("session_user", &[], TEXT, m::current_user).stable(),
     Function::new("user", &[], TEXT, m::current_user).stable(),
