@@ -3,10 +3,18 @@
 mod mem_router;
 mod script;
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
+
+use omen_core::env::Env;
+use omen_core::env::sim::{NodeId, Sim, SimEnv};
+use omen_core::mesh;
+use omen_core::node::{MESH_CAPACITY, NodeConfig, NodeCore};
 
 use mem_router::MemRouter;
+use script::ScriptOutcome;
 
 fn scripts() -> Vec<PathBuf> {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/slt");
@@ -15,6 +23,59 @@ fn scripts() -> Vec<PathBuf> {
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "slt"));
     paths.sort();
     paths
+}
+
+/// A simulated node with this many cores, whose ranges split early.
+fn start_engine(sim: &Sim, core_count: u16) -> Vec<NodeCore<SimEnv>> {
+    let mut config = NodeConfig::new(PathBuf::from("/data"), core_count, 8 << 20);
+    config.shard.wal_file_bytes = 1 << 20;
+    config.shard.wal_record_bytes_max = 256 << 10;
+    config.shard.wal_bytes_max = 4 << 20;
+    config.shard.split_rows = 4;
+    config.shard.lock_timeout = Duration::from_millis(20);
+    let started: Rc<RefCell<Vec<NodeCore<SimEnv>>>> = Rc::default();
+    for seat in mesh::connect(core_count, MESH_CAPACITY) {
+        let env = sim.core(NodeId(0), seat.core());
+        let (config, started) = (config.clone(), started.clone());
+        env.clone().spawn(async move {
+            let core = NodeCore::start(env, seat, &config).await;
+            started.borrow_mut().push(core.expect("an empty node starts"));
+        });
+    }
+    assert!(sim.run_until(|| started.borrow().len() == usize::from(core_count)), "the start hangs");
+    let mut cores = started.take();
+    cores.sort_by_key(omen_core::router::Router::core);
+    cores
+}
+
+/// Runs a script on a fresh engine; sessions live on core 0 or on the last one.
+fn run_on_engine(path: PathBuf, seed: u64) -> ScriptOutcome {
+    let sim = Sim::new(seed);
+    let cores = start_engine(&sim, 1 + (seed % 3) as u16);
+    let core = cores[if seed.is_multiple_of(2) { 0 } else { cores.len() - 1 }].clone();
+    let outcome: Rc<RefCell<Option<ScriptOutcome>>> = Rc::default();
+    let slot = outcome.clone();
+    core.env().clone().spawn(async move {
+        let outcome = script::run(&path, || core.clone()).await;
+        *slot.borrow_mut() = Some(outcome);
+    });
+    assert!(sim.run_until(|| outcome.borrow().is_some()), "seed {seed}: the script hangs");
+    outcome.take().expect("set before run_until ends")
+}
+
+#[test]
+fn scripts_on_the_engine() {
+    let only = std::env::var("SLT").unwrap_or_default();
+    let mut failures = Vec::new();
+    // Explanations tell of the test double's ranges.
+    let scripts = scripts().into_iter().filter(|path| !path.ends_with("explain.slt"));
+    for path in scripts.filter(|path| path.to_string_lossy().contains(&only)) {
+        for seed in 0..4 {
+            let outcome = run_on_engine(path.clone(), seed);
+            failures.extend(outcome.failures.into_iter().map(|failure| format!("seed {seed}: {failure}")));
+        }
+    }
+    assert!(failures.is_empty(), "{} records failed\n{}", failures.len(), failures.join("\n"));
 }
 
 #[test]
