@@ -262,9 +262,8 @@ impl Settings {
 
     /// Goes back to the values at the start of the session, but for the present transaction's.
     pub fn reset_all(&mut self) {
-        for index in 0..DEFINITIONS.len() {
+        for (index, value) in self.startup.clone().into_iter().enumerate() {
             if !DEFINITIONS[index].name.starts_with("transaction_") {
-                let value = self.startup[index].clone();
                 self.put(index, value);
             }
         }

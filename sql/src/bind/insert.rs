@@ -311,7 +311,7 @@ impl Binder<'_> {
     /// A DEFAULT as the catalog keeps it, converted to the type of its column.
     pub(crate) fn default_expr(&mut self, sql: &str, pg_type: PgType, column: &str) -> Result<Expr> {
         let ast = crate::parse::parse_expression(sql)?;
-        let text = std::mem::replace(&mut self.text, "");
+        let text = std::mem::take(&mut self.text);
         let scope = Scope::default();
         let bound = self.expr(ast.root(), &mut ExprScope::plain(&scope, "DEFAULT expressions"));
         self.text = text;

@@ -166,14 +166,12 @@ impl<'a, R: Router> InsertRun<'a, R> {
         let row = self.builder.finish()?;
         let key = Key::from_bytes(&key);
         // A single row meets no other.
-        if rows > 1 || self.plan.conflict.is_some() {
-            if !self.seen.insert(key.clone()) {
-                return match &self.plan.conflict {
-                    None => Err(duplicate_key(table, &key)),
-                    Some(Conflict::DoNothing) => Ok(()),
-                    Some(Conflict::Update { .. }) => Err(second_time()),
-                };
-            }
+        if (rows > 1 || self.plan.conflict.is_some()) && !self.seen.insert(key.clone()) {
+            return match &self.plan.conflict {
+                None => Err(duplicate_key(table, &key)),
+                Some(Conflict::DoNothing) => Ok(()),
+                Some(Conflict::Update { .. }) => Err(second_time()),
+            };
         }
         self.pending_bytes += key.len() + row.len() + 16;
         self.pending.push((key, row));

@@ -100,7 +100,7 @@ impl Explained<'_> {
     }
 
     fn class_of(&self, table: &Table, keys: &KeyFilter) -> Class {
-        if keys.point_count().is_some() || self.ranges(table, keys).len() == 1 {
+        if keys.point_count().is_some() || self.ranges(table, keys).len() <= 1 {
             Class::Direct
         } else {
             Class::Scatter

@@ -385,7 +385,7 @@ mod tests {
             None,
             Some(-9),
         ]));
-        assert_eq!(groups_of(&mut table, &[column.clone()]), [0, 1, 2, 0, 3, 4, 2, 1]);
+        assert_eq!(groups_of(&mut table, std::slice::from_ref(&column)), [0, 1, 2, 0, 3, 4, 2, 1]);
         assert_eq!(groups_of(&mut table, &[column]), [0, 1, 2, 0, 3, 4, 2, 1]);
         let expected = Int64Array::from(vec![Some(5), Some(-9), None, Some(0), Some(1 << 40)]);
         assert_eq!(table.into_columns()[0].as_ref(), &expected as &dyn Array);

@@ -266,7 +266,8 @@ impl<R: Router> Session<R> {
                 let sink = Sink::new(self.router.clone(), plan, surroundings, self.watch());
                 let decoder =
                     Decoder::new(plan.options.clone(), plan.table.name.as_str(), plan.names.clone());
-                Ok(Outcome::CopyIn(CopyIn { decoder, sink, txn, slot, columns: plan.names.len() }))
+                let columns = plan.names.len();
+                Ok(Outcome::CopyIn(CopyIn(Box::new(RunningCopy { decoder, sink, txn, slot, columns }))))
             }
             CopyPlan::Out(plan) => {
                 let parameters = self.late_values(&plan.late, &[], &surroundings).await?;
@@ -282,7 +283,9 @@ impl<R: Router> Session<R> {
 }
 
 /// A COPY FROM STDIN that takes data.
-pub struct CopyIn<R: Router> {
+pub struct CopyIn<R: Router>(Box<RunningCopy<R>>);
+
+struct RunningCopy<R: Router> {
     decoder: Decoder,
     sink: Sink<R>,
     txn: StatementTxn<R>,
@@ -293,7 +296,7 @@ pub struct CopyIn<R: Router> {
 impl<R: Router> CopyIn<R> {
     /// Columns of the data, for CopyInResponse; all are in text format.
     pub fn column_count(&self) -> usize {
-        self.columns
+        self.0.columns
     }
 
     /// Takes some data, cut anywhere.
@@ -301,11 +304,12 @@ impl<R: Router> CopyIn<R> {
     /// # Errors
     /// All that reading and storing rows reports; the caller then drops the COPY and calls `Session::fail`.
     pub async fn data(&mut self, bytes: &[u8]) -> Result<()> {
-        let mut rows = self.decoder.rows(bytes);
+        let RunningCopy { decoder, sink, txn, .. } = &mut *self.0;
+        let mut rows = decoder.rows(bytes);
         while let Some(row) = rows.next()? {
-            self.sink.add(row)?;
-            if self.sink.is_full() {
-                self.sink.flush(&mut self.txn).await?;
+            sink.add(row)?;
+            if sink.is_full() {
+                sink.flush(txn).await?;
             }
         }
         Ok(())
@@ -315,16 +319,17 @@ impl<R: Router> CopyIn<R> {
     ///
     /// # Errors
     /// As [`CopyIn::data`].
-    pub async fn finish(mut self) -> Result<Tag> {
-        let mut rows = self.decoder.finish();
+    pub async fn finish(self) -> Result<Tag> {
+        let RunningCopy { mut decoder, mut sink, txn, slot, .. } = *self.0;
+        let mut rows = decoder.finish();
         while let Some(row) = rows.next()? {
-            self.sink.add(row)?;
+            sink.add(row)?;
         }
-        let batch = std::mem::take(&mut self.sink.batch);
-        if let Some(txn) = self.txn.finish(&self.sink.router, &self.sink.table, batch).await? {
-            self.slot.set(Some(txn));
+        let batch = std::mem::take(&mut sink.batch);
+        if let Some(txn) = txn.finish(&sink.router, &sink.table, batch).await? {
+            slot.set(Some(txn));
         }
-        Ok(Tag::Copy(self.sink.count))
+        Ok(Tag::Copy(sink.count))
     }
 }
 

@@ -22,6 +22,7 @@ use crate::plan::Environment;
 
 impl<R: Router> Session<R> {
     /// Runs a statement about the session.
+    #[expect(clippy::too_many_lines, reason = "one arm per statement")]
     pub(super) async fn run_utility(&mut self, prepared: &Prepared, scope: Scope) -> Result<Outcome<R>> {
         let Some(Parsed::Utility(utility)) = prepared.statement().map(Statement::parsed) else {
             return Err(SqlError::new(SqlState::INTERNAL_ERROR, "not a statement about the session"));
