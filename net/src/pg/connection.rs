@@ -178,7 +178,10 @@ impl<S: Stream, R: Router> Connection<S, R> {
             Message::Query(sql) => self.query(sql).await?,
             Message::Close(target, name) => {
                 match target {
-                    Target::Statement => self.extended.close_statement(name),
+                    Target::Statement => {
+                        self.session.close_statement(name);
+                        self.extended.close_statement(name);
+                    }
                     Target::Portal => self.extended.close_portal(name),
                 }
                 backend::close_complete(&mut self.out);
@@ -252,10 +255,15 @@ impl<S: Stream, R: Router> Connection<S, R> {
         backend::ready_for_query(&mut self.out, self.session.transaction_status());
     }
 
-    /// Writes CommandComplete. The session forgets its prepared statements by itself; those of the protocol live here.
+    /// Writes CommandComplete. Named statements are kept by the session, too: PREPARE and DEALLOCATE share the names.
     fn complete(&mut self, tag: Tag) {
-        if matches!(tag, Tag::Word("DISCARD ALL" | "DEALLOCATE ALL")) {
-            self.extended.close_all_statements();
+        match tag {
+            Tag::Word("DISCARD ALL" | "DEALLOCATE ALL") => self.extended.close_all_statements(),
+            Tag::Word("DEALLOCATE") => {
+                let session = &self.session;
+                self.extended.retain_statements(|name| session.stored_statement(name).is_ok());
+            }
+            _ => {}
         }
         backend::command_complete(&mut self.out, tag);
     }
@@ -395,6 +403,9 @@ impl<S: Stream, R: Router> Connection<S, R> {
         self.oids.clear();
         self.oids.extend(parse.parameter_oids());
         let prepared = self.session.parse(parse.query, &self.oids).await?;
+        if !parse.statement.is_empty() {
+            self.session.store_statement(parse.statement, Rc::clone(&prepared))?;
+        }
         self.extended.put_statement(parse.statement, prepared);
         self.write_notices();
         backend::parse_complete(&mut self.out);
@@ -402,7 +413,7 @@ impl<S: Stream, R: Router> Connection<S, R> {
     }
 
     fn bind(&mut self, bind: &Bind<'_>) -> Result<(), SqlError> {
-        let prepared = Rc::clone(self.extended.statement(bind.statement)?);
+        let prepared = self.statement(bind.statement)?;
         let (given, formats) = (bind.parameters.count(), bind.parameter_formats.len());
         let expected = prepared.parameters().len();
         if formats > 1 && formats != given {
@@ -465,10 +476,19 @@ impl<S: Stream, R: Router> Connection<S, R> {
         })
     }
 
+    /// The statement of a name, given by Parse or by PREPARE.
+    fn statement(&self, name: &str) -> Result<Rc<Prepared>, SqlError> {
+        match self.extended.statement(name) {
+            Ok(prepared) => Ok(Rc::clone(prepared)),
+            Err(error) => self.session.stored_statement(name).map_err(|_| error),
+        }
+    }
+
     fn describe(&mut self, target: Target, name: &str) -> Result<(), SqlError> {
+        let prepared;
         let (columns, formats) = match target {
             Target::Statement => {
-                let prepared = self.extended.statement(name)?;
+                prepared = self.statement(name)?;
                 backend::parameter_description(&mut self.out, prepared.parameters());
                 (prepared.columns(), &Formats::Text)
             }
@@ -704,6 +724,6 @@ async fn flush<S: Stream>(out: &mut Vec<u8>, stream: &S) -> io::Result<()> {
     Ok(())
 }
 
-fn format_options<R: Router>(_session: &Session<R>) -> FormatOptions {
-    FormatOptions::default()
+fn format_options<R: Router>(session: &Session<R>) -> FormatOptions {
+    *session.settings().format()
 }

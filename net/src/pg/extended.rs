@@ -112,6 +112,11 @@ impl<S, P> Extended<S, P> {
         }
     }
 
+    /// Forgets the named statements that are not to be kept.
+    pub fn retain_statements(&mut self, keep: impl Fn(&str) -> bool) {
+        self.statements.retain(|name, _| keep(name));
+    }
+
     /// Forgets all named statements.
     pub fn close_all_statements(&mut self) {
         self.statements.clear();

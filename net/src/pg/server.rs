@@ -230,6 +230,7 @@ impl<E: Env, R: Router> Server<E, R> {
         let held = Held { router: self.router.clone(), id, cancel: Rc::clone(&cancel), _place: place };
         let mut session =
             Session::new(self.router.clone(), &startup.user, &startup.database, Rc::clone(&cancel));
+        session.set_id(id);
         // Set once, here.
         let _ = control.cancel.set(cancel);
         for (name, value) in &startup.settings {

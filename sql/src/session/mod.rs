@@ -39,7 +39,7 @@ use transaction::{Block, TransactionState};
 pub const PARAMETERS_MAX: usize = 65_535;
 
 /// Most statements that PREPARE keeps in a session.
-const STORED_STATEMENTS_MAX: usize = 10_000;
+const STORED_STATEMENTS_MAX: usize = 16_384;
 
 /// One column of a result.
 #[derive(Clone, PartialEq, Debug)]
