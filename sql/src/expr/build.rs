@@ -301,10 +301,15 @@ impl ExprBuilder<'_> {
                 Err(SqlError::new(SqlState::AMBIGUOUS_FUNCTION, message).hint(hint))
             }
             Resolution::Missing => match <[Expr; 1]>::try_from(args) {
-                Ok([arg]) if type_named(name).is_some() => {
-                    self.cast(arg, type_named(name).unwrap_or(PgType::Text))
+                Ok([arg]) => {
+                    let castable = |to: &PgType| {
+                        known(&arg).is_none_or(|from| cast::can_coerce(from, *to, Coercion::Explicit))
+                    };
+                    match type_named(name).filter(castable) {
+                        Some(to) => self.cast(arg, to),
+                        None => Err(missing_function(name, &[arg])),
+                    }
                 }
-                Ok(arg) => Err(missing_function(name, &arg)),
                 Err(args) => Err(missing_function(name, &args)),
             },
         }

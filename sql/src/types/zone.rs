@@ -7,6 +7,8 @@ use chrono_tz::{TZ_VARIANTS, Tz};
 use omen_core::SqlState;
 use omen_core::error::ValueError;
 
+use super::calendar::{Civil, DAY_US, SECOND_US, is_leap_year, split, weekday};
+
 /// A time zone of the session, of `AT TIME ZONE` or of a text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TimeZone {
@@ -110,7 +112,6 @@ impl TimeZone {
                 MappedLocalTime::Single(offset) => offset.fix().local_minus_utc(),
                 MappedLocalTime::Ambiguous(_, late) => late.fix().local_minus_utc(),
                 MappedLocalTime::None => {
-                    const DAY_US: i64 = 86_400_000_000;
                     tz.offset_from_utc_datetime(&naive(local_us - DAY_US)).fix().local_minus_utc()
                 }
             },
@@ -126,11 +127,25 @@ impl TimeZone {
     }
 }
 
-/// `chrono`'s years are fewer than PostgreSQL's; zones do not change any more out there.
+/// The time as `chrono` has it. The zones' tables end with a century, their rules do not: later years are replaced by one
+/// that begins with the same day of the week and is as long.
 fn naive(us: i64) -> NaiveDateTime {
-    /// Year 200000.
-    const SECONDS_MAX: i64 = 6_249_223_180_800;
-    let seconds = us.div_euclid(1_000_000).clamp(-SECONDS_MAX, SECONDS_MAX);
+    const LAST_YEAR: i32 = 2099;
+    /// Year 2100.
+    const TABLES_END_US: i64 = 4_102_444_800_000_000;
+    /// Year -200000: `chrono`'s years are fewer than PostgreSQL's, and zones did not change back then.
+    const SECONDS_MIN: i64 = -6_373_559_116_800;
+    let us = if us < TABLES_END_US {
+        us
+    } else {
+        let (days, micros) = split(us);
+        let civil = Civil::from_days(days);
+        let kind = |year| (is_leap_year(year), weekday(Civil { year, month: 1, day: 1 }.days() as i32));
+        // All fourteen kinds of years come within 28 years.
+        let year = (LAST_YEAR - 27..=LAST_YEAR).find(|year| kind(*year) == kind(civil.year)).unwrap_or(LAST_YEAR);
+        Civil { year, ..civil }.days() * DAY_US + micros
+    };
+    let seconds = us.div_euclid(SECOND_US).max(SECONDS_MIN);
     DateTime::from_timestamp(seconds, 0).expect("within chrono's range").naive_utc()
 }
 

@@ -370,13 +370,8 @@ pub(crate) fn round(call: &Call<'_>) -> Result<Value> {
 
 pub(crate) fn sign(call: &Call<'_>) -> Result<Value> {
     map1::<F64, f64>(call, |a| {
-        Ok(if a > 0.0 {
-            1.0
-        } else if a < 0.0 {
-            -1.0
-        } else {
-            a
-        })
+        // NaN has sign 0, as in PostgreSQL.
+        Ok(f64::from(i8::from(a > 0.0) - i8::from(a < 0.0)))
     })
 }
 

@@ -41,6 +41,8 @@ enum Part {
 struct Template {
     parts: Vec<Part>,
     sign: Sign,
+    /// `MI`, `PL` or `SG` came.
+    placed: bool,
     /// `FM`: without padding.
     fill: bool,
     integer_digits: usize,
@@ -60,6 +62,7 @@ impl Template {
         let mut template = Template {
             parts: Vec::new(),
             sign: Sign::Implicit,
+            placed: false,
             fill: true,
             integer_digits: 0,
             fraction_digits: 0,
@@ -80,13 +83,16 @@ impl Template {
                     length = end;
                 }
                 (_, "FM") => (template.fill, length) = (false, 2),
-                (_, "MI") => length = template.place(Part::Minus),
-                (_, "PL") => {
-                    template.parts.push(Part::Plus);
+                (_, "MI" | "PL" | "SG") => {
+                    template.place(&word)?;
                     length = 2;
                 }
-                (_, "SG") => length = template.place(Part::Either),
-                (_, "PR") => (template.sign, length) = (Sign::Brackets, 2),
+                (_, "PR") => {
+                    if template.sign != Sign::Implicit || template.placed {
+                        return Err(error("cannot use \"PR\" and \"S\"/\"PL\"/\"MI\"/\"SG\" together"));
+                    }
+                    (template.sign, length) = (Sign::Brackets, 2);
+                }
                 (_, "RN") => (template.roman, length) = (Some(c == 'R'), 2),
                 (_, "TH") => {
                     template.parts.push(Part::Ordinal { upper: c == 'T' });
@@ -96,6 +102,12 @@ impl Template {
                     (template.exponent, length) = (true, 4);
                 }
                 ('S', _) => {
+                    if matches!(template.sign, Sign::Before | Sign::After) {
+                        return Err(error("cannot use \"S\" twice"));
+                    }
+                    if template.placed || template.sign == Sign::Brackets {
+                        return Err(error("cannot use \"S\" and \"PL\"/\"MI\"/\"SG\"/\"PR\" together"));
+                    }
                     let first = !template.parts.iter().any(|part| matches!(part, Part::Digit { .. }));
                     template.sign = if first { Sign::Before } else { Sign::After };
                 }
@@ -128,11 +140,21 @@ impl Template {
         Ok(template)
     }
 
-    /// Takes a sign that stands where it is written; answers the length of its pattern.
-    fn place(&mut self, part: Part) -> usize {
-        self.parts.push(part);
-        self.sign = Sign::Placed;
-        2
+    /// Takes a sign that stands where it is written.
+    fn place(&mut self, word: &str) -> Result<()> {
+        if matches!(self.sign, Sign::Before | Sign::After) {
+            return Err(error(&format!("cannot use \"S\" and \"{word}\" together")));
+        }
+        self.placed = true;
+        self.parts.push(match word {
+            "MI" => Part::Minus,
+            "PL" => Part::Plus,
+            _ => Part::Either,
+        });
+        if word != "PL" && self.sign == Sign::Implicit {
+            self.sign = Sign::Placed;
+        }
+        Ok(())
     }
 
     /// Fills the template with a number.
@@ -164,11 +186,11 @@ impl Template {
         let first = digits.map_or(0, |_| places - integer.len()).min(zeros_from.unwrap_or(usize::MAX));
         // Without any digit before the point a zero is shown in the last place, unless there is a fraction.
         let has_fraction = self.fraction_digits > 0;
-        let first = if first >= places && !has_fraction { places.saturating_sub(1) } else { first };
         let last_fraction = self.last_fraction_digit(fraction);
+        let first = if first >= places && last_fraction == 0 { places.saturating_sub(1) } else { first };
         let mut body = String::new();
         let mut sign_at = None;
-        let (mut place, mut fraction_place, mut after_point) = (0, 0, false);
+        let (mut place, mut fraction_place, mut after_point, mut ended) = (0, 0, false, false);
         for part in &self.parts {
             match part {
                 Part::Digit { .. } if digits.is_none() => {
@@ -194,6 +216,11 @@ impl Template {
                     }
                     place += 1;
                 }
+                // A point without places for digits behind ends the template.
+                Part::Point if !has_fraction && digits.is_some() => {
+                    ended = true;
+                    break;
+                }
                 Part::Point => {
                     sign_at.get_or_insert(body.len());
                     after_point = true;
@@ -205,7 +232,7 @@ impl Template {
                 Part::Minus => self.push_sign(negative.then_some('-'), &mut body),
                 Part::Plus => self.push_sign((!negative).then_some('+'), &mut body),
                 Part::Either => body.push(if negative { '-' } else { '+' }),
-                Part::Ordinal { upper } if !negative && !has_fraction => {
+                Part::Ordinal { upper } if !negative && !has_fraction && digits.is_some() => {
                     let suffix = ordinal_suffix(integer);
                     body.push_str(&if *upper { suffix.to_ascii_uppercase() } else { suffix.to_owned() });
                 }
@@ -213,7 +240,9 @@ impl Template {
                 Part::Literal(c) => body.push(*c),
             }
         }
+        let end = if ended { "" } else { self.sign_behind(negative) };
         self.write_sign(body, sign_at.unwrap_or(0), negative, out);
+        out.push_str(end);
     }
 
     fn push_sign(&self, sign: Option<char>, body: &mut String) {
@@ -236,6 +265,17 @@ impl Template {
         fraction.trim_end_matches('0').len().max(zeros)
     }
 
+    /// What of the sign comes behind the number.
+    fn sign_behind(&self, negative: bool) -> &'static str {
+        match (self.sign, negative) {
+            (Sign::After, true) => "-",
+            (Sign::After, false) => "+",
+            (Sign::Brackets, true) => ">",
+            (Sign::Brackets, false) if self.fill => " ",
+            _ => "",
+        }
+    }
+
     fn write_sign(&self, mut body: String, at: usize, negative: bool, out: &mut String) {
         match self.sign {
             Sign::Placed => {}
@@ -243,16 +283,9 @@ impl Template {
             Sign::Implicit if self.fill => body.insert(at, ' '),
             Sign::Implicit => {}
             Sign::Before => body.insert(at, if negative { '-' } else { '+' }),
-            Sign::After => body.push(if negative { '-' } else { '+' }),
-            Sign::Brackets if negative => {
-                body.insert(at, '<');
-                body.push('>');
-            }
-            Sign::Brackets if self.fill => {
-                body.insert(at, ' ');
-                body.push(' ');
-            }
-            Sign::Brackets => {}
+            Sign::Brackets if negative => body.insert(at, '<'),
+            Sign::Brackets if self.fill => body.insert(at, ' '),
+            Sign::After | Sign::Brackets => {}
         }
         out.push_str(&body);
     }

@@ -56,6 +56,10 @@ pub(crate) fn bytea_length(call: &Call<'_>) -> Result<Value> {
     map1::<Bytes, i32>(call, |bytes| count(bytes.len()))
 }
 
+pub(crate) fn bytea_bits(call: &Call<'_>) -> Result<Value> {
+    map1::<Bytes, i32>(call, |bytes| count(bytes.len() * 8))
+}
+
 /// The character in another case if that is one character, as C's `towupper` and `towlower` have it.
 fn single(mut mapped: impl ExactSizeIterator<Item = char>, original: char) -> char {
     if mapped.len() == 1 { mapped.next().unwrap_or(original) } else { original }
@@ -535,7 +539,9 @@ pub(crate) fn quote_literal(call: &Call<'_>, nullable: bool) -> Result<Value> {
     let mut text = Vec::new();
     each_any_text(call, |row, out| {
         text.clear();
-        if push_any(call, 0, row, &mut text) {
+        let value = call.args[0].datum(call.types[0], row);
+        crate::expr::cast::push_text(call.types[0], &value, &call.context.format, &mut text);
+        if !value.is_null() {
             push_quoted_literal(std::str::from_utf8(&text).expect("output is UTF-8"), out);
             return Ok(true);
         }

@@ -7,6 +7,7 @@ use crate::expr::kernel::{misc, pattern as p, string as s};
 pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("ascii", &[TX], INT4, s::ascii),
     Function::new("bit_length", &[TX], INT4, s::bit_length),
+    Function::new("bit_length", &[BY], INT4, s::bytea_bits),
     Function::new("btrim", &[TX], TEXT, |c| s::trim1(c, s::BOTH)),
     Function::new("btrim", &[TX, TX], TEXT, |c| s::trim2(c, s::BOTH)),
     Function::new("btrim", &[BY, BY], BYTEA, s::bytea_trim),

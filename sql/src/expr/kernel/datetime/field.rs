@@ -68,6 +68,16 @@ fn unsupported(name: &str, pg_type: PgType) -> ValueError {
     ValueError::new(SqlState::FEATURE_NOT_SUPPORTED, message)
 }
 
+/// That a field is no unit to cut at.
+fn no_unit(field: Field, name: &str, pg_type: PgType) -> ValueError {
+    match field {
+        Field::Unit(_) | Field::Quarter | Field::Timezone | Field::TimezoneHour | Field::TimezoneMinute => {
+            unsupported(name, pg_type)
+        }
+        _ => unrecognized(name, pg_type),
+    }
+}
+
 /// An exact number with a scale: the fields are at most that.
 fn decimal(coefficient: i128, scale: u8) -> Result<Answer> {
     Ok(Answer::Number(Numeric::new(coefficient, scale).expect("a field has few digits")))
@@ -298,7 +308,7 @@ fn truncate(field: Field, name: &str, local_us: i64, pg_type: PgType) -> Result<
             IntervalUnit::Millennium => (start_of_year(period(1_000)), 0),
         },
         Field::Quarter => (Civil { month: (civil.month - 1) / 3 * 3 + 1, day: 1, ..civil }.days(), 0),
-        _ => return Err(unsupported(name, pg_type)),
+        _ => return Err(no_unit(field, name, pg_type)),
     };
     join(days, micros).ok_or_else(timestamp_out_of_range)
 }
@@ -373,7 +383,7 @@ pub(crate) fn trunc_interval(call: &Call<'_>) -> Result<Value> {
             Field::Unit(IntervalUnit::Century) => months(1_200),
             Field::Unit(IntervalUnit::Millennium) => months(12_000),
             _ => {
-                let error = unsupported(&name, PgType::Interval);
+                let error = no_unit(field, &name, PgType::Interval);
                 let week = field == Field::Unit(IntervalUnit::Week);
                 let detail = "Months usually have fractional weeks.";
                 return Err(if week { error.with_detail(detail) } else { error });

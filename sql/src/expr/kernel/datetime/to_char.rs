@@ -55,6 +55,26 @@ pub(super) enum Pattern {
     Offset,
 }
 
+impl Pattern {
+    /// Whether it can be followed by `TH`; behind others that is read and left out.
+    fn is_number(self) -> bool {
+        !matches!(
+            self,
+            Pattern::Meridiem(_)
+                | Pattern::Era(_)
+                | Pattern::MonthName
+                | Pattern::MonthShort
+                | Pattern::DayName
+                | Pattern::DayShort
+                | Pattern::Roman
+                | Pattern::Zone
+                | Pattern::ZoneHour
+                | Pattern::ZoneMinute
+                | Pattern::Offset
+        )
+    }
+}
+
 const PATTERNS: [(&str, Pattern); 53] = [
     ("Y,YYY", Pattern::YearComma),
     ("SSSSS", Pattern::SecondOfDay),
@@ -149,10 +169,12 @@ pub(super) enum Node {
 pub(super) fn parse_template(template: &str) -> Vec<Node> {
     let mut nodes = Vec::new();
     let mut rest = template;
+    // All upper or all lower case; names also with a capital.
     let prefix = |rest: &str, word: &str| {
-        rest.len() >= word.len() && rest.is_char_boundary(word.len()) && {
-            rest[..word.len()].eq_ignore_ascii_case(word)
-        }
+        let Some(head) = rest.get(..word.len()) else { return false };
+        let name = matches!(word, "MONTH" | "MON" | "DAY" | "DY");
+        let capital = || name && head[..1] == word[..1] && head[1..] == word[1..].to_ascii_lowercase();
+        head == word || head == word.to_ascii_lowercase() || capital()
     };
     while let Some(c) = rest.chars().next() {
         if c == '"' {
@@ -258,7 +280,7 @@ impl Parts {
                 Node::Field { pattern, spelling, fill, ordinal } => {
                     let start = out.len();
                     self.write_field(*pattern, spelling, *fill, out)?;
-                    if let Some(upper) = ordinal {
+                    if let (Some(upper), true) = (ordinal, pattern.is_number()) {
                         let suffix = ordinal_suffix(&out[start..]);
                         out.push_str(&if *upper { suffix.to_ascii_uppercase() } else { suffix.to_owned() });
                     }
@@ -279,8 +301,8 @@ impl Parts {
             Pattern::Hour24 => number(self.hour, 2),
             Pattern::Minute => number(self.minute, 2),
             Pattern::Second => number(self.second, 2),
-            Pattern::Milli => number(self.micros / 1_000, 3),
-            Pattern::Micro => number(self.micros, 6),
+            Pattern::Milli => write!(out, "{:03}", self.micros / 1_000).expect("a String takes all"),
+            Pattern::Micro => write!(out, "{:06}", self.micros).expect("a String takes all"),
             Pattern::Fraction(digits) => {
                 let value = self.micros.unsigned_abs() / 10u64.pow(6 - digits as u32);
                 write!(out, "{value:0digits$}").expect("a String takes all");
@@ -326,7 +348,7 @@ impl Parts {
             }
             Pattern::Roman => {}
             Pattern::Zone | Pattern::ZoneHour | Pattern::ZoneMinute | Pattern::Offset => {
-                self.write_zone(pattern, spelling, out);
+                self.write_zone(pattern, spelling, fill, out);
             }
             _ => return self.write_date_field(pattern, spelling, fill, out),
         }
@@ -382,7 +404,7 @@ impl Parts {
         Ok(())
     }
 
-    fn write_zone(&self, pattern: Pattern, spelling: &str, out: &mut String) {
+    fn write_zone(&self, pattern: Pattern, spelling: &str, fill: bool, out: &mut String) {
         let (offset, name) = match &self.zone {
             Some((offset, name)) => (*offset, name.as_str()),
             None => (0, ""),
@@ -394,7 +416,8 @@ impl Parts {
             Pattern::Zone => out.push_str(name),
             Pattern::ZoneMinute => write!(out, "{minutes:02}").expect("a String takes all"),
             _ => {
-                write!(out, "{sign}{hours:02}").expect("a String takes all");
+                let width = if fill || pattern == Pattern::ZoneHour { 2 } else { 1 };
+                write!(out, "{sign}{hours:0width$}").expect("a String takes all");
                 if pattern == Pattern::Offset && minutes != 0 {
                     write!(out, ":{minutes:02}").expect("a String takes all");
                 }
