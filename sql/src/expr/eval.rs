@@ -87,7 +87,7 @@ fn gather(column: &ArrayRef, rows: &[u32]) -> Result<ArrayRef> {
 
 /// The values of an expression.
 pub(crate) fn eval(expr: &Expr, frame: Frame<'_>, context: &EvalContext) -> Result<Value> {
-    super::with_stack(|| eval_step(expr, frame, context))
+    crate::parse::with_stack(|| eval_step(expr, frame, context))
 }
 
 fn eval_step(expr: &Expr, frame: Frame<'_>, context: &EvalContext) -> Result<Value> {
@@ -294,7 +294,7 @@ fn case(
         open = if yes == open.len() {
             Vec::new()
         } else {
-            (&!&found.yes).set_indices().map(|at| open[at]).collect()
+            (!&found.yes).set_indices().map(|at| open[at]).collect()
         };
     }
     if let Some(otherwise) = otherwise {
@@ -328,7 +328,7 @@ fn coalesce(args: &[Expr], pg_type: PgType, frame: Frame<'_>, context: &EvalCont
             Value::Scalar(_) => Vec::new(),
             Value::Array(array) => match array.nulls() {
                 None => Vec::new(),
-                Some(nulls) => (&!nulls.inner()).set_indices().map(|at| open[at]).collect(),
+                Some(nulls) => (!nulls.inner()).set_indices().map(|at| open[at]).collect(),
             },
         };
         choices.take(&value, arg.pg_type(), &open);

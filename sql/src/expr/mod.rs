@@ -13,6 +13,7 @@ mod inset;
 mod kernel;
 pub mod registry;
 mod resolve;
+mod to_char;
 mod truth;
 mod value;
 mod walk;
@@ -264,9 +265,4 @@ impl PartialEq for InSet {
     fn eq(&self, other: &InSet) -> bool {
         std::ptr::eq(self, other)
     }
-}
-
-/// Runs a step of a recursive walk with room on the stack for the next step.
-fn with_stack<T>(walk: impl FnOnce() -> T) -> T {
-    walk()
 }

@@ -74,7 +74,7 @@ impl Expr {
 
     /// Calls `visit` for this expression and all parts of it, from the outside in.
     pub fn visit(&self, visit: &mut dyn FnMut(&Expr)) {
-        super::with_stack(|| {
+        crate::parse::with_stack(|| {
             visit(self);
             self.for_each_part(&mut |part| part.visit(visit));
         });
@@ -88,7 +88,7 @@ impl Expr {
     }
 
     fn transform_in_place(&mut self, change: &mut dyn FnMut(Expr) -> Expr) {
-        super::with_stack(|| {
+        crate::parse::with_stack(|| {
             self.for_each_part_mut(&mut |part| part.transform_in_place(change));
             let old = std::mem::replace(self, Expr::Unknown(None));
             *self = change(old);

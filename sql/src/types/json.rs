@@ -29,6 +29,49 @@ pub(crate) fn normalize(text: &str) -> Result<String, ValueError> {
     Ok(out)
 }
 
+/// Whether two texts of [`normalize`] are the same value: numbers may have different zeros behind the point.
+pub(crate) fn equal(a: &str, b: &str) -> bool {
+    if a == b {
+        return true;
+    }
+    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
+    let mut in_string = false;
+    loop {
+        match (a, b) {
+            ([], []) => return true,
+            ([x, ..], [y, ..]) if !in_string && is_number(*x) && is_number(*y) => {
+                let (number_a, number_b) = (take_number(&mut a), take_number(&mut b));
+                if number_a != number_b {
+                    return false;
+                }
+            }
+            ([b'\\', x, rest_a @ ..], [b'\\', y, rest_b @ ..]) if x == y => (a, b) = (rest_a, rest_b),
+            ([x, rest_a @ ..], [y, rest_b @ ..]) if x == y => {
+                in_string ^= *x == b'"';
+                (a, b) = (rest_a, rest_b);
+            }
+            _ => return false,
+        }
+    }
+}
+
+fn is_number(byte: u8) -> bool {
+    byte.is_ascii_digit() || byte == b'-'
+}
+
+/// The number at the front without zeros at the end of its fraction.
+fn take_number<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
+    let end = rest.iter().position(|byte| !is_number(*byte) && *byte != b'.').unwrap_or(rest.len());
+    let (number, tail) = rest.split_at(end);
+    *rest = tail;
+    if !number.contains(&b'.') {
+        return number;
+    }
+    let last = number.iter().rposition(|byte| *byte != b'0').map_or(0, |last| last + 1);
+    let number = &number[..last];
+    number.strip_suffix(b".").unwrap_or(number)
+}
+
 enum Value {
     /// `null`, `true`, `false` or a number, as it is printed.
     Scalar(String),

@@ -142,7 +142,8 @@ fn naive(us: i64) -> NaiveDateTime {
         let civil = Civil::from_days(days);
         let kind = |year| (is_leap_year(year), weekday(Civil { year, month: 1, day: 1 }.days() as i32));
         // All fourteen kinds of years come within 28 years.
-        let year = (LAST_YEAR - 27..=LAST_YEAR).find(|year| kind(*year) == kind(civil.year)).unwrap_or(LAST_YEAR);
+        let year =
+            (LAST_YEAR - 27..=LAST_YEAR).find(|year| kind(*year) == kind(civil.year)).unwrap_or(LAST_YEAR);
         Civil { year, ..civil }.days() * DAY_US + micros
     };
     let seconds = us.div_euclid(SECOND_US).max(SECONDS_MIN);

@@ -11,12 +11,12 @@ use super::Call;
 use super::lift::{
     Arg, Bool, Bytes, Clock, Day, F32, F64, I16, I32, I64, Id, Kind, Num, Result, Span, Stamp, Text,
 };
-use super::lift::{NumberKind, common_nulls, map2};
+use super::lift::{Jsonb, JsonbText, NumberKind, common_nulls, map2};
 use crate::expr::value::Value;
-use crate::types::TimeZone;
 use crate::types::calendar::{
     DATE_INFINITY, DATE_NEG_INFINITY, DAY_US, SECOND_US, TIMESTAMP_INFINITY, TIMESTAMP_NEG_INFINITY,
 };
+use crate::types::{TimeZone, json};
 
 /// Values with the order of SQL.
 pub(crate) trait SqlOrd: Copy {
@@ -75,6 +75,16 @@ impl SqlOrd for Interval {
     }
     fn sql_lt(self, other: Interval) -> bool {
         self.order() < other.order()
+    }
+}
+
+/// Only equality means what it does in PostgreSQL; the order is that of the texts.
+impl SqlOrd for JsonbText<'_> {
+    fn sql_eq(self, other: Self) -> bool {
+        json::equal(self.0, other.0)
+    }
+    fn sql_lt(self, other: Self) -> bool {
+        self.0 < other.0
     }
 }
 
@@ -263,7 +273,8 @@ pub(crate) const fn same_type<O: Operator>(pg_type: omen_core::types::PgType) ->
         PgType::Float4 => numbers::<F32, O>,
         PgType::Float8 => numbers::<F64, O>,
         PgType::Numeric(_) => others::<Num, O>,
-        PgType::Text | PgType::Varchar(_) | PgType::Json | PgType::Jsonb => others::<Text, O>,
+        PgType::Text | PgType::Varchar(_) | PgType::Json => others::<Text, O>,
+        PgType::Jsonb => others::<Jsonb, O>,
         PgType::Bytea => others::<Bytes, O>,
         PgType::Date => numbers::<Day, O>,
         PgType::Time => numbers::<Clock, O>,

@@ -148,6 +148,29 @@ impl Kind for Text {
     }
 }
 
+/// `jsonb`, whose equality is not that of its text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Jsonb;
+
+/// The text of a `jsonb`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JsonbText<'a>(pub &'a str);
+
+impl Kind for Jsonb {
+    type Item<'a> = JsonbText<'a>;
+    type Column<'a> = &'a StringArray;
+
+    fn column(array: &ArrayRef) -> &StringArray {
+        array.as_string()
+    }
+    fn get<'a>(column: Self::Column<'a>, row: usize) -> Self::Item<'a> {
+        JsonbText(column.value(row))
+    }
+    fn of(datum: &Datum) -> JsonbText<'_> {
+        JsonbText(Text::of(datum))
+    }
+}
+
 /// `bytea`
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bytes;

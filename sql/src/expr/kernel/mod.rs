@@ -1,16 +1,18 @@
 //! What functions and operators do, column by column.
 
+pub(crate) mod any;
 mod base64;
 pub(crate) mod compare;
 pub(crate) mod datetime;
+pub(crate) mod encoding;
 pub(crate) mod lift;
 mod md5;
 pub(crate) mod misc;
 pub(crate) mod number;
-pub(crate) mod number_format;
 pub(crate) mod numeric;
 pub(crate) mod pattern;
 pub(crate) mod string;
+pub(crate) mod template;
 
 use omen_core::types::PgType;
 

@@ -27,7 +27,7 @@ enum Like {
     /// `%abc`
     Suffix(Vec<u8>),
     /// `%abc%`
-    Contains(Finder<'static>),
+    Contains(Box<Finder<'static>>),
     /// Anything else.
     General(Vec<Token>),
 }
@@ -63,7 +63,7 @@ impl Like {
         };
         let special = match tokens.as_slice() {
             [Token::Any, inner @ .., Token::Any] => {
-                literal(inner).map(|part| Like::Contains(Finder::new(&part).into_owned()))
+                literal(inner).map(|part| Like::Contains(Box::new(Finder::new(&part).into_owned())))
             }
             [Token::Any, inner @ ..] => literal(inner).map(Like::Suffix),
             [inner @ .., Token::Any] => literal(inner).map(Like::Prefix),
@@ -363,6 +363,17 @@ impl Flags {
     }
 }
 
+/// The first match at or after a place.
+fn found_at<'t>(
+    regex: &Regex,
+    text: &'t str,
+    start: usize,
+) -> Option<(regex_lite::Captures<'t>, regex_lite::Match<'t>)> {
+    let captures = regex.captures_at(text, start)?;
+    let all = captures.get(0)?;
+    Some((captures, all))
+}
+
 /// `regexp_replace(text, pattern, replacement [, flags])`
 pub(crate) fn regexp_replace(call: &Call<'_>) -> Result<Value> {
     let (text, pattern) = (Arg::<Text>::of(&call.args[0]), Arg::<Text>::of(&call.args[1]));
@@ -372,9 +383,8 @@ pub(crate) fn regexp_replace(call: &Call<'_>) -> Result<Value> {
         let flags = Flags::parse(flags.as_ref().map_or("", |flags| flags.get(row)))?;
         let regex = regex(pattern.get(row), flags.ignore_case)?;
         let (text, replacement) = (text.get(row), replacement.get(row));
-        let mut copied = 0;
-        for captures in regex.captures_iter(text).take(if flags.global { usize::MAX } else { 1 }) {
-            let Some(all) = captures.get(0) else { continue };
+        let (mut copied, mut search) = (0, 0);
+        while let Some((captures, all)) = found_at(&regex, text, search) {
             out.extend_from_slice(&text.as_bytes()[copied..all.start()]);
             let mut chars = replacement.chars();
             while let Some(c) = chars.next() {
@@ -398,6 +408,13 @@ pub(crate) fn regexp_replace(call: &Call<'_>) -> Result<Value> {
                 }
             }
             copied = all.end();
+            // After an empty match the search goes on one character later.
+            let step =
+                if all.is_empty() { text[all.end()..].chars().next().map_or(1, char::len_utf8) } else { 0 };
+            search = all.end() + step;
+            if !flags.global || search > text.len() {
+                break;
+            }
         }
         out.extend_from_slice(&text.as_bytes()[copied..]);
         Ok(true)

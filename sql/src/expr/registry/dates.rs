@@ -4,7 +4,8 @@ use omen_core::types::Interval;
 
 use super::Function;
 use super::short::*;
-use crate::expr::kernel::datetime::{self as t, field, make, to_char, to_date};
+use crate::expr::kernel::datetime::{self as t, field, make};
+use crate::expr::kernel::template;
 
 pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("age", &[TS, TS], INTERVAL, make::age),
@@ -60,11 +61,11 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("timezone", &[TX, TS], TIMESTAMPTZ, t::zone_of_timestamp),
     Function::new("timezone", &[IV, TZ], TIMESTAMP, t::offset_of_timestamptz),
     Function::new("timezone", &[IV, TS], TIMESTAMPTZ, t::offset_of_timestamp),
-    Function::new("to_char", &[TS, TX], TEXT, to_char::of_timestamp).stable(),
-    Function::new("to_char", &[TZ, TX], TEXT, to_char::of_timestamptz).stable(),
-    Function::new("to_char", &[IV, TX], TEXT, to_char::of_interval).stable(),
-    Function::new("to_date", &[TX, TX], DATE, to_date::to_date).stable(),
+    Function::new("to_char", &[TS, TX], TEXT, template::of_timestamp).stable(),
+    Function::new("to_char", &[TZ, TX], TEXT, template::of_timestamptz).stable(),
+    Function::new("to_char", &[IV, TX], TEXT, template::of_interval).stable(),
+    Function::new("to_date", &[TX, TX], DATE, template::read_date).stable(),
     Function::new("to_timestamp", &[F8], TIMESTAMPTZ, t::to_timestamp),
-    Function::new("to_timestamp", &[TX, TX], TIMESTAMPTZ, to_date::to_timestamp).stable(),
+    Function::new("to_timestamp", &[TX, TX], TIMESTAMPTZ, template::read_timestamp).stable(),
     Function::new("transaction_timestamp", &[], TIMESTAMPTZ, t::now).stable(),
 ];

@@ -161,7 +161,13 @@ static FUNCTIONS: LazyLock<Index> =
     LazyLock::new(|| index_of(&[numbers::FUNCTIONS, texts::FUNCTIONS, dates::FUNCTIONS, session::FUNCTIONS]));
 
 static OPERATORS: LazyLock<Index> = LazyLock::new(|| {
-    index_of(&[operators::ARITHMETIC, operators::TEXTS, operators::DATES, operators::COMPARISONS])
+    index_of(&[
+        operators::ARITHMETIC,
+        operators::TEXTS,
+        operators::DATES,
+        operators::JSON,
+        operators::COMPARISONS,
+    ])
 });
 
 /// The functions of a name.

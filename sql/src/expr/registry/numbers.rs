@@ -4,7 +4,7 @@ use omen_core::types::Numeric;
 
 use super::Function;
 use super::short::*;
-use crate::expr::kernel::{number as n, number_format as f, numeric as d};
+use crate::expr::kernel::{number as n, numeric as d, template as f};
 
 pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("abs", &[I2], INT2, n::int2::abs),
@@ -74,7 +74,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("to_char", &[F4, TX], TEXT, f::of_float4).stable(),
     Function::new("to_char", &[F8, TX], TEXT, f::of_float8).stable(),
     Function::new("to_char", &[NU, TX], TEXT, f::of_numeric).stable(),
-    Function::new("to_number", &[TX, TX], NUMERIC, f::to_number).stable(),
+    Function::new("to_number", &[TX, TX], NUMERIC, f::read_number).stable(),
     Function::new("trim_scale", &[NU], NUMERIC, |c| d::unary(c, |x| Ok(x.normalized()))),
     Function::new("trunc", &[F8], FLOAT8, |c| n::finite(c, f64::trunc)),
     Function::new("trunc", &[NU], NUMERIC, |c| d::unary(c, |x| x.trunc(0))),

@@ -6,7 +6,7 @@ use super::short::*;
 use super::{Function, Param};
 use crate::expr::kernel::compare::{self as c, Eq, Ge, Gt, Le, Lt, Ne};
 use crate::expr::kernel::pattern::{self, LikeMode};
-use crate::expr::kernel::{datetime as t, number as n, numeric as d, string as s};
+use crate::expr::kernel::{any as a, datetime as t, number as n, numeric as d, string as s};
 
 pub(super) static ARITHMETIC: &[Function] = &[
     Function::new("+", &[I2, I2], INT2, n::int2::add),
@@ -100,8 +100,8 @@ const NOT_ILIKE: LikeMode = LikeMode { ignore_case: true, negated: true };
 
 pub(super) static TEXTS: &[Function] = &[
     Function::new("||", &[TX, TX], TEXT, s::concat_texts),
-    Function::new("||", &[TX, ANY], TEXT, s::concat_any).stable(),
-    Function::new("||", &[ANY, TX], TEXT, s::concat_any).stable(),
+    Function::new("||", &[TX, ANY], TEXT, a::concat_any).stable(),
+    Function::new("||", &[ANY, TX], TEXT, a::concat_any).stable(),
     Function::new("||", &[BY, BY], BYTEA, s::concat_bytes),
     Function::new("~~", &[TX, TX], BOOL, |c| pattern::like(c, LIKE)),
     Function::new("!~~", &[TX, TX], BOOL, |c| pattern::like(c, NOT_LIKE)),
@@ -136,6 +136,11 @@ pub(super) static DATES: &[Function] = &[
     Function::new("-", &[TS, IV], TIMESTAMP, |c| t::timestamp_interval(c, Interval::negated)),
     Function::new("-", &[TZ, TZ], INTERVAL, t::timestamp_difference),
     Function::new("-", &[TZ, IV], TIMESTAMPTZ, |c| t::timestamptz_interval(c, Interval::negated)).stable(),
+];
+
+pub(super) static JSON: &[Function] = &[
+    Function::new("=", &[JB, JB], BOOL, c::same_type::<Eq>(PgType::Jsonb)),
+    Function::new("<>", &[JB, JB], BOOL, c::same_type::<Ne>(PgType::Jsonb)),
 ];
 
 /// The six comparisons of two types.

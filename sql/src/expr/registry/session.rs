@@ -2,7 +2,7 @@
 
 use super::Function;
 use super::short::*;
-use crate::expr::kernel::{misc as m, string as s};
+use crate::expr::kernel::{any as a, misc as m};
 
 pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("col_description", &[ANY, I4], TEXT, m::nothing).stable(),
@@ -13,7 +13,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("current_user", &[], TEXT, m::current_user).stable(),
     Function::new("obj_description", &[ANY, TX], TEXT, m::nothing).stable(),
     Function::new("pg_backend_pid", &[], INT4, m::backend_pid).stable(),
-    Function::new("pg_column_size", &[ANY], INT4, s::column_size).stable(),
+    Function::new("pg_column_size", &[ANY], INT4, a::column_size).stable(),
     Function::new("pg_is_in_recovery", &[], BOOL, m::no).stable(),
     Function::new("pg_size_pretty", &[I8], TEXT, m::size_pretty),
     Function::new("pg_typeof", &[ANY], TEXT, m::type_of).sees_nulls().stable(),

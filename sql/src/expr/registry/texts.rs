@@ -2,7 +2,7 @@
 
 use super::Function;
 use super::short::*;
-use crate::expr::kernel::{misc, pattern as p, string as s};
+use crate::expr::kernel::{any as a, encoding as e, misc, pattern as p, string as s};
 
 pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("ascii", &[TX], INT4, s::ascii),
@@ -14,16 +14,16 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("char_length", &[TX], INT4, s::length),
     Function::new("character_length", &[TX], INT4, s::length),
     Function::new("chr", &[I4], TEXT, s::chr),
-    Function::new("concat", &[ANY], TEXT, s::concat).variadic().sees_nulls().stable(),
-    Function::new("concat_ws", &[TX, ANY], TEXT, s::concat_ws).variadic().sees_nulls().stable(),
-    Function::new("convert_from", &[BY, TX], TEXT, s::convert_from),
-    Function::new("convert_to", &[TX, TX], BYTEA, s::convert_to),
-    Function::new("decode", &[TX, TX], BYTEA, s::decode),
-    Function::new("encode", &[BY, TX], TEXT, s::encode),
-    Function::new("format", &[TX], TEXT, s::format).sees_nulls().stable(),
-    Function::new("format", &[TX, ANY], TEXT, s::format).variadic().sees_nulls().stable(),
+    Function::new("concat", &[ANY], TEXT, a::concat).variadic().sees_nulls().stable(),
+    Function::new("concat_ws", &[TX, ANY], TEXT, a::concat_ws).variadic().sees_nulls().stable(),
+    Function::new("convert_from", &[BY, TX], TEXT, e::convert_from),
+    Function::new("convert_to", &[TX, TX], BYTEA, e::convert_to),
+    Function::new("decode", &[TX, TX], BYTEA, e::decode),
+    Function::new("encode", &[BY, TX], TEXT, e::encode),
+    Function::new("format", &[TX], TEXT, a::format).sees_nulls().stable(),
+    Function::new("format", &[TX, ANY], TEXT, a::format).variadic().sees_nulls().stable(),
     Function::new("gen_random_uuid", &[], UUID, s::gen_random_uuid).volatile(),
-    Function::new("get_byte", &[BY, I4], INT4, s::get_byte),
+    Function::new("get_byte", &[BY, I4], INT4, e::get_byte),
     Function::new("initcap", &[TX], TEXT, s::initcap),
     Function::new("json_typeof", &[JS], TEXT, misc::json_typeof),
     Function::new("jsonb_typeof", &[JB], TEXT, misc::json_typeof),
@@ -44,9 +44,9 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("overlay", &[TX, TX, I4, I4], TEXT, s::overlay4),
     Function::new("position", &[TX, TX], INT4, s::strpos),
     Function::new("position", &[BY, BY], INT4, s::bytea_position),
-    Function::new("quote_ident", &[TX], TEXT, s::quote_ident),
-    Function::new("quote_literal", &[ANY], TEXT, |c| s::quote_literal(c, false)).stable(),
-    Function::new("quote_nullable", &[ANY], TEXT, |c| s::quote_literal(c, true)).sees_nulls().stable(),
+    Function::new("quote_ident", &[TX], TEXT, a::quote_ident),
+    Function::new("quote_literal", &[ANY], TEXT, |c| a::quote_literal(c, false)).stable(),
+    Function::new("quote_nullable", &[ANY], TEXT, |c| a::quote_literal(c, true)).sees_nulls().stable(),
     Function::new("regexp_like", &[TX, TX], BOOL, p::regexp_like),
     Function::new("regexp_like", &[TX, TX, TX], BOOL, p::regexp_like),
     Function::new("regexp_replace", &[TX, TX, TX], TEXT, p::regexp_replace),

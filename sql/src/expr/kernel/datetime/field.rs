@@ -90,6 +90,8 @@ fn whole(value: i64) -> Result<Answer> {
 /// What a field is.
 enum Answer {
     Number(Numeric),
+    /// Of `date_part`, where PostgreSQL computes with floats.
+    Float(f64),
     /// Of infinity, positive or negative.
     Infinite(bool),
     /// Infinity has no such field.
@@ -122,6 +124,7 @@ fn lift<K: Kind>(
         return each_row_nullable::<f64>(call, |row| {
             Ok(match answer(row)? {
                 Answer::Number(value) => Some(value.to_f64()),
+                Answer::Float(value) => Some(value),
                 Answer::Infinite(positive) => Some(if positive { f64::INFINITY } else { f64::NEG_INFINITY }),
                 Answer::Nothing => None,
             })
@@ -130,6 +133,7 @@ fn lift<K: Kind>(
     each_row_nullable::<NumBytes>(call, |row| {
         Ok(match answer(row)? {
             Answer::Number(value) => Some(value.into()),
+            Answer::Float(value) => Some(Numeric::from_f64(value)?.into()),
             Answer::Infinite(_) => return Err(Numeric::parse("infinity").expect_err("there is none")),
             Answer::Nothing => None,
         })
@@ -266,6 +270,12 @@ pub(crate) fn of_interval(call: &Call<'_>) -> Result<Value> {
             Field::Unit(IntervalUnit::Decade) => whole(years / 10),
             Field::Unit(IntervalUnit::Century) => whole(years / 100),
             Field::Unit(IntervalUnit::Millennium) => whole(years / 1_000),
+            Field::Epoch if call.result == PgType::Float8 => {
+                const DAY_S: f64 = 86_400.0;
+                let seconds = span.micros as f64 / 1e6 + 365.25 * DAY_S * years as f64;
+                let seconds = seconds + 30.0 * DAY_S * months as f64 + DAY_S * f64::from(span.days);
+                Ok(Answer::Float(seconds))
+            }
             Field::Epoch => {
                 // A year has 365.25 days, a month 30.
                 let quarter_days =

@@ -10,32 +10,39 @@ use crate::expr::kernel::lift::{Arg, F64, I32, Result, Stamp, Text, each_row, ma
 use crate::expr::value::Value;
 use crate::types::TimeZone;
 use crate::types::calendar::{Civil, DAY_US, SECOND_US, days_in_month, is_finite, join, split};
+use crate::types::number::write_f64;
 
 fn overflow(message: String) -> ValueError {
     ValueError::new(SqlState::DATETIME_FIELD_OVERFLOW, message)
 }
 
 fn day_of(year: i32, month: i32, day: i32) -> Result<i32> {
-    let wrong = || overflow(format!("date field value out of range: {year}-{month:02}-{day:02}"));
     // Negative years are BC; there is no year 0.
-    let inner = match year {
-        0 => return Err(wrong()),
-        ..0 => year.checked_add(1).ok_or_else(wrong)?,
-        _ => year,
-    };
+    let inner = if year < 0 { year + 1 } else { year };
+    let wrong = || overflow(format!("date field value out of range: {inner}-{month:02}-{day:02}"));
+    if year == 0 {
+        return Err(wrong());
+    }
     let (Ok(month @ 1..=12), Ok(day @ 1..)) = (u32::try_from(month), u32::try_from(day)) else {
         return Err(wrong());
     };
     if day > days_in_month(inner, month) {
         return Err(wrong());
     }
-    Civil { year: inner, month, day }
-        .date()
-        .ok_or_else(|| overflow(format!("date out of range: {year}-{month:02}-{day:02}")))
+    let out_of_range = || overflow(format!("date out of range: {inner}-{month:02}-{day:02}"));
+    Civil { year: inner, month, day }.date().ok_or_else(out_of_range)
+}
+
+/// A number of seconds as C's `%02g` prints it.
+fn shown_seconds(seconds: f64) -> String {
+    let mut text = Vec::new();
+    write_f64(seconds, -9, &mut text);
+    format!("{:0>2}", String::from_utf8_lossy(&text))
 }
 
 fn clock_of(hour: i32, minute: i32, second: f64) -> Result<i64> {
-    let wrong = || overflow(format!("time field value out of range: {hour}:{minute:02}:{second:02}"));
+    let wrong =
+        || overflow(format!("time field value out of range: {hour}:{minute:02}:{}", shown_seconds(second)));
     if !(0..=24).contains(&hour) || !(0..60).contains(&minute) || !(0.0..=60.0).contains(&second) {
         return Err(wrong());
     }
@@ -56,8 +63,15 @@ fn timestamp_row(call: &Call<'_>) -> impl Fn(usize) -> Result<i64> {
     let seconds = Arg::<F64>::of(&call.args[5]);
     move |row| {
         let [year, month, day, hour, minute] = std::array::from_fn(|i| ints[i].get(row));
-        let micros = clock_of(hour, minute, seconds.get(row))?;
-        join(day_of(year, month, day)?.into(), micros).ok_or_else(super::timestamp_out_of_range)
+        let seconds = seconds.get(row);
+        // Here PostgreSQL prints the year as it was given.
+        let wrong = |_| overflow(format!("date field value out of range: {year}-{month:02}-{day:02}"));
+        let day_number = day_of(year, month, day).map_err(wrong)?;
+        let micros = clock_of(hour, minute, seconds)?;
+        join(day_number.into(), micros).ok_or_else(|| {
+            let clock = format!("{hour:02}:{minute:02}:{}", shown_seconds(seconds));
+            overflow(format!("timestamp out of range: {year}-{month:02}-{day:02} {clock}"))
+        })
     }
 }
 

@@ -2,8 +2,6 @@
 
 pub(crate) mod field;
 pub(crate) mod make;
-pub(crate) mod to_char;
-pub(crate) mod to_date;
 
 use omen_core::SqlState;
 use omen_core::error::ValueError;
@@ -14,9 +12,10 @@ use super::lift::{Clock, Day, F64, I32, Kind, Result, Span, Stamp, map1, map2};
 use crate::expr::value::Value;
 use crate::types::TimeZone;
 use crate::types::calendar::{
-    Civil, DATE_INFINITY, DATE_MAX, DATE_MIN, DATE_NEG_INFINITY, DAY_US, SECOND_US, TIMESTAMP_INFINITY,
-    TIMESTAMP_MAX, TIMESTAMP_MIN, TIMESTAMP_NEG_INFINITY, is_finite, join, split,
+    Civil, DATE_INFINITY, DATE_MAX, DATE_MIN, DATE_NEG_INFINITY, DAY_US, EPOCH_2000_US, SECOND_US,
+    TIMESTAMP_INFINITY, TIMESTAMP_MAX, TIMESTAMP_MIN, TIMESTAMP_NEG_INFINITY, is_finite, join, split,
 };
+use crate::types::number::write_f64;
 
 pub(crate) fn timestamp_out_of_range() -> ValueError {
     ValueError::new(SqlState::DATETIME_FIELD_OVERFLOW, "timestamp out of range")
@@ -324,11 +323,17 @@ pub(crate) fn to_timestamp(call: &Call<'_>) -> Result<Value> {
         if seconds.is_infinite() {
             return Ok(if seconds > 0.0 { TIMESTAMP_INFINITY } else { TIMESTAMP_NEG_INFINITY });
         }
-        let micros = (seconds * 1e6).round_ties_even();
-        if micros >= TIMESTAMP_MIN as f64 && micros < TIMESTAMP_MAX as f64 {
-            Ok(micros as i64)
+        // Rounded as PostgreSQL does, which counts from 2000.
+        const EPOCH_2000_S: f64 = (EPOCH_2000_US / SECOND_US) as f64;
+        let micros = ((seconds - EPOCH_2000_S) * 1e6).round_ties_even();
+        let inside = micros >= (TIMESTAMP_MIN - EPOCH_2000_US) as f64
+            && micros < (TIMESTAMP_MAX - EPOCH_2000_US) as f64;
+        if inside {
+            Ok(micros as i64 + EPOCH_2000_US)
         } else {
-            let message = format!("timestamp out of range: \"{seconds}\"");
+            let mut text = Vec::new();
+            write_f64(seconds, -9, &mut text);
+            let message = format!("timestamp out of range: \"{}\"", String::from_utf8_lossy(&text));
             Err(ValueError::new(SqlState::DATETIME_FIELD_OVERFLOW, message))
         }
     })
