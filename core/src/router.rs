@@ -112,6 +112,16 @@ pub trait Router: Clone + 'static {
         table: TableId,
         writes: WriteBatch,
     ) -> impl Future<Output = Result<()>>;
+    /// As [`Router::write`], but may return before the shards have answered: what they refuse is reported by a later
+    /// call for the transaction. For loads, which make the next batch meanwhile.
+    fn write_behind(
+        &self,
+        txn: &mut Self::Txn,
+        table: TableId,
+        writes: WriteBatch,
+    ) -> impl Future<Output = Result<()>> {
+        self.write(txn, table, writes)
+    }
     /// Makes the transaction's writes durable and visible, all or none.
     fn commit(&self, txn: Self::Txn) -> impl Future<Output = Result<()>>;
     /// `write` and `commit` in one: one message and one log record if all keys lie in one range.

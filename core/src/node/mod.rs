@@ -368,14 +368,20 @@ impl<E: Env> Local<E> {
             Request::BeginHandover(range, parts) => {
                 Reply::Plan(Box::new(shard.begin_handover(range, parts).await?))
             }
-            Request::EndHandover(range) => done(Ok(shard.end_handover(range)))?,
+            Request::EndHandover(range) => {
+                shard.end_handover(range);
+                Reply::Done
+            }
             Request::InstallRange(new, image) => done(shard.install_range(*new, image).await)?,
             Request::Checkpoint => done(shard.checkpoint().await)?,
             Request::Vacuum(table) => done(shard.vacuum(table).await)?,
             Request::SizeOf(ranges) => {
                 Reply::Bytes(ranges.into_iter().map(|range| shard.range_size_bytes(range)).sum())
             }
-            Request::InstallCatalog(catalog) => done(Ok(self.install_catalog(catalog)))?,
+            Request::InstallCatalog(catalog) => {
+                self.install_catalog(catalog);
+                Reply::Done
+            }
             // Boxed: what they do asks cores in turn, maybe this one.
             Request::Join => Reply::Catalog(self.admit_core().await),
             Request::ChangeCatalog(change) => Reply::Table(Box::pin(self.change(*change)).await?),
@@ -451,6 +457,11 @@ fn done(result: Result<()>) -> Result<Reply> {
 
 /// The answer to a call.
 async fn received(mut call: Receiver<Result<Reply>>) -> Result<Reply> {
+    answered(&mut call).await
+}
+
+/// The answer to a call that stays with its owner while it waits.
+async fn answered(call: &mut Receiver<Result<Reply>>) -> Result<Reply> {
     let reply = call.receive().await;
     reply.unwrap_or_else(|| Err(Error::ShardStopped { reason: "the core has stopped".into() }))
 }

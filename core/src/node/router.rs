@@ -10,16 +10,19 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::id::{CoreId, RangeId, TableId};
 use crate::key::Key;
-use crate::router::{CancelFlag, CatalogChange, ReadView, Router, Scan, SessionId};
+use crate::router::{CancelFlag, CatalogChange, ReadView, Router, Scan, SessionId, Transaction};
 use crate::row::Row;
 use crate::shard::WriteMode;
 use crate::write_batch::WriteBatch;
 
 use super::message::{Notice, Reply, Request};
+use super::transaction::Sent;
 use super::{Local, META_CORE, NodeCore, NodeCursor, NodeTxn, received};
 
 /// Bytes of changes that travel in one message; larger batches are cut.
 const WRITE_BYTES: usize = 4 << 20;
+/// Writes of one transaction that may be under way while its session makes the next.
+const BEHIND_MAX: usize = 4;
 /// How often a request follows a range that moves, waiting a little longer each time: 10 s in all.
 const MOVES_MAX: u32 = 210;
 const MOVE_PAUSE_MAX: Duration = Duration::from_millis(50);
@@ -88,40 +91,27 @@ impl<E: Env> Local<E> {
         Ok(parts)
     }
 
-    /// Stages a batch; parts that meet a range that has moved are cut and sent again.
-    async fn stage(self: &Rc<Self>, txn: &mut NodeTxn<E>, table: TableId, batch: WriteBatch) -> Result<()> {
-        let view = crate::router::Transaction::view(txn);
-        let mut moves = Moves::default();
-        let mut parts = self.cut(table, batch)?;
-        while !parts.is_empty() {
-            let mut calls = Vec::with_capacity(parts.len());
-            for part in parts {
-                txn.add_participant(part.core);
-                let copy = WriteBatch::clone(&part.batch);
-                let request = Request::Write { range: part.range, view, batch: copy, mode: WriteMode::Stage };
-                calls.push((part.batch, self.start_call(part.core, request)));
-            }
-            parts = Vec::new();
-            let mut failure = None;
-            let mut moved = Vec::new();
-            for (batch, call) in calls {
-                match received(call).await {
-                    Ok(_) => {}
-                    Err(Error::RangeMoved) => moved.push(batch),
-                    Err(error) => failure = Some(error),
-                }
-            }
-            if let Some(error) = failure {
-                return Err(error);
-            }
-            if !moved.is_empty() {
-                self.await_move(&mut moves).await?;
-            }
-            for batch in moved {
-                parts.extend(self.cut(table, batch)?);
-            }
+    /// Sends a batch to the ranges that own its keys, as provisional changes of the transaction.
+    pub(super) fn send_writes(
+        self: &Rc<Self>,
+        txn: &mut NodeTxn<E>,
+        table: TableId,
+        batch: WriteBatch,
+    ) -> Result<()> {
+        let view = txn.view();
+        for part in self.cut(table, batch)? {
+            let batch = part.batch.clone();
+            let request = Request::Write { range: part.range, view, batch, mode: WriteMode::Stage };
+            let answer = self.start_call(part.core, request);
+            txn.sent(part.core, Sent { table, batch: part.batch, answer });
         }
         Ok(())
+    }
+
+    async fn stage(self: &Rc<Self>, txn: &mut NodeTxn<E>, table: TableId, batch: WriteBatch) -> Result<()> {
+        txn.settle(0).await?;
+        self.send_writes(txn, table, batch)?;
+        txn.settle(0).await
     }
 
     async fn size_of(self: &Rc<Self>, table: &Table) -> Result<u64> {
@@ -258,18 +248,23 @@ impl<E: Env> Router for NodeCore<E> {
         self.0.stage(txn, table, writes).await
     }
 
+    async fn write_behind(&self, txn: &mut NodeTxn<E>, table: TableId, writes: WriteBatch) -> Result<()> {
+        txn.settle(BEHIND_MAX).await?;
+        self.0.send_writes(txn, table, writes)
+    }
+
     async fn commit(&self, txn: NodeTxn<E>) -> Result<()> {
         txn.commit().await
     }
 
     async fn write_and_commit(&self, mut txn: NodeTxn<E>, table: TableId, writes: WriteBatch) -> Result<()> {
         let node = &self.0;
-        let view = crate::router::Transaction::view(&txn);
+        let view = txn.view();
         let mut moves = Moves::default();
         let mut batch = writes;
         loop {
             let mut parts = node.cut(table, batch)?;
-            if parts.len() > 1 || crate::router::Transaction::has_written(&txn) {
+            if parts.len() > 1 || txn.has_written() {
                 for part in parts {
                     node.stage(&mut txn, table, part.batch).await?;
                 }

@@ -1,16 +1,19 @@
 //! Transactions of this core's sessions. The core of the session is the coordinator.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use crate::clock::Timestamp;
 use crate::env::Env;
-use crate::error::Result;
-use crate::id::{CoreId, TxnId};
+use crate::error::{Error, Result};
+use crate::id::{CoreId, TableId, TxnId};
 use crate::router::{ReadView, Transaction};
+use crate::sync::Receiver;
+use crate::write_batch::WriteBatch;
 
 use super::message::{Notice, Reply, Request};
-use super::{Local, received};
+use super::router::Moves;
+use super::{Local, answered, received};
 
 /// A running transaction. Keeps its snapshot in use; dropped before its commit, it is rolled back.
 pub struct NodeTxn<E: Env> {
@@ -18,6 +21,16 @@ pub struct NodeTxn<E: Env> {
     view: ReadView,
     /// Cores that hold provisional changes of it.
     participants: BTreeSet<CoreId>,
+    /// Writes that the shards have not answered, oldest first.
+    behind: VecDeque<Sent>,
+}
+
+/// A write that is under way.
+pub(super) struct Sent {
+    pub table: TableId,
+    /// What was sent, to be sent again if the range has moved.
+    pub batch: WriteBatch,
+    pub answer: Receiver<Result<Reply>>,
 }
 
 impl<E: Env> Transaction for NodeTxn<E> {
@@ -40,15 +53,43 @@ impl<E: Env> NodeTxn<E> {
     pub(super) fn begin(node: &Rc<Local<E>>) -> NodeTxn<E> {
         let view =
             ReadView { snapshot: node.take_snapshot(), txn: TxnId::new(node.core, node.take_numbers(1)) };
-        NodeTxn { node: node.clone(), view, participants: BTreeSet::new() }
+        NodeTxn { node: node.clone(), view, participants: BTreeSet::new(), behind: VecDeque::new() }
     }
 
-    /// The core will hold provisional changes.
-    pub(super) fn add_participant(&mut self, core: CoreId) {
+    /// A write was sent to a core, which will hold provisional changes.
+    pub(super) fn sent(&mut self, core: CoreId, sent: Sent) {
         self.participants.insert(core);
+        self.behind.push_back(sent);
+    }
+
+    /// Waits until at most `rest` writes are under way. Parts that met a range that has moved are sent again.
+    /// After an error all that was sent has been answered.
+    pub(super) async fn settle(&mut self, rest: usize) -> Result<()> {
+        let mut moves = Moves::default();
+        let mut failure = None;
+        while self.behind.len() > rest || failure.is_some() && !self.behind.is_empty() {
+            let answer = match self.behind.front_mut() {
+                Some(oldest) => answered(&mut oldest.answer).await,
+                None => break,
+            };
+            let Some(sent) = self.behind.pop_front() else { break };
+            match answer {
+                Ok(_) => {}
+                Err(Error::RangeMoved) if failure.is_none() => {
+                    let again = match self.node.await_move(&mut moves).await {
+                        Ok(()) => self.node.clone().send_writes(self, sent.table, sent.batch),
+                        Err(error) => Err(error),
+                    };
+                    failure = again.err();
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(()), Err)
     }
 
     pub(super) async fn commit(mut self) -> Result<()> {
+        self.settle(0).await?;
         let id = self.view.txn;
         let mut participants = self.participants.iter().copied();
         match (participants.next(), participants.next()) {
@@ -87,9 +128,20 @@ impl<E: Env> NodeTxn<E> {
 impl<E: Env> Drop for NodeTxn<E> {
     fn drop(&mut self) {
         self.node.release_snapshot(self.view.snapshot);
-        for core in std::mem::take(&mut self.participants) {
-            self.node.notify(core, Notice::Abort(self.view.txn));
+        let participants = std::mem::take(&mut self.participants);
+        let behind = std::mem::take(&mut self.behind);
+        let (node, id) = (self.node.clone(), self.view.txn);
+        let abort = move || participants.into_iter().for_each(|core| node.notify(core, Notice::Abort(id)));
+        if behind.is_empty() {
+            return abort();
         }
+        // A write that came after the abort would keep its locks for ever.
+        self.node.env.spawn(async move {
+            for sent in behind {
+                let _ = received(sent.answer).await;
+            }
+            abort();
+        });
     }
 }
 

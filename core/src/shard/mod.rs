@@ -139,12 +139,15 @@ pub(crate) struct Inner<E: Env> {
     /// Why the last background flush failed; the next writer that lacks memory is told.
     flush_failure: RefCell<Option<Error>>,
     oldest_snapshot: RefCell<Option<OldestSnapshot>>,
-    split_wanted: RefCell<Option<Box<dyn Fn(RangeId)>>>,
+    split_wanted: RefCell<Option<SplitWanted>>,
     next_segment: Cell<u64>,
 }
 
 /// Asks all cores for the oldest snapshot in use: versions that ended at or before it can be dropped.
 pub type OldestSnapshot = Box<dyn Fn() -> futures_lite::future::BoxedLocal<Timestamp>>;
+
+/// Tells the node that a range has grown.
+type SplitWanted = Box<dyn Fn(RangeId)>;
 
 /// What the loop of the core changes. Ordered maps, so that a simulation's walk over them comes from its seed alone.
 struct State<E: Env> {

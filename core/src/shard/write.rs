@@ -1,6 +1,6 @@
 //! Changes of one range: checked, logged and applied in one turn of the loop.
 
-use std::collections::HashSet;
+use hashbrown::HashSet;
 
 use crate::env::Env;
 use crate::error::{Error, Result};

@@ -132,6 +132,11 @@ impl<R: Router> StatementTxn<R> {
         router.write(&mut self.txn, table.id, batch).await.map_err(|e| engine_error(e, table))
     }
 
+    /// Writes part of a load; what the engine refuses may be reported by a later call.
+    pub(crate) async fn write_behind(&mut self, router: &R, table: &Table, batch: WriteBatch) -> Result<()> {
+        router.write_behind(&mut self.txn, table.id, batch).await.map_err(|e| engine_error(e, table))
+    }
+
     /// Writes the last changes of the statement and commits if the transaction ends with it. Answers the transaction
     /// if it goes on.
     pub(crate) async fn finish(
@@ -141,7 +146,8 @@ impl<R: Router> StatementTxn<R> {
         batch: WriteBatch,
     ) -> Result<Option<R::Txn>> {
         if !self.alone {
-            self.write(router, table, batch).await?;
+            // Also without changes: it reports what became of those before.
+            router.write(&mut self.txn, table.id, batch).await.map_err(|e| engine_error(e, table))?;
             return Ok(Some(self.txn));
         }
         if !batch.is_empty() {

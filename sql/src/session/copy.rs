@@ -1,6 +1,5 @@
 //! COPY between client and table.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use omen_core::catalog::Table;
@@ -19,7 +18,7 @@ use crate::copy::{
     ColumnSet, CopyFormat, CopyOptions, CopyRequest, Decoder, Direction, Encoder, Header, Row,
 };
 use crate::error::{Result, SqlError, SqlState};
-use crate::execute::errors::{duplicate_key, not_null};
+use crate::execute::errors::not_null;
 use crate::execute::insert::RowIds;
 use crate::execute::query::{Reader, Running};
 use crate::execute::rows::{batch_of_rows, datums_of, malformed, types_of};
@@ -344,10 +343,8 @@ struct Sink<R: Router> {
     builder: RowBuilder,
     row_ids: RowIds,
     batch: WriteBatch,
-    /// The key added last.
-    last_key: Vec<u8>,
-    /// Keys of the batch, once one was not above the one before it.
-    keys: Option<HashSet<Box<[u8]>>>,
+    /// Scratch for a row's key.
+    key: Vec<u8>,
     count: u64,
 }
 
@@ -363,8 +360,7 @@ impl<R: Router> Sink<R> {
             builder: RowBuilder::default(),
             row_ids: RowIds::default(),
             batch: WriteBatch::with_capacity(WRITE_BYTES + (WRITE_BYTES >> 2)),
-            last_key: Vec::new(),
-            keys: None,
+            key: Vec::new(),
             count: 0,
         }
     }
@@ -377,9 +373,7 @@ impl<R: Router> Sink<R> {
         self.watch.check()?;
         let next = WriteBatch::with_capacity(WRITE_BYTES + (WRITE_BYTES >> 2));
         let batch = std::mem::replace(&mut self.batch, next);
-        self.last_key.clear();
-        self.keys = None;
-        txn.write(&self.router, &self.table, batch).await
+        txn.write_behind(&self.router, &self.table, batch).await
     }
 
     /// Adds a row of the data.
@@ -421,26 +415,11 @@ impl<R: Router> Sink<R> {
             let values = datums_of(&self.types, &bytes).unwrap_or_default();
             return Err(row.locate(not_null(&self.table, column, &values)));
         }
-        let mut key = Vec::with_capacity(self.last_key.len());
-        push_stored_key(&self.table, &self.types, &bytes, &mut key).map_err(|e| row.locate(e))?;
-        if !self.is_new(&key) {
-            return Err(row.locate(duplicate_key(&self.table, &key)));
-        }
-        self.batch.insert(&key, &bytes);
-        self.last_key = key;
+        self.key.clear();
+        push_stored_key(&self.table, &self.types, &bytes, &mut self.key).map_err(|e| row.locate(e))?;
+        self.batch.insert(&self.key, &bytes);
         self.count += 1;
         Ok(())
-    }
-
-    /// Whether the batch does not have the key yet. As long as keys rise, comparing with the last one is enough.
-    fn is_new(&mut self, key: &[u8]) -> bool {
-        if self.keys.is_none() {
-            if self.batch.is_empty() || *key > *self.last_key {
-                return true;
-            }
-            self.keys = Some(self.batch.iter().map(|write| write.key.into()).collect());
-        }
-        self.keys.get_or_insert_default().insert(key.into())
     }
 }
 
