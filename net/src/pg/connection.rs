@@ -178,10 +178,8 @@ impl<S: Stream, R: Router> Connection<S, R> {
             Message::Query(sql) => self.query(sql).await?,
             Message::Close(target, name) => {
                 match target {
-                    Target::Statement => {
-                        self.session.close_statement(name);
-                        self.extended.close_statement(name);
-                    }
+                    Target::Statement if name.is_empty() => self.extended.set_statement(None),
+                    Target::Statement => self.session.close_statement(name),
                     Target::Portal => self.extended.close_portal(name),
                 }
                 backend::close_complete(&mut self.out);
@@ -243,7 +241,7 @@ impl<S: Stream, R: Router> Connection<S, R> {
             Ok(()) => {
                 self.write_notices();
                 if let Some(tag) = tag {
-                    self.complete(tag);
+                    backend::command_complete(&mut self.out, tag);
                 }
             }
             Err(error) => self.report(&error).await,
@@ -253,19 +251,6 @@ impl<S: Stream, R: Router> Connection<S, R> {
             backend::parameter_status(&mut self.out, name, value);
         }
         backend::ready_for_query(&mut self.out, self.session.transaction_status());
-    }
-
-    /// Writes CommandComplete. Named statements are kept by the session, too: PREPARE and DEALLOCATE share the names.
-    fn complete(&mut self, tag: Tag) {
-        match tag {
-            Tag::Word("DISCARD ALL" | "DEALLOCATE ALL") => self.extended.close_all_statements(),
-            Tag::Word("DEALLOCATE") => {
-                let session = &self.session;
-                self.extended.retain_statements(|name| session.stored_statement(name).is_ok());
-            }
-            _ => {}
-        }
-        backend::command_complete(&mut self.out, tag);
     }
 }
 
@@ -291,7 +276,7 @@ impl<S: Stream, R: Router> Connection<S, R> {
     ) -> Result<(), Fault> {
         while let Some(statement) = statements.next() {
             if let Some(tag) = tag.take() {
-                self.complete(tag);
+                backend::command_complete(&mut self.out, tag);
             }
             match self.run_statement(&statement, scope).await? {
                 Ran::Done(done) => tag = done,
@@ -318,7 +303,7 @@ impl<S: Stream, R: Router> Connection<S, R> {
             Outcome::Rows(stream) => {
                 let columns = prepared.columns().unwrap_or_default();
                 let shape =
-                    Shape { columns, formats: &Formats::Text, options: format_options(&self.session) };
+                    Shape { columns, formats: &Formats::Text, options: *self.session.settings().format() };
                 backend::row_description(&mut self.out, columns, |_| false);
                 let mut running = Running::new(stream);
                 send_rows(&mut self.out, &*self.stream, &mut running, &shape, usize::MAX).await?;
@@ -352,7 +337,8 @@ impl<S: Stream, R: Router> Connection<S, R> {
             (kind::FLUSH | kind::SYNC, _) => return Ok(Flow::Open),
             (kind::TERMINATE, _) => return Ok(Flow::Close),
             (kind::COPY_DONE, _) => Ok(()),
-            _ => Err(copy_error(incoming)),
+            (_, Some(copying)) => Err(copying.copy.locate(copy_error(incoming))),
+            (_, None) => Err(copy_error(incoming)),
         };
         let Some(Copying { copy, then }) = self.copying.take() else { return Ok(Flow::Open) };
         let finished = match taken {
@@ -373,7 +359,7 @@ impl<S: Stream, R: Router> Connection<S, R> {
             }
             (Ok(tag), Then::Extended) => {
                 self.write_notices();
-                self.complete(tag);
+                backend::command_complete(&mut self.out, tag);
                 Ok(Flow::Open)
             }
             (Err(error), then) => Ok(self.fail(&error, matches!(then, Then::Extended)).await),
@@ -399,14 +385,18 @@ fn copy_error(incoming: Incoming<'_>) -> SqlError {
 /// The extended protocol.
 impl<S: Stream, R: Router> Connection<S, R> {
     async fn parse(&mut self, parse: &Parse<'_>) -> Result<(), SqlError> {
-        self.extended.begin_statement(parse.statement)?;
+        let is_named = !parse.statement.is_empty();
+        if !is_named {
+            self.extended.set_statement(None);
+        }
         self.oids.clear();
         self.oids.extend(parse.parameter_oids());
         let prepared = self.session.parse(parse.query, &self.oids).await?;
-        if !parse.statement.is_empty() {
-            self.session.store_statement(parse.statement, Rc::clone(&prepared))?;
+        if is_named {
+            self.session.store_statement(parse.statement, prepared)?;
+        } else {
+            self.extended.set_statement(Some(prepared));
         }
-        self.extended.put_statement(parse.statement, prepared);
         self.write_notices();
         backend::parse_complete(&mut self.out);
         Ok(())
@@ -466,7 +456,7 @@ impl<S: Stream, R: Router> Connection<S, R> {
         if let Some(at) = memchr::memchr(0, bytes) {
             return Err(invalid_utf8(bytes, at));
         }
-        let options = &format_options(&self.session);
+        let options = self.session.settings().format();
         Ok(match pg_type {
             // Only these know the word `now`.
             PgType::Date | PgType::Time | PgType::Timestamp | PgType::Timestamptz => {
@@ -477,11 +467,9 @@ impl<S: Stream, R: Router> Connection<S, R> {
     }
 
     /// The statement of a name, given by Parse or by PREPARE.
+    #[inline]
     fn statement(&self, name: &str) -> Result<Rc<Prepared>, SqlError> {
-        match self.extended.statement(name) {
-            Ok(prepared) => Ok(Rc::clone(prepared)),
-            Err(error) => self.session.stored_statement(name).map_err(|_| error),
-        }
+        if name.is_empty() { self.extended.statement().cloned() } else { self.session.stored_statement(name) }
     }
 
     fn describe(&mut self, target: Target, name: &str) -> Result<(), SqlError> {
@@ -540,7 +528,7 @@ impl<S: Stream, R: Router> Connection<S, R> {
 
     /// Sends rows of a portal: all, or at most `rows_max` if that is not 0.
     async fn send_portal(&mut self, name: &str, mut running: Running<R>, rows_max: u32) -> Result<(), Fault> {
-        let options = format_options(&self.session);
+        let options = *self.session.settings().format();
         let portal = self.extended.portal(name)?;
         let columns = portal.prepared.columns().unwrap_or_default();
         let shape = Shape { columns, formats: &portal.formats, options };
@@ -572,7 +560,7 @@ impl<S: Stream, R: Router> Connection<S, R> {
     ) -> Result<(), Fault> {
         self.write_notices();
         match outcome {
-            Outcome::Done(tag) => self.complete(tag),
+            Outcome::Done(tag) => backend::command_complete(&mut self.out, tag),
             Outcome::Empty => {
                 self.extended.portal(name)?.state = PortalState::Bound;
                 backend::empty_query(&mut self.out);
@@ -583,7 +571,7 @@ impl<S: Stream, R: Router> Connection<S, R> {
             }
             Outcome::CopyOut(copy) => {
                 let tag = send_copy(&mut self.out, &*self.stream, copy).await?;
-                self.complete(tag);
+                backend::command_complete(&mut self.out, tag);
             }
             Outcome::Rows(_) => unreachable!("execute keeps rows for itself"),
         }
@@ -627,10 +615,15 @@ fn with_rows(tag: Tag, rows: u64) -> Tag {
 /// Says which parameter could not be read, as PostgreSQL does.
 #[cold]
 fn parameter_context(mut error: SqlError, portal: &str, index: usize, code: u16) -> SqlError {
+    let (number, state) = (index + 1, error.state);
     let portal = if portal.is_empty() { "unnamed portal".to_owned() } else { format!("portal \"{portal}\"") };
-    // What the value is stays out of logs.
-    let value = if code == 0 { " = '...'" } else { "" };
-    error.context = Some(format!("{portal} parameter ${}{value}", index + 1));
+    // The value itself stays out of logs; text in the wrong encoding is no value yet.
+    let has_value = code == 0 && state != SqlState::CHARACTER_NOT_IN_REPERTOIRE;
+    let value = if has_value { " = '...'" } else { "" };
+    error.context = Some(format!("{portal} parameter ${number}{value}"));
+    if state == SqlState::INVALID_BINARY_REPRESENTATION && error.message == "incorrect binary data format" {
+        error.message = format!("incorrect binary data format in bind parameter {number}");
+    }
     error
 }
 
@@ -722,8 +715,4 @@ async fn flush<S: Stream>(out: &mut Vec<u8>, stream: &S) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn format_options<R: Router>(session: &Session<R>) -> FormatOptions {
-    *session.settings().format()
 }

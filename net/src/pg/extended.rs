@@ -1,4 +1,5 @@
-//! Bookkeeping of the extended protocol: named statements, portals, and skipping after an error until Sync.
+//! Bookkeeping of the extended protocol: the unnamed statement, portals, and skipping after an error until Sync. Named
+//! statements are the session's, because PREPARE and DEALLOCATE work on them, too.
 //!
 //! Generic over what a statement and a portal are, so that tests can drive it without a database.
 
@@ -7,16 +8,12 @@ use omen_sql::error::{SqlError, SqlState};
 
 use super::frontend::kind;
 
-/// Named statements of one session.
-pub const STATEMENTS_MAX: usize = 16_384;
-
 /// Named portals of one session.
 pub const PORTALS_MAX: usize = 4_096;
 
-/// The statements and portals of one session.
+/// The unnamed statement and the portals of one session.
 #[derive(Debug)]
 pub struct Extended<S, P> {
-    statements: HashMap<Box<str>, S>,
     statement_unnamed: Option<S>,
     portals: HashMap<Box<str>, P>,
     portal_unnamed: Option<P>,
@@ -26,7 +23,6 @@ pub struct Extended<S, P> {
 impl<S, P> Default for Extended<S, P> {
     fn default() -> Extended<S, P> {
         Extended {
-            statements: HashMap::new(),
             statement_unnamed: None,
             portals: HashMap::new(),
             portal_unnamed: None,
@@ -67,59 +63,21 @@ impl<S, P> Extended<S, P> {
         self.portal_unnamed.take()
     }
 
-    /// The statement of this name.
+    /// The unnamed statement.
     ///
     /// # Errors
     /// 26000 if there is none.
     #[inline]
-    pub fn statement(&self, name: &str) -> Result<&S, SqlError> {
-        let found = if name.is_empty() { self.statement_unnamed.as_ref() } else { self.statements.get(name) };
-        found.ok_or_else(|| no_statement(name))
+    pub fn statement(&self) -> Result<&S, SqlError> {
+        self.statement_unnamed.as_ref().ok_or_else(|| {
+            let message = "unnamed prepared statement does not exist";
+            SqlError::new(SqlState::INVALID_SQL_STATEMENT_NAME, message)
+        })
     }
 
-    /// Makes room for a statement to be parsed: the unnamed one is forgotten, a name must be free.
-    ///
-    /// # Errors
-    /// 42P05 if the name is taken, 54000 if there are too many.
-    pub fn begin_statement(&mut self, name: &str) -> Result<(), SqlError> {
-        if name.is_empty() {
-            self.statement_unnamed = None;
-        } else if self.statements.contains_key(name) {
-            let message = format!("prepared statement \"{name}\" already exists");
-            return Err(SqlError::new(SqlState::DUPLICATE_PREPARED_STATEMENT, message));
-        } else if self.statements.len() >= STATEMENTS_MAX {
-            let message = format!("a session holds at most {STATEMENTS_MAX} prepared statements");
-            return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
-        }
-        Ok(())
-    }
-
-    /// Keeps a statement under the name that `begin_statement` admitted.
-    pub fn put_statement(&mut self, name: &str, statement: S) {
-        if name.is_empty() {
-            self.statement_unnamed = Some(statement);
-        } else {
-            self.statements.insert(name.into(), statement);
-        }
-    }
-
-    /// Forgets a statement, if it is there.
-    pub fn close_statement(&mut self, name: &str) {
-        if name.is_empty() {
-            self.statement_unnamed = None;
-        } else {
-            self.statements.remove(name);
-        }
-    }
-
-    /// Forgets the named statements that are not to be kept.
-    pub fn retain_statements(&mut self, keep: impl Fn(&str) -> bool) {
-        self.statements.retain(|name, _| keep(name));
-    }
-
-    /// Forgets all named statements.
-    pub fn close_all_statements(&mut self) {
-        self.statements.clear();
+    /// Keeps or forgets the unnamed statement.
+    pub fn set_statement(&mut self, statement: Option<S>) {
+        self.statement_unnamed = statement;
     }
 
     /// The portal of this name.
@@ -179,16 +137,6 @@ impl<S, P> Extended<S, P> {
 }
 
 #[cold]
-fn no_statement(name: &str) -> SqlError {
-    let message = if name.is_empty() {
-        "unnamed prepared statement does not exist".to_owned()
-    } else {
-        format!("prepared statement \"{name}\" does not exist")
-    };
-    SqlError::new(SqlState::INVALID_SQL_STATEMENT_NAME, message)
-}
-
-#[cold]
 fn no_portal(name: &str) -> SqlError {
     SqlError::new(SqlState::INVALID_CURSOR_NAME, format!("portal \"{name}\" does not exist"))
 }
@@ -212,24 +160,20 @@ mod tests {
     #[test]
     fn names_are_unique_but_the_unnamed_is_replaced() {
         let mut extended = Extended::<u32, u32>::default();
-        assert_eq!(extended.statement("").expect_err("none").state, SqlState::INVALID_SQL_STATEMENT_NAME);
+        assert_eq!(extended.statement().expect_err("none").state, SqlState::INVALID_SQL_STATEMENT_NAME);
+        extended.set_statement(Some(1));
         for name in ["", "a"] {
-            extended.begin_statement(name).expect("free");
-            extended.put_statement(name, 1);
             assert_eq!(extended.begin_portal(name).expect("free"), None);
             extended.put_portal(name, 2);
         }
-        assert_eq!(extended.begin_statement("a").expect_err("taken").state.code(), "42P05");
         assert_eq!(extended.begin_portal("a").expect_err("taken").state.code(), "42P03");
         assert_eq!(extended.begin_portal("").expect("replaced"), Some(2));
-        extended.begin_statement("").expect("replaced");
-        assert!(extended.statement("").is_err(), "forgotten even if parsing fails");
         assert_eq!(extended.end_transaction(), None);
         assert_eq!(extended.portal("a").expect_err("ended").state, SqlState::INVALID_CURSOR_NAME);
-        assert_eq!(extended.statement("a").expect("survives"), &1);
-        extended.close_statement("a");
-        extended.close_statement("a");
-        assert!(extended.statement("a").is_err());
+        assert_eq!(extended.statement().expect("survives"), &1);
+        extended.close_portal("a");
+        extended.forget_unnamed();
+        assert!(extended.statement().is_err());
     }
 
     #[test]
@@ -258,19 +202,13 @@ mod tests {
     #[test]
     fn sessions_hold_a_bounded_number() {
         let mut extended = Extended::<(), ()>::default();
-        for number in 0..STATEMENTS_MAX {
-            let name = number.to_string();
-            extended.begin_statement(&name).expect("room");
-            extended.put_statement(&name, ());
-        }
-        assert_eq!(extended.begin_statement("one more").expect_err("full").state.code(), "54000");
         for number in 0..PORTALS_MAX {
             let name = number.to_string();
             extended.begin_portal(&name).expect("room");
             extended.put_portal(&name, ());
         }
         assert_eq!(extended.begin_portal("one more").expect_err("full").state.code(), "54000");
-        extended.close_all_statements();
-        extended.begin_statement("one more").expect("room again");
+        extended.close_portal("7");
+        extended.begin_portal("one more").expect("room again");
     }
 }

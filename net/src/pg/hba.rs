@@ -239,7 +239,6 @@ fn parse_names(words: &[Word], are_databases: bool) -> Result<Vec<Name>, String>
 }
 
 /// The block of addresses, `None` for all, and the words behind it.
-#[expect(clippy::type_complexity, reason = "used once")]
 fn parse_network(rest: &[Vec<Word>]) -> Result<(Option<Network>, &[Vec<Word>]), String> {
     let (address, rest) = rest.split_first().ok_or("the address is missing")?;
     let text = single(address)?;

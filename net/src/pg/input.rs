@@ -55,7 +55,7 @@ impl Input {
     /// # Errors
     /// If the stream cannot be followed any further.
     #[inline]
-    pub fn next(&mut self) -> Result<Option<Incoming<'_>>, SqlError> {
+    pub fn message(&mut self) -> Result<Option<Incoming<'_>>, SqlError> {
         if self.copy_data_left > 0 {
             return Ok(if self.unread().is_empty() { None } else { Some(self.copy_data()) });
         }
@@ -140,7 +140,7 @@ mod tests {
             let mut data = Vec::new();
             for bytes in stream.chunks(piece) {
                 input.push(bytes);
-                while let Some(incoming) = input.next().expect("valid") {
+                while let Some(incoming) = input.message().expect("valid") {
                     if incoming.kind == b'd' {
                         data.extend_from_slice(incoming.body);
                     } else {
@@ -158,6 +158,6 @@ mod tests {
     fn a_bad_header_is_found_before_its_body() {
         let mut input = Input::default();
         input.push(b"Q\x7f\xff\xff\xff");
-        assert!(input.next().is_err());
+        assert!(input.message().is_err());
     }
 }

@@ -258,7 +258,7 @@ impl<E: Env, R: Router> Server<E, R> {
         control.phase.set(Phase::Busy);
         let mut handled = 0;
         loop {
-            let flow = match input.next() {
+            let flow = match input.message() {
                 Ok(Some(incoming)) => connection.handle(incoming).await,
                 Ok(None) => {
                     if !self.receive(connection, input, control, held).await {

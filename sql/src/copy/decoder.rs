@@ -147,9 +147,18 @@ impl Decoder {
     }
 
     /// The error with the context `COPY t, line n`, for errors that concern no particular row.
-    pub fn locate(&self, mut error: SqlError) -> SqlError {
+    pub fn locate(&self, error: SqlError) -> SqlError {
+        self.locate_line(error, self.line_number)
+    }
+
+    /// As [`Decoder::locate`], with the line that is being read instead of the one read last.
+    pub fn locate_reading(&self, error: SqlError) -> SqlError {
+        self.locate_line(error, self.line_number + 1)
+    }
+
+    fn locate_line(&self, mut error: SqlError, number: u64) -> SqlError {
         if error.context.is_none() {
-            error.context = Some(format!("COPY {}, line {}", self.names.table, self.line_number));
+            error.context = Some(format!("COPY {}, line {number}", self.names.table));
         }
         error
     }

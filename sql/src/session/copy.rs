@@ -314,6 +314,11 @@ impl<R: Router> CopyIn<R> {
         Ok(())
     }
 
+    /// The error with the line that is being read as its context, for what ends the COPY from outside.
+    pub fn locate(&self, error: SqlError) -> SqlError {
+        self.0.decoder.locate_reading(error)
+    }
+
     /// CopyDone: stores the rest. The session gets its transaction back.
     ///
     /// # Errors

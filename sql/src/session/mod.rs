@@ -16,11 +16,11 @@ mod run;
 mod transaction;
 mod utility;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use omen_core::id::TableId;
 use omen_core::router::{CancelFlag, Router, SessionId};
 use omen_core::types::{Datum, PgType};
