@@ -299,7 +299,7 @@ async fn point_reads(client: &Client, flights: &[Flight]) {
         let expected = &flights[rng.below(flights.len() as u64) as usize];
         let rows =
             client.query(&statement, &[&expected.time(), &expected.carrier, &expected.flight]).await.unwrap();
-        assert_eq!(rows.iter().map(decode).collect::<Vec<_>>(), [expected.clone()]);
+        assert_eq!(rows.iter().map(decode).collect::<Vec<_>>(), std::slice::from_ref(expected));
     }
     let nothing = client.query(&statement, &[&flights[0].time(), &"XX", &1i32]).await.unwrap();
     assert!(nothing.is_empty());

@@ -160,7 +160,7 @@ async fn insert(
         let node = node.clone();
         async move {
             let mut batch = WriteBatch::new();
-            add(&mut batch, &mut RowBuilder::default(), base + (session as i64) << 24 | number);
+            add(&mut batch, &mut RowBuilder::default(), (base + (session as i64)) << 24 | number);
             node.write_and_commit(node.begin(), table, batch).await.expect("distinct keys");
         }
     })
