@@ -1,21 +1,18 @@
-//! Whole connections over the simulated network, with a router that holds no data.
+//! Whole connections over the simulated network, on a node of one core.
+
+mod script;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omen_core::catalog::Catalog;
-use omen_core::clock::Timestamp;
 use omen_core::env::sim::{NodeId, Sim, SimEnv, SimStream};
 use omen_core::env::{Env, Stream};
-use omen_core::error::{Error, Result};
-use omen_core::id::{CoreId, TableId, TxnId};
-use omen_core::key::Key;
-use omen_core::router::{CancelFlag, CatalogChange, Cursor, ReadView, Router, Scan, SessionId, Transaction};
-use omen_core::row::Row;
-use omen_core::write_batch::WriteBatch;
+use omen_core::id::CoreId;
+use omen_core::mesh;
+use omen_core::node::{MESH_CAPACITY, NodeConfig, NodeCore};
 
 use super::hba::Rules;
 use super::{ServerConfig, Shutdown, serve};
@@ -24,133 +21,45 @@ const SERVER: NodeId = NodeId(1);
 const CLIENT: NodeId = NodeId(2);
 const PORT: u16 = 5_442;
 
-/// Sessions that exist, with their secrets.
-#[derive(Clone, Default)]
-struct Empty(Rc<RefCell<BTreeMap<u32, (u32, CancelFlag)>>>);
-
-struct Nothing;
-
-impl Transaction for Nothing {
-    fn view(&self) -> ReadView {
-        ReadView { snapshot: Timestamp::MAX, txn: TxnId(0) }
-    }
-    fn refresh(&mut self) {}
-    fn has_written(&self) -> bool {
-        false
-    }
-}
-
-impl Cursor for Nothing {
-    async fn next(&mut self) -> Result<Option<Vec<arrow_array::RecordBatch>>> {
-        Ok(None)
-    }
-}
-
-impl Router for Empty {
-    type Txn = Nothing;
-    type Cursor = Nothing;
-    fn catalog(&self) -> Arc<Catalog> {
-        Arc::new(Catalog::default())
-    }
-    fn core(&self) -> CoreId {
-        CoreId(0)
-    }
-    fn core_count(&self) -> u16 {
-        1
-    }
-    fn wall_clock_us(&self) -> i64 {
-        0
-    }
-    fn monotonic_us(&self) -> u64 {
-        0
-    }
-    fn random_u64(&self) -> u64 {
-        0
-    }
-    fn row_ids(&self, _table: TableId, _count: u32) -> i64 {
-        0
-    }
-    fn begin(&self) -> Nothing {
-        Nothing
-    }
-    async fn get(
-        &self,
-        _table: TableId,
-        _view: ReadView,
-        _key: Key,
-        _columns: Arc<[usize]>,
-    ) -> Result<Option<Row>> {
-        Ok(None)
-    }
-    async fn get_many(&self, _table: TableId, _view: ReadView, keys: Vec<Key>) -> Result<Vec<Option<Row>>> {
-        Ok(vec![None; keys.len()])
-    }
-    fn scan(&self, _scan: Scan) -> Result<Nothing> {
-        Ok(Nothing)
-    }
-    async fn write(&self, _txn: &mut Nothing, _table: TableId, _writes: WriteBatch) -> Result<()> {
-        Err(Error::Busy)
-    }
-    async fn commit(&self, _txn: Nothing) -> Result<()> {
-        Ok(())
-    }
-    async fn write_and_commit(&self, _txn: Nothing, _table: TableId, _writes: WriteBatch) -> Result<()> {
-        Err(Error::Busy)
-    }
-    async fn rollback(&self, _txn: Nothing) {}
-    async fn change_catalog(&self, _change: CatalogChange) -> Result<TableId> {
-        Err(Error::Busy)
-    }
-    async fn checkpoint(&self) -> Result<()> {
-        Ok(())
-    }
-    async fn vacuum(&self, _table: Option<TableId>) -> Result<()> {
-        Ok(())
-    }
-    async fn relation_size_bytes(&self, _table: TableId) -> Result<u64> {
-        Ok(0)
-    }
-    fn register_session(&self, secret: u32) -> (SessionId, CancelFlag) {
-        let mut sessions = self.0.borrow_mut();
-        let id = sessions.keys().next_back().map_or(1, |last| last + 1);
-        let flag = CancelFlag::new(Cell::new(false));
-        sessions.insert(id, (secret, Rc::clone(&flag)));
-        (SessionId(id), flag)
-    }
-    fn unregister_session(&self, id: SessionId) {
-        self.0.borrow_mut().remove(&id.0);
-    }
-    fn cancel_session(&self, id: SessionId, secret: u32) {
-        if let Some((_, flag)) = self.0.borrow().get(&id.0).filter(|(right, _)| *right == secret) {
-            flag.set(true);
-        }
-    }
-}
-
 /// A running server and what a test needs of it.
 struct World {
     sim: Sim,
-    router: Empty,
     shutdown: Shutdown,
     has_ended: Rc<Cell<bool>>,
 }
 
+/// A node of one core in the simulator.
+fn start_node(sim: &Sim) -> NodeCore<SimEnv> {
+    let config = NodeConfig::new(PathBuf::from("/data"), 1, 64 << 20);
+    let seat = mesh::connect(1, MESH_CAPACITY).pop().expect("one seat for one core");
+    let env = sim.core(SERVER, CoreId(0));
+    let started: Rc<RefCell<Option<NodeCore<SimEnv>>>> = Rc::default();
+    let slot = Rc::clone(&started);
+    env.clone().spawn(async move {
+        let node = NodeCore::start(env, seat, &config).await;
+        *slot.borrow_mut() = Some(node.expect("an empty node starts"));
+    });
+    assert!(sim.run_until(|| started.borrow().is_some()), "the node does not start");
+    started.take().expect("started")
+}
+
 fn world(configure: impl FnOnce(&mut ServerConfig)) -> World {
     let sim = Sim::new(7);
+    let node = start_node(&sim);
     let env = sim.core(SERVER, CoreId(0));
     let mut config = ServerConfig::new([9; 32]);
     config.rules = Rules::parse("host all all all trust").expect("valid");
     configure(&mut config);
     let listener = env.listen(sim.address(SERVER, PORT)).expect("a free port");
-    let (router, shutdown) = (Empty::default(), Shutdown::default());
+    let shutdown = Shutdown::default();
     let has_ended = Rc::new(Cell::new(false));
-    let served = serve(env.clone(), router.clone(), listener, Arc::new(config), shutdown.clone());
+    let served = serve(env.clone(), node, listener, Arc::new(config), shutdown.clone());
     let ended = Rc::clone(&has_ended);
     env.spawn(async move {
         served.await;
         ended.set(true);
     });
-    World { sim, router, shutdown, has_ended }
+    World { sim, shutdown, has_ended }
 }
 
 /// Runs a client against a server.
@@ -270,7 +179,6 @@ fn a_client_is_greeted() {
             assert!(messages.iter().any(|(kind, body)| *kind == b'K' && body.len() == 8));
             client.send(&message(b'X', b"")).await;
             assert_eq!(client.message().await, None);
-            assert!(world.router.0.borrow().is_empty(), "the session is forgotten");
         },
     );
 }
@@ -393,17 +301,95 @@ fn a_cancel_request_needs_the_secret() {
     run(
         |_| {},
         |world, env| async move {
-            let (_client, messages) = Client::connect(&world, &env).await;
+            let (mut holder, _) = Client::connect(&world, &env).await;
+            let (mut waiter, messages) = Client::connect(&world, &env).await;
             let (_, key) = messages.iter().find(|(kind, _)| *kind == b'K').expect("BackendKeyData");
-            let flag = Rc::clone(&world.router.0.borrow().values().next().expect("a session").1);
+            holder.send(&message(b'Q', b"create table t (k int primary key)\0")).await;
+            assert_eq!(holder.summary().await, "C Z");
+            holder.send(&message(b'Q', b"begin; insert into t values (1)\0")).await;
+            assert_eq!(holder.summary().await, "C C Z");
+            waiter.send(&message(b'Q', b"insert into t values (1)\0")).await;
             let mut wrong = key.clone();
             wrong[7] ^= 1;
-            for (body, expected) in [(&wrong, false), (key, true)] {
+            for body in [&wrong, key] {
+                assert!(waiter.received.is_empty());
                 let mut other = Client::open(&world, &env).await;
                 other.send(&packet(80_877_102, body)).await;
                 assert_eq!(other.message().await, None, "nothing is answered");
-                assert_eq!(flag.get(), expected);
             }
+            assert_eq!(waiter.summary().await, "ERROR:57014 Z");
+        },
+    );
+}
+
+#[test]
+fn a_client_that_leaves_takes_its_transaction_along() {
+    run(
+        |_| {},
+        |world, env| async move {
+            let (mut first, _) = Client::connect(&world, &env).await;
+            first.send(&message(b'Q', b"create table t (k int primary key)\0")).await;
+            assert_eq!(first.summary().await, "C Z");
+            first.send(&message(b'Q', b"begin; insert into t values (1)\0")).await;
+            assert_eq!(first.summary().await, "C C Z");
+            first.stream.shutdown();
+            let (mut second, _) = Client::connect(&world, &env).await;
+            second.send(&message(b'Q', b"copy t from stdin\0")).await;
+            second.send(&message(b'd', b"2\n")).await;
+            env.sleep(Duration::from_millis(100)).await;
+            second.stream.shutdown();
+            let (mut third, _) = Client::connect(&world, &env).await;
+            third.send(&message(b'Q', b"insert into t values (1), (2)\0")).await;
+            assert_eq!(third.summary().await, "C Z");
+        },
+    );
+}
+
+#[test]
+fn stopping_lets_a_running_statement_finish() {
+    run(
+        |_| {},
+        |world, env| async move {
+            let (mut client, _) = Client::connect(&world, &env).await;
+            client.send(&message(b'Q', b"create table t (k int primary key)\0")).await;
+            assert_eq!(client.summary().await, "C Z");
+            client.send(&message(b'Q', b"copy t from stdin\0")).await;
+            assert_eq!(client.message().await.map(|(kind, _)| kind), Some(b'G'));
+            world.shutdown.begin();
+            env.sleep(Duration::from_secs(1)).await;
+            client.send(&[message(b'd', b"1\n2\n"), message(b'c', b"")].concat()).await;
+            assert_eq!(client.summary().await, "C Z");
+            assert_eq!(client.summary().await, "FATAL:57P01");
+            env.sleep(Duration::from_secs(1)).await;
+            assert!(world.has_ended.get());
+        },
+    );
+}
+
+#[test]
+fn large_results_come_in_pieces() {
+    run(
+        |_| {},
+        |world, env| async move {
+            let (mut client, _) = Client::connect(&world, &env).await;
+            client.send(&message(b'Q', b"create table t (k int primary key, v text)\0")).await;
+            assert_eq!(client.summary().await, "C Z");
+            let rows: String = (0..20_000).map(|k| format!("{k}\tvalue {k} of a row\n")).collect();
+            client.send(&message(b'Q', b"copy t from stdin\0")).await;
+            client.send(&[message(b'd', rows.as_bytes()), message(b'c', b"")].concat()).await;
+            assert_eq!(client.summary().await, "G C Z");
+            client.send(&message(b'Q', b"select k, v from t order by k\0")).await;
+            let messages = client.until_ready().await;
+            let values: Vec<&[u8]> =
+                messages.iter().filter(|(kind, _)| *kind == b'D').map(|(_, body)| &body[..]).collect();
+            assert_eq!(values.len(), 20_000);
+            let last = [b"\0\x02\0\0\0\x0519999\0\0\0\x14".as_slice(), b"value 19999 of a row"].concat();
+            assert_eq!(values[19_999], last);
+            client.send(&message(b'Q', b"copy (select k, v from t order by k) to stdout\0")).await;
+            let messages = client.until_ready().await;
+            let data: Vec<u8> =
+                messages.into_iter().filter(|(kind, _)| *kind == b'd').flat_map(|(_, d)| d).collect();
+            assert!(data == rows.as_bytes(), "COPY gives back what it took");
         },
     );
 }
