@@ -3,12 +3,22 @@
 //! The engine knows no SQL. It hands batches of visible rows to a [`FragmentRun`], takes what comes out, and sends
 //! that, not the rows, to the core that asked.
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array, ArrayRef, RecordBatch};
 
 use crate::error::ValueError;
 
 /// Most rows of a batch that a scan hands to a fragment.
 pub const BATCH_ROWS: usize = 8_192;
+
+/// Bytes of the rows of a batch. A slice counts for its own rows only, however large the buffers are that it shares with
+/// the rest of a chunk.
+pub fn batch_bytes(batch: &RecordBatch) -> usize {
+    let bytes = |column: &ArrayRef| {
+        let data = column.to_data();
+        data.get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
+    };
+    batch.columns().iter().map(bytes).sum()
+}
 
 /// What to do with the rows of a range. Crosses cores, so it owns all it needs.
 pub trait Fragment: Send + Sync + 'static {

@@ -10,7 +10,7 @@ use arrow_array::RecordBatch;
 
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::fragment::{BATCH_ROWS, Flow, Fragment, FragmentRun};
+use crate::fragment::{BATCH_ROWS, Flow, Fragment, FragmentRun, batch_bytes};
 use crate::id::{CoreId, RangeId};
 use crate::key::KeySpan;
 use crate::memtable::ScanPosition;
@@ -163,7 +163,7 @@ impl<E: Env> Inner<E> {
                 run.run.finish(&mut batches)?;
                 return Ok(ScanPart { batches, done: true });
             }
-            bytes += batches[counted..].iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
+            bytes += batches[counted..].iter().map(batch_bytes).sum::<usize>();
             counted = batches.len();
             if bytes >= PART_BYTES {
                 return Ok(ScanPart { batches, done: false });

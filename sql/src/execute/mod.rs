@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use omen_core::catalog::Table;
+use omen_core::fragment::batch_bytes;
 use omen_core::router::{CancelFlag, ReadView, Router, Transaction};
 use omen_core::types::{Datum, PgType};
 use omen_core::write_batch::WriteBatch;
@@ -204,7 +205,7 @@ impl OutputRows {
         }
         let types: Vec<PgType> = returning.exprs.iter().map(Expr::pg_type).collect();
         let batch = batch_of(&schema_of(&types), arrays, batch.num_rows());
-        self.size_bytes += batch.get_array_memory_size();
+        self.size_bytes += batch_bytes(&batch);
         if self.size_bytes > OPERATOR_BYTES_MAX {
             return Err(out_of_memory("RETURNING").into());
         }

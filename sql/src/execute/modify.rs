@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use arrow_array::RecordBatch;
 use omen_core::catalog::Table;
+use omen_core::fragment::batch_bytes;
 use omen_core::router::{Router, Transaction};
 use omen_core::row::{Row, RowBuilder};
 use omen_core::types::{Datum, PgType};
@@ -80,7 +81,7 @@ impl<'a, R: Router> ModifyRun<'a, R> {
             let mut batches = Vec::new();
             let mut size_bytes = 0;
             while let Some(batch) = running.next_batch().await? {
-                size_bytes += batch.get_array_memory_size();
+                size_bytes += batch_bytes(&batch);
                 if size_bytes > OPERATOR_BYTES_MAX {
                     return Err(out_of_memory("changing rows").into());
                 }

@@ -4,7 +4,7 @@ use std::collections::BinaryHeap;
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
-use omen_core::fragment::{BATCH_ROWS, Flow, FragmentRun};
+use omen_core::fragment::{BATCH_ROWS, Flow, FragmentRun, batch_bytes};
 use omen_core::types::PgType;
 
 use super::rowkey::{KeyColumn, RowKeys};
@@ -69,7 +69,7 @@ fn prefix(key: &[u8]) -> u64 {
 impl FragmentRun for SortRun {
     fn push(&mut self, batch: RecordBatch, _out: &mut Vec<RecordBatch>) -> Result<Flow> {
         let encoded = encode(&batch, &self.keys, &self.types);
-        self.size_bytes += encoded.size_bytes() + batch.get_array_memory_size() + 24 * batch.num_rows();
+        self.size_bytes += encoded.size_bytes() + batch_bytes(&batch) + 24 * batch.num_rows();
         if self.size_bytes > OPERATOR_BYTES_MAX {
             return Err(out_of_memory("sorting"));
         }
@@ -140,7 +140,7 @@ impl TopKRun {
             kept.into_iter().enumerate().map(|(row, candidate)| Candidate { batch: 0, row, ..candidate });
         self.heap = renumbered.collect();
         self.batch_rows = batch.num_rows();
-        self.size_bytes = batch.get_array_memory_size();
+        self.size_bytes = batch_bytes(&batch);
         self.batches = vec![batch];
     }
 }
@@ -165,7 +165,7 @@ impl FragmentRun for TopKRun {
         }
         if used {
             self.batch_rows += batch.num_rows();
-            self.size_bytes += batch.get_array_memory_size();
+            self.size_bytes += batch_bytes(&batch);
             self.batches.push(batch);
         }
         if self.batch_rows > 4 * self.count.min(usize::MAX / 4) + KEPT_ROWS
