@@ -47,7 +47,7 @@ const ENV_NAMES: [&str; 9] =
     ["glommio", "io_uring", "Instant", "SystemTime", "rand", "getrandom", "tokio", "socket2", "libc"];
 
 /// Modules of `std` that only `ENV` may use.
-const ENV_MODULES: [&str; 5] = ["fs", "thread", "net", "process", "env"];
+const ENV_MODULES: [&str; 4] = ["fs", "thread", "net", "process"];
 
 /// Locks; code of one core has nothing to lock.
 const LOCKS: [&str; 3] = ["Mutex", "RwLock", "Condvar"];
@@ -78,7 +78,7 @@ impl Source {
 
     /// Whether all of it is test code.
     fn is_test(&self) -> bool {
-        self.path.split('/').any(|part| part == "tests" || part == "tests.rs" || part == "benches")
+        self.path.split('/').any(|part| ["tests", "tests.rs", "testing", "benches"].contains(&part))
     }
 
     fn is_under(&self, places: &[&str]) -> bool {
@@ -448,6 +448,39 @@ fn foreign_paths(source: &Source) -> Vec<String> {
 fn no_path_leads_out_of_the_workspace() {
     check(foreign_paths);
     assert_eq!(foreign_paths(&Source::of("a.md", &["see /ho", "me/me/x"].concat())).len(), 1);
+}
+
+/// What stands at the top of the workspace.
+const TOP: [&str; 17] = [
+    ".ci",
+    ".gitignore",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "clippy.toml",
+    "cloud-tier",
+    "core",
+    "deploy",
+    "docs",
+    "net",
+    "perf",
+    "raft",
+    "rustfmt.toml",
+    "sql",
+    "tests",
+];
+
+/// Whether a path begins with something that does not belong at the top.
+fn misplaced(source: &Source) -> Vec<String> {
+    let top = source.path.split('/').next().unwrap();
+    if TOP.contains(&top) { Vec::new() } else { vec![format!("{} does not belong here", source.path)] }
+}
+
+#[test]
+fn the_top_folder_holds_what_it_should() {
+    check(misplaced);
+    assert_eq!(misplaced(&Source::of("notes.txt", "")).len(), 1);
 }
 
 fn double_versions(lock: &str) -> Vec<String> {
