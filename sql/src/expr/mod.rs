@@ -6,11 +6,13 @@
 pub mod aggregate;
 pub mod build;
 mod cast;
+mod choose;
 mod context;
 mod eval;
 mod fold;
 mod inset;
 mod kernel;
+mod logic;
 pub mod registry;
 mod resolve;
 mod to_char;
@@ -203,7 +205,7 @@ impl Expr {
         batch: &RecordBatch,
         context: &EvalContext,
     ) -> Result<BooleanArray, ValueError> {
-        Ok(BooleanArray::new(eval::truth(self, Frame::of(batch), context)?.yes, None))
+        Ok(BooleanArray::new(logic::yes(self, Frame::of(batch), context)?, None))
     }
 
     /// Evaluates an expression without columns.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, BooleanArray};
+use arrow_array::{Array, ArrayRef, BooleanArray};
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, NullBuffer};
 use omen_core::types::Datum;
 
@@ -73,15 +73,27 @@ impl Truth {
 
     /// The truth of some of `rows` rows; the others are NULL.
     pub(crate) fn spread(&self, selected: &[u32], rows: usize) -> Truth {
-        let spread = |bits: &BooleanBuffer| {
-            let mut out = BooleanBufferBuilder::new(rows);
-            out.append_n(rows, false);
-            for (row, bit) in selected.iter().zip(bits) {
-                out.set_bit(*row as usize, bit);
-            }
-            out.finish()
-        };
+        let spread = |bits| Truth::spread_bits(bits, selected, rows);
         Truth { yes: spread(&self.yes), no: spread(&self.no) }
+    }
+
+    /// The bits of some of `rows` rows; those of the others are not set.
+    pub(crate) fn spread_bits(bits: &BooleanBuffer, selected: &[u32], rows: usize) -> BooleanBuffer {
+        let mut out = BooleanBufferBuilder::new(rows);
+        out.append_n(rows, false);
+        for at in bits.set_indices() {
+            out.set_bit(selected[at] as usize, true);
+        }
+        out.finish()
+    }
+
+    /// Rows where a column of type `boolean` is true.
+    pub(crate) fn yes_of(array: &ArrayRef) -> BooleanBuffer {
+        let array = array.as_boolean();
+        match array.nulls() {
+            None => array.values().clone(),
+            Some(nulls) => array.values() & nulls.inner(),
+        }
     }
 }
 

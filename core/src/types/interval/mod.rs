@@ -31,6 +31,7 @@ fn out_of_range() -> ValueError {
 
 impl Interval {
     /// Little-endian bytes.
+    #[inline]
     pub fn to_bytes(self) -> [u8; INTERVAL_BYTES] {
         let mut bytes = [0; INTERVAL_BYTES];
         bytes[..4].copy_from_slice(&self.months.to_le_bytes());
@@ -40,6 +41,7 @@ impl Interval {
     }
 
     /// Inverse of [`Interval::to_bytes`]; every bit pattern is an interval.
+    #[inline]
     pub fn from_bytes(bytes: [u8; INTERVAL_BYTES]) -> Interval {
         let [m0, m1, m2, m3, d0, d1, d2, d3, rest @ ..] = bytes;
         Interval {

@@ -41,37 +41,44 @@ impl Numeric {
     pub const NAN: Numeric = Numeric { coefficient: 0, scale: NAN_SCALE };
 
     /// `coefficient * 10^-scale`, or `None` if it breaks the invariant.
+    #[inline]
     pub fn new(coefficient: i128, scale: u8) -> Option<Numeric> {
         let fits = coefficient.unsigned_abs() < 10u128.pow(Self::DIGITS_MAX);
         (fits && u32::from(scale) <= Self::DIGITS_MAX).then_some(Numeric { coefficient, scale })
     }
 
     /// The unscaled value; 0 for NaN.
+    #[inline]
     pub fn coefficient(self) -> i128 {
         self.coefficient
     }
 
     /// Fractional digits displayed; 0 for NaN.
+    #[inline]
     pub fn scale(self) -> u8 {
         if self.is_nan() { 0 } else { self.scale }
     }
 
     /// Whether this is NaN.
+    #[inline]
     pub fn is_nan(self) -> bool {
         self.scale == NAN_SCALE
     }
 
     /// Whether this is zero, with whatever scale.
+    #[inline]
     pub fn is_zero(self) -> bool {
         self.coefficient == 0 && !self.is_nan()
     }
 
     /// Whether this is below zero.
+    #[inline]
     pub fn is_negative(self) -> bool {
         self.coefficient < 0
     }
 
     /// Bytes for rows and arrays.
+    #[inline]
     pub fn to_bytes(self) -> [u8; NUMERIC_BYTES] {
         let mut bytes = [0; NUMERIC_BYTES];
         bytes[0] = self.scale;
@@ -102,6 +109,7 @@ impl Numeric {
     }
 
     /// The order of SQL: by value, whatever the scales; NaN is equal to itself and above all numbers.
+    #[inline]
     pub fn compare(self, other: Numeric) -> Ordering {
         if self.is_nan() || other.is_nan() {
             return self.is_nan().cmp(&other.is_nan());

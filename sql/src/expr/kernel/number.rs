@@ -25,18 +25,18 @@ fn underflow() -> ValueError {
     ValueError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range: underflow")
 }
 
-/// Computes on all rows without branches; where `doubtful` says so of any result, `check` looks at the rows that are
-/// not NULL one by one.
-fn compute2<K: NumberKind<Native = T>, T: Output>(
+/// Computes on all rows without branches, so that the loop vectorises; if the doubts about any result are not zero,
+/// `check` looks at the rows that are not NULL one by one.
+fn compute2<K: NumberKind<Native = T>, T: Output, D: Doubt>(
     call: &Call<'_>,
-    compute: impl Fn(T, T) -> (T, bool),
+    compute: impl Fn(T, T) -> (T, D),
     check: impl Fn(T, T) -> Result<()>,
 ) -> Result<Value> {
     let (a, b) = (Arg::<K>::of(&call.args[0]), Arg::<K>::of(&call.args[1]));
-    let mut doubtful = false;
+    let mut doubts = D::default();
     let mut step = |a: T, b: T| {
         let (value, doubt) = compute(a, b);
-        doubtful |= doubt;
+        doubts |= doubt;
         value
     };
     let values: Vec<T> = match (&a, &b) {
@@ -49,7 +49,7 @@ fn compute2<K: NumberKind<Native = T>, T: Output>(
         (Arg::Column(a), Arg::Column(b)) => a.iter().zip(*b).map(|(a, b)| step(*a, *b)).collect(),
     };
     let nulls = common_nulls(call.args);
-    if doubtful {
+    if doubts != D::default() {
         for row in 0..call.rows {
             if nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) {
                 check(a.get(row), b.get(row))?;
@@ -58,6 +58,11 @@ fn compute2<K: NumberKind<Native = T>, T: Output>(
     }
     Ok(Value::Array(T::array(values, nulls, call.result)))
 }
+
+/// A flag as wide as the numbers that it is about: any bit that is set is a doubt.
+trait Doubt: Copy + Default + PartialEq + std::ops::BitOrAssign {}
+
+impl<T: Copy + Default + PartialEq + std::ops::BitOrAssign> Doubt for T {}
 
 macro_rules! integers {
     ($($module:ident, $kind:ty, $native:ty, $name:literal;)*) => {$(
@@ -69,28 +74,45 @@ macro_rules! integers {
                 out_of_range($name)
             }
 
+            /// `compute` answers a doubt that is negative on overflow.
             fn binary(
                 call: &Call<'_>,
-                compute: impl Fn($native, $native) -> ($native, bool),
+                compute: impl Fn($native, $native) -> ($native, $native),
             ) -> Result<Value> {
-                compute2::<$kind, $native>(call, &compute, |a, b| if compute(a, b).1 { Err(range()) } else { Ok(()) })
+                let sign = |a: $native, b: $native| {
+                    let (value, doubt) = compute(a, b);
+                    (value, doubt & <$native>::MIN)
+                };
+                compute2::<$kind, $native, $native>(call, sign, |a, b| {
+                    if compute(a, b).1 < 0 { Err(range()) } else { Ok(()) }
+                })
             }
 
             pub(crate) fn add(call: &Call<'_>) -> Result<Value> {
-                binary(call, <$native>::overflowing_add)
+                // It overflows if both operands have the sign that the sum has not.
+                binary(call, |a, b| {
+                    let sum = a.wrapping_add(b);
+                    (sum, (a ^ sum) & (b ^ sum))
+                })
             }
 
             pub(crate) fn sub(call: &Call<'_>) -> Result<Value> {
-                binary(call, <$native>::overflowing_sub)
+                binary(call, |a, b| {
+                    let difference = a.wrapping_sub(b);
+                    (difference, (a ^ b) & (a ^ difference))
+                })
             }
 
             pub(crate) fn mul(call: &Call<'_>) -> Result<Value> {
-                binary(call, <$native>::overflowing_mul)
+                binary(call, |a, b| {
+                    let (product, overflow) = a.overflowing_mul(b);
+                    (product, -<$native>::from(overflow))
+                })
             }
 
             pub(crate) fn div(call: &Call<'_>) -> Result<Value> {
                 let compute = |a: $native, b: $native| (a.checked_div(b).unwrap_or_default(), b == 0 || b == -1);
-                compute2::<$kind, $native>(call, compute, |a, b| match b {
+                compute2::<$kind, $native, bool>(call, compute, |a, b| match b {
                     0 => Err(division_by_zero()),
                     -1 if a == <$native>::MIN => Err(range()),
                     _ => Ok(()),
@@ -101,19 +123,19 @@ macro_rules! integers {
                 // The smallest number modulo -1 is 0, as in PostgreSQL.
                 let compute = |a: $native, b: $native| (a.checked_rem(b).unwrap_or_default(), b == 0);
                 let check = |_, b| if b == 0 { Err(division_by_zero()) } else { Ok(()) };
-                compute2::<$kind, $native>(call, compute, check)
+                compute2::<$kind, $native, bool>(call, compute, check)
             }
 
             pub(crate) fn and(call: &Call<'_>) -> Result<Value> {
-                binary(call, |a, b| (a & b, false))
+                binary(call, |a, b| (a & b, 0))
             }
 
             pub(crate) fn or(call: &Call<'_>) -> Result<Value> {
-                binary(call, |a, b| (a | b, false))
+                binary(call, |a, b| (a | b, 0))
             }
 
             pub(crate) fn xor(call: &Call<'_>) -> Result<Value> {
-                binary(call, |a, b| (a ^ b, false))
+                binary(call, |a, b| (a ^ b, 0))
             }
 
             pub(crate) fn shift_left(call: &Call<'_>) -> Result<Value> {
@@ -191,11 +213,13 @@ macro_rules! floats {
             use super::*;
 
             pub(crate) fn add(call: &Call<'_>) -> Result<Value> {
-                compute2::<$kind, $native>(call, |a, b| (a + b, (a + b).is_infinite()), |a, b| sum(a, b).map(drop))
+                let compute = |a: $native, b: $native| (a + b, (a + b).is_infinite() & a.is_finite() & b.is_finite());
+                compute2::<$kind, $native, bool>(call, compute, |a, b| sum(a, b).map(drop))
             }
 
             pub(crate) fn sub(call: &Call<'_>) -> Result<Value> {
-                compute2::<$kind, $native>(call, |a, b| (a - b, (a - b).is_infinite()), |a, b| sum(a, -b).map(drop))
+                let compute = |a: $native, b: $native| (a - b, (a - b).is_infinite() & a.is_finite() & b.is_finite());
+                compute2::<$kind, $native, bool>(call, compute, |a, b| sum(a, -b).map(drop))
             }
 
             /// The sum, checked.
@@ -205,8 +229,12 @@ macro_rules! floats {
             }
 
             pub(crate) fn mul(call: &Call<'_>) -> Result<Value> {
-                let compute = |a: $native, b: $native| (a * b, (a * b).is_infinite() | (a * b == 0.0));
-                compute2::<$kind, $native>(call, compute, |a, b| product(a, b).map(drop))
+                let compute = |a: $native, b: $native| {
+                    let product = a * b;
+                    let overflow = product.is_infinite() & a.is_finite() & b.is_finite();
+                    (product, overflow | ((product == 0.0) & (a != 0.0) & (b != 0.0)))
+                };
+                compute2::<$kind, $native, bool>(call, compute, |a, b| product(a, b).map(drop))
             }
 
             /// The product, checked.
@@ -224,9 +252,10 @@ macro_rules! floats {
             pub(crate) fn div(call: &Call<'_>) -> Result<Value> {
                 let compute = |a: $native, b: $native| {
                     let quotient = a / b;
-                    (quotient, quotient.is_infinite() | (quotient == 0.0) | (b == 0.0))
+                    let underflow = (quotient == 0.0) & (a != 0.0) & b.is_finite();
+                    (quotient, (quotient.is_infinite() & a.is_finite()) | underflow | (b == 0.0))
                 };
-                compute2::<$kind, $native>(call, compute, |a, b| quotient(a, b).map(drop))
+                compute2::<$kind, $native, bool>(call, compute, |a, b| quotient(a, b).map(drop))
             }
 
             /// The quotient, checked.
@@ -261,12 +290,12 @@ floats! {
 }
 
 /// `real` with `double precision`, by an operator of the latter.
-pub(crate) fn float4_float8(call: &Call<'_>, operator: fn(f64, f64) -> Result<f64>) -> Result<Value> {
+pub(crate) fn float4_float8(call: &Call<'_>, operator: impl Fn(f64, f64) -> Result<f64>) -> Result<Value> {
     map2::<F32, F64, f64>(call, |a, b| operator(f64::from(a), b))
 }
 
 /// `double precision` with `real`, by an operator of the former.
-pub(crate) fn float8_float4(call: &Call<'_>, operator: fn(f64, f64) -> Result<f64>) -> Result<Value> {
+pub(crate) fn float8_float4(call: &Call<'_>, operator: impl Fn(f64, f64) -> Result<f64>) -> Result<Value> {
     map2::<F64, F32, f64>(call, |a, b| operator(a, f64::from(b)))
 }
 
@@ -284,7 +313,7 @@ fn power_error(message: &str) -> ValueError {
 }
 
 /// Lifts a function of a double whose result must be finite if the argument is.
-pub(crate) fn finite(call: &Call<'_>, f: fn(f64) -> f64) -> Result<Value> {
+pub(crate) fn finite(call: &Call<'_>, f: impl Fn(f64) -> f64) -> Result<Value> {
     map1::<F64, f64>(call, |a| {
         let value = f(a);
         if value.is_infinite() && a.is_finite() { Err(overflow()) } else { Ok(value) }
@@ -292,12 +321,12 @@ pub(crate) fn finite(call: &Call<'_>, f: fn(f64) -> f64) -> Result<Value> {
 }
 
 /// Lifts a trigonometric function, which infinity has no value of.
-pub(crate) fn trigonometric(call: &Call<'_>, f: fn(f64) -> f64) -> Result<Value> {
+pub(crate) fn trigonometric(call: &Call<'_>, f: impl Fn(f64) -> f64) -> Result<Value> {
     map1::<F64, f64>(call, |a| if a.is_infinite() { Err(domain("input is out of range")) } else { Ok(f(a)) })
 }
 
 /// Lifts an inverse function, which has values between two arguments only.
-pub(crate) fn inverse(call: &Call<'_>, low: f64, high: f64, f: fn(f64) -> f64) -> Result<Value> {
+pub(crate) fn inverse(call: &Call<'_>, low: f64, high: f64, f: impl Fn(f64) -> f64) -> Result<Value> {
     map1::<F64, f64>(call, |a| {
         if a.is_nan() || (low..=high).contains(&a) { Ok(f(a)) } else { Err(domain("input is out of range")) }
     })

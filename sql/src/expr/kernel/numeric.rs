@@ -9,27 +9,33 @@ use super::lift::{Arg, F64, I32, I64, Num, NumBytes, Result, Span, each_row_null
 use crate::expr::value::Value;
 
 /// Lifts a function of one numeric.
-pub(crate) fn unary(call: &Call<'_>, f: fn(Numeric) -> Result<Numeric>) -> Result<Value> {
+pub(crate) fn unary(call: &Call<'_>, f: impl Fn(Numeric) -> Result<Numeric>) -> Result<Value> {
     map1::<Num, NumBytes>(call, |a| f(a).map(NumBytes::from))
 }
 
 /// Lifts a function of two numerics.
-pub(crate) fn binary(call: &Call<'_>, f: fn(Numeric, Numeric) -> Result<Numeric>) -> Result<Value> {
+pub(crate) fn binary(call: &Call<'_>, f: impl Fn(Numeric, Numeric) -> Result<Numeric>) -> Result<Value> {
     map2::<Num, Num, NumBytes>(call, |a, b| f(a, b).map(NumBytes::from))
 }
 
 /// Lifts a function of a numeric and a number of digits.
-pub(crate) fn digits(call: &Call<'_>, f: fn(Numeric, i32) -> Result<Numeric>) -> Result<Value> {
+pub(crate) fn digits(call: &Call<'_>, f: impl Fn(Numeric, i32) -> Result<Numeric>) -> Result<Value> {
     map2::<Num, I32, NumBytes>(call, |a, b| f(a, b).map(NumBytes::from))
 }
 
 /// Lifts a function of two intervals.
-pub(crate) fn intervals(call: &Call<'_>, f: fn(Interval, Interval) -> Result<Interval>) -> Result<Value> {
+pub(crate) fn intervals(
+    call: &Call<'_>,
+    f: impl Fn(Interval, Interval) -> Result<Interval>,
+) -> Result<Value> {
     map2::<Span, Span, Interval>(call, f)
 }
 
 /// Lifts a function of an interval and a double.
-pub(crate) fn interval_float(call: &Call<'_>, f: fn(Interval, f64) -> Result<Interval>) -> Result<Value> {
+pub(crate) fn interval_float(
+    call: &Call<'_>,
+    f: impl Fn(Interval, f64) -> Result<Interval>,
+) -> Result<Value> {
     map2::<Span, F64, Interval>(call, f)
 }
 

@@ -115,7 +115,10 @@ pub(crate) fn add_interval_in(utc_us: i64, interval: Interval, zone: TimeZone) -
 }
 
 /// Lifts `timestamp ± interval`; `change` is what becomes of the interval.
-pub(crate) fn timestamp_interval(call: &Call<'_>, change: fn(Interval) -> Result<Interval>) -> Result<Value> {
+pub(crate) fn timestamp_interval(
+    call: &Call<'_>,
+    change: impl Fn(Interval) -> Result<Interval>,
+) -> Result<Value> {
     map2::<Stamp, Span, i64>(call, |stamp, interval| add_interval(stamp, change(interval)?))
 }
 
@@ -127,7 +130,7 @@ pub(crate) fn interval_timestamp(call: &Call<'_>) -> Result<Value> {
 /// Lifts `timestamptz ± interval`.
 pub(crate) fn timestamptz_interval(
     call: &Call<'_>,
-    change: fn(Interval) -> Result<Interval>,
+    change: impl Fn(Interval) -> Result<Interval>,
 ) -> Result<Value> {
     let zone = call.context.format.timezone;
     map2::<Stamp, Span, i64>(call, |stamp, interval| add_interval_in(stamp, change(interval)?, zone))
@@ -140,7 +143,7 @@ pub(crate) fn interval_timestamptz(call: &Call<'_>) -> Result<Value> {
 }
 
 /// Lifts `date ± interval`, a timestamp.
-pub(crate) fn date_interval(call: &Call<'_>, change: fn(Interval) -> Result<Interval>) -> Result<Value> {
+pub(crate) fn date_interval(call: &Call<'_>, change: impl Fn(Interval) -> Result<Interval>) -> Result<Value> {
     map2::<Day, Span, i64>(call, |day, interval| add_interval(date_to_timestamp(day)?, change(interval)?))
 }
 
@@ -199,7 +202,7 @@ fn join_day(day: i32, clock: i64) -> Result<i64> {
 }
 
 /// Lifts `time ± interval`, which goes round the clock.
-pub(crate) fn time_interval(call: &Call<'_>, change: fn(Interval) -> Result<Interval>) -> Result<Value> {
+pub(crate) fn time_interval(call: &Call<'_>, change: impl Fn(Interval) -> Result<Interval>) -> Result<Value> {
     map2::<Clock, Span, i64>(call, |clock, interval| Ok(round_the_clock(clock, change(interval)?)))
 }
 
@@ -232,7 +235,7 @@ pub(crate) fn timestamp_difference(call: &Call<'_>) -> Result<Value> {
 }
 
 /// Lifts a function of one interval.
-pub(crate) fn interval1(call: &Call<'_>, f: fn(Interval) -> Result<Interval>) -> Result<Value> {
+pub(crate) fn interval1(call: &Call<'_>, f: impl Fn(Interval) -> Result<Interval>) -> Result<Value> {
     map1::<Span, Interval>(call, f)
 }
 
@@ -268,7 +271,7 @@ fn zone_of_interval(interval: Interval) -> Result<TimeZone> {
 fn in_zone<K: Kind>(
     call: &Call<'_>,
     read: impl Fn(K::Item<'_>) -> Result<TimeZone>,
-    change: fn(i64, TimeZone) -> Result<i64>,
+    change: impl Fn(i64, TimeZone) -> Result<i64>,
 ) -> Result<Value> {
     if let Value::Scalar(zone) = &call.args[0] {
         let zone = read(K::of(zone))?;
