@@ -18,6 +18,7 @@ mod route;
 mod rules;
 pub mod session;
 pub mod settings;
-#[cfg(test)]
-mod testing;
 pub mod types;
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,8 @@ enum Kind {
     Integer(i64, i64),
     /// Milliseconds; units are allowed.
     Duration,
+    /// Kilobytes; units are allowed.
+    Memory,
     /// Cannot be changed.
     ReadOnly,
     /// Only the default, because OmenDB always behaves so.
@@ -59,6 +61,10 @@ macro_rules! definitions {
         &[$(Definition { name: $name, kind: $kind, default: $default, reported: $reported, about: $about }),*]
     };
 }
+
+/// Default of `work_mem`. Operators that need more fail, as nothing is put aside on disk; so it is far above
+/// PostgreSQL's 4 MB.
+const WORK_MEM_BYTES: usize = 256 << 20;
 
 const MESSAGE_LEVELS: &[&str] =
     &["debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error"];
@@ -102,6 +108,7 @@ static DEFINITIONS: &[Definition] = definitions! {
     "transaction_deferrable" Kind::Bool, "off", false, "Whether the present transaction is deferrable.";
     "transaction_isolation" Kind::Isolation, "repeatable read", false, "Isolation of the present transaction.";
     "transaction_read_only" Kind::Bool, "off", false, "Whether the present transaction only reads.";
+    "work_mem" Kind::Memory, "256MB", false, "Most memory of a sort, a grouping or a list of written rows.";
 };
 
 /// A setting for SHOW ALL.
@@ -126,6 +133,7 @@ pub struct Settings {
     custom_startup: BTreeMap<String, String>,
     format: FormatOptions,
     statement_timeout_us: Option<u64>,
+    work_mem_bytes: usize,
     public_in_path: bool,
     default_isolation: Isolation,
     default_read_only: bool,
@@ -141,6 +149,7 @@ impl Default for Settings {
             custom_startup: BTreeMap::new(),
             format: FormatOptions::default(),
             statement_timeout_us: None,
+            work_mem_bytes: WORK_MEM_BYTES,
             public_in_path: true,
             default_isolation: Isolation::RepeatableRead,
             default_read_only: false,
@@ -289,6 +298,11 @@ impl Settings {
         self.statement_timeout_us
     }
 
+    /// `work_mem`
+    pub fn work_mem_bytes(&self) -> usize {
+        self.work_mem_bytes
+    }
+
     /// Whether unqualified names are looked up in schema `public`.
     pub fn public_in_path(&self) -> bool {
         self.public_in_path
@@ -378,6 +392,10 @@ impl Settings {
                 let milliseconds = milliseconds(&value).unwrap_or(0);
                 self.statement_timeout_us = (milliseconds > 0).then_some(milliseconds * 1_000);
             }
+            "work_mem" => {
+                let bytes = kilobytes(&value).and_then(|kilobytes| usize::try_from(kilobytes << 10).ok());
+                self.work_mem_bytes = bytes.unwrap_or(WORK_MEM_BYTES);
+            }
             "TimeZone" => self.format.timezone = TimeZone::parse_setting(&value).unwrap_or(TimeZone::UTC),
             _ => {}
         }
@@ -421,6 +439,7 @@ fn canonical(definition: &Definition, name: &str, value: &str, current: &str) ->
             Err(_) => Err(invalid(name, value)),
         },
         Kind::Duration => duration(name, value),
+        Kind::Memory => memory(name, value),
         Kind::ReadOnly => Err(unchangeable(definition)),
         Kind::Fixed => fixed(definition, value),
         Kind::DateStyle => date_style(definition, value, current),
@@ -492,7 +511,7 @@ fn milliseconds(value: &str) -> Option<u64> {
 fn duration(name: &str, value: &str) -> Result<Cow<'static, str>> {
     let Some(milliseconds) = milliseconds(value) else {
         let hint = "Valid units for this parameter are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\".";
-        let negative = value.trim().strip_prefix('-').and_then(milliseconds_of);
+        let negative = value.trim().strip_prefix('-').and_then(milliseconds);
         return Err(match negative {
             Some(number) => SqlError::new(
                 SqlState::INVALID_PARAMETER_VALUE,
@@ -512,8 +531,37 @@ fn duration(name: &str, value: &str) -> Result<Cow<'static, str>> {
     Ok(Cow::Owned(format!("{}{unit}", milliseconds / size)))
 }
 
-fn milliseconds_of(value: &str) -> Option<u64> {
-    milliseconds(value)
+/// Kilobytes of an amount of memory with an optional unit.
+fn kilobytes(value: &str) -> Option<u64> {
+    let value = value.trim();
+    let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+    let number: u64 = value[..digits].parse().ok()?;
+    let shift = match value[digits..].trim() {
+        "B" => return Some(number >> 10),
+        "" | "kB" => 0,
+        "MB" => 10,
+        "GB" => 20,
+        "TB" => 30,
+        _ => return None,
+    };
+    number.checked_mul(1 << shift).filter(|kilobytes| *kilobytes <= i32::MAX as u64)
+}
+
+fn memory(name: &str, value: &str) -> Result<Cow<'static, str>> {
+    const LEAST: u64 = 64;
+    let Some(kilobytes) = kilobytes(value) else {
+        let hint = "Valid units for this parameter are \"B\", \"kB\", \"MB\", \"GB\", and \"TB\".";
+        return Err(invalid(name, value).hint(hint));
+    };
+    if kilobytes < LEAST {
+        let message = format!(
+            "{kilobytes} kB is outside the valid range for parameter \"{name}\" ({LEAST} .. 2147483647)"
+        );
+        return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+    }
+    let units = [(1 << 20, "GB"), (1 << 10, "MB"), (1, "kB")];
+    let (size, unit) = units.into_iter().find(|(size, _)| kilobytes % size == 0).unwrap_or((1, "kB"));
+    Ok(Cow::Owned(format!("{}{unit}", kilobytes / size)))
 }
 
 fn date_style(definition: &Definition, value: &str, current: &str) -> Result<Cow<'static, str>> {

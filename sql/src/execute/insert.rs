@@ -1,9 +1,9 @@
 //! INSERT, with ON CONFLICT.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 
 use arrow_array::RecordBatch;
+use hashbrown::HashSet;
 use omen_core::catalog::Table;
 use omen_core::key::Key;
 use omen_core::router::Router;

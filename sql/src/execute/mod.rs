@@ -20,7 +20,7 @@ use omen_core::write_batch::WriteBatch;
 use crate::bind::insert::Returning;
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::{EvalContext, Expr};
-use crate::fragment::{OPERATOR_BYTES_MAX, batch_of, out_of_memory, schema_of};
+use crate::fragment::{batch_of, out_of_memory, schema_of};
 use crate::types::FormatOptions;
 use errors::engine_error;
 
@@ -73,6 +73,8 @@ pub(crate) struct Surroundings {
     pub(crate) backend_pid: i32,
     /// Where `random()` begins.
     pub(crate) random_seed: u64,
+    /// `work_mem`
+    pub(crate) memory_bytes: usize,
 }
 
 impl Surroundings {
@@ -96,7 +98,8 @@ pub(crate) struct Context<'a> {
     made: OnceCell<Arc<EvalContext>>,
     /// Values of the parameters, then the late values.
     pub(crate) parameters: &'a [Datum],
-    surroundings: &'a Surroundings,
+    /// What else they read.
+    pub(crate) surroundings: &'a Surroundings,
 }
 
 impl<'a> Context<'a> {
@@ -206,8 +209,9 @@ impl OutputRows {
         let types: Vec<PgType> = returning.exprs.iter().map(Expr::pg_type).collect();
         let batch = batch_of(&schema_of(&types), arrays, batch.num_rows());
         self.size_bytes += batch_bytes(&batch);
-        if self.size_bytes > OPERATOR_BYTES_MAX {
-            return Err(out_of_memory("RETURNING").into());
+        let memory_bytes = context.surroundings.memory_bytes;
+        if self.size_bytes > memory_bytes {
+            return Err(out_of_memory("RETURNING", memory_bytes).into());
         }
         self.batches.push(batch);
         Ok(())

@@ -19,7 +19,7 @@ use super::{Context, OutputRows, StatementTxn, WRITE_BYTES, Watch};
 use crate::bind::modify::Change;
 use crate::error::Result;
 use crate::expr::{EvalContext, Expr};
-use crate::fragment::{OPERATOR_BYTES_MAX, batch_of, out_of_memory, schema_of};
+use crate::fragment::{batch_of, out_of_memory, schema_of};
 use crate::plan::ModifyPlan;
 
 /// What becomes of a key whose rows move between keys.
@@ -82,8 +82,9 @@ impl<'a, R: Router> ModifyRun<'a, R> {
             let mut size_bytes = 0;
             while let Some(batch) = running.next_batch().await? {
                 size_bytes += batch_bytes(&batch);
-                if size_bytes > OPERATOR_BYTES_MAX {
-                    return Err(out_of_memory("changing rows").into());
+                let memory_bytes = self.context.surroundings.memory_bytes;
+                if size_bytes > memory_bytes {
+                    return Err(out_of_memory("changing rows", memory_bytes).into());
                 }
                 batches.push(batch);
             }
@@ -168,8 +169,9 @@ impl<'a, R: Router> ModifyRun<'a, R> {
     /// Notes that a row goes from one key to another, perhaps the same.
     fn moves(&mut self, from: &[u8], to: Vec<u8>, row: Row) -> Result<()> {
         self.moved_bytes += from.len() + to.len() + row.len() + 100;
-        if self.moved_bytes > OPERATOR_BYTES_MAX {
-            return Err(out_of_memory("changing keys").into());
+        let memory_bytes = self.context.surroundings.memory_bytes;
+        if self.moved_bytes > memory_bytes {
+            return Err(out_of_memory("changing keys", memory_bytes).into());
         }
         self.moved.entry(from.to_vec()).or_default().left = true;
         match self.moved.get_mut(&to) {

@@ -36,7 +36,7 @@ pub(crate) struct RunningScan<R: Router> {
     ready: VecDeque<RecordBatch>,
     watch: Watch<R>,
     /// A transaction that lasts as long as the scan.
-    _txn: Option<R::Txn>,
+    txn: Option<R::Txn>,
 }
 
 impl<R: Router> RunningScan<R> {
@@ -64,6 +64,7 @@ impl<R: Router> RunningScan<R> {
             };
             if is_done {
                 self.cursor = None;
+                self.txn = None;
                 self.pipeline.finish(&mut out)?;
             }
             self.ready.extend(out);
@@ -107,9 +108,7 @@ impl<R: Router> Reader<'_, R> {
                 Keys::Spans(_) => None,
             },
         };
-        let Some(key) = key else { return Ok(None) };
-        let found = self.router.get(point.table.id, self.view, key, point.columns.clone()).await;
-        found.map_err(|e| engine_error(e, &point.table))
+        read_point(self.router, point, self.view, key).await
     }
 
     /// Starts a scan; its fragment and the steps behind it run where the rows are.
@@ -142,7 +141,7 @@ impl<R: Router> Reader<'_, R> {
             pipeline: pipeline.start(),
             ready: VecDeque::new(),
             watch: self.watch.clone(),
-            _txn: txn,
+            txn,
         })))
     }
 
@@ -179,7 +178,8 @@ impl<R: Router> Reader<'_, R> {
         for step in steps {
             stages.push(step.ready(self.context.get())?);
         }
-        Ok(Pipeline { input, stages, context: self.context.get().clone() })
+        let memory_bytes = self.context.surroundings.memory_bytes;
+        Ok(Pipeline { input, stages, context: self.context.get().clone(), memory_bytes })
     }
 
     fn run_locally(&self, pipeline: Pipeline, batches: Vec<RecordBatch>) -> Result<Running<R>> {
@@ -203,7 +203,7 @@ pub(crate) fn scan_types(scan: &ScanPlan) -> Vec<PgType> {
 
 /// The key of a point whose values are parameters and literals; the inner `None` means that no row can have it.
 /// The outer `None`: it takes evaluation.
-fn plain_key(keys: &KeyFilter, parameters: &[Datum]) -> Option<Option<Key>> {
+pub(crate) fn plain_key(keys: &KeyFilter, parameters: &[Datum]) -> Option<Option<Key>> {
     let mut bytes = Vec::with_capacity(9 * keys.equal.len());
     for equality in &keys.equal {
         let value = match equality.values.first()? {
@@ -238,6 +238,18 @@ fn values(rows: &[Vec<Expr>], types: &[PgType], context: &EvalContext) -> Result
         batches.push(batch_of(&schema, columns, rows.len()));
     }
     Ok(batches)
+}
+
+/// Reads the columns of a point.
+pub(crate) async fn read_point<R: Router>(
+    router: &R,
+    point: &PointRead,
+    view: ReadView,
+    key: Option<Key>,
+) -> Result<Option<Row>> {
+    let Some(key) = key else { return Ok(None) };
+    let found = router.get(point.table.id, view, key, point.columns.clone()).await;
+    found.map_err(|e| engine_error(e, &point.table))
 }
 
 impl<R: Router> Running<R> {

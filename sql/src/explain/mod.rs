@@ -31,9 +31,9 @@ pub(crate) struct Explained<'a> {
 enum Class {
     /// On the session's core, without data of tables.
     Local,
-    /// On one range, or on keys that are known.
+    /// On keys that are known, or on the one range that has a span of keys.
     Direct,
-    /// On several ranges.
+    /// On all ranges, or several.
     Scatter,
 }
 
@@ -100,11 +100,9 @@ impl Explained<'_> {
     }
 
     fn class_of(&self, table: &Table, keys: &KeyFilter) -> Class {
-        if keys.point_count().is_some() || self.ranges(table, keys).len() <= 1 {
-            Class::Direct
-        } else {
-            Class::Scatter
-        }
+        let narrow =
+            keys.point_count().is_some() || (!keys.is_empty() && self.ranges(table, keys).len() <= 1);
+        if narrow { Class::Direct } else { Class::Scatter }
     }
 
     /// The ranges that are read, as (number of range, core).

@@ -13,7 +13,7 @@ use omen_core::types::PgType;
 
 use super::groups::GroupTable;
 use super::rowkey::{KeyColumn, RowKeys};
-use super::{AggregateMode, OPERATOR_BYTES_MAX, Result, batch_of, out_of_memory, push_in_pieces};
+use super::{AggregateMode, Result, batch_of, out_of_memory, push_in_pieces};
 use crate::expr::aggregate::{Accumulator, Groups};
 use crate::expr::{EvalContext, Expr};
 use crate::logical::Aggregate;
@@ -33,6 +33,7 @@ pub(super) struct AggregateRun {
     ids: Vec<u32>,
     /// Whether any row came.
     fed: bool,
+    memory_bytes: usize,
 }
 
 struct Running {
@@ -119,6 +120,7 @@ impl AggregateRun {
         aggregates: &[Aggregate],
         mode: AggregateMode,
         context: EvalContext,
+        memory_bytes: usize,
     ) -> AggregateRun {
         let types: Vec<PgType> = groups.iter().map(Expr::pg_type).collect();
         AggregateRun {
@@ -130,6 +132,7 @@ impl AggregateRun {
             context,
             ids: Vec::new(),
             fed: false,
+            memory_bytes,
         }
     }
 
@@ -194,8 +197,8 @@ impl FragmentRun for AggregateRun {
         }
         if self.mode == AggregateMode::Partial && group_count > PARTIAL_GROUPS_MAX {
             self.emit(out)?;
-        } else if self.size_bytes() > OPERATOR_BYTES_MAX {
-            return Err(out_of_memory("grouping"));
+        } else if self.size_bytes() > self.memory_bytes {
+            return Err(out_of_memory("grouping", self.memory_bytes));
         }
         Ok(Flow::More)
     }

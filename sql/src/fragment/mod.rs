@@ -23,9 +23,6 @@ use omen_core::types::PgType;
 use crate::expr::{EvalContext, Expr};
 use crate::logical::{Aggregate, SortKey};
 
-/// Most memory that one operator of a statement holds.
-pub(crate) const OPERATOR_BYTES_MAX: usize = 512 << 20;
-
 /// Result of evaluation.
 pub(crate) type Result<T> = std::result::Result<T, ValueError>;
 
@@ -83,6 +80,8 @@ pub(crate) struct Pipeline {
     pub(crate) stages: Vec<Stage>,
     /// What expressions read beside the rows.
     pub(crate) context: Arc<EvalContext>,
+    /// Most memory that one stage holds.
+    pub(crate) memory_bytes: usize,
 }
 
 impl Pipeline {
@@ -92,7 +91,7 @@ impl Pipeline {
         let mut operators: Vec<Box<dyn FragmentRun>> = Vec::with_capacity(self.stages.len());
         for stage in &self.stages {
             let output = stage.output_types(&types);
-            operators.push(stage.start(&types, &output, &self.context));
+            operators.push(stage.start(&types, &output, &self.context, self.memory_bytes));
             types = output;
         }
         PipelineRun { operators, done: false }
@@ -117,7 +116,13 @@ impl Stage {
         }
     }
 
-    fn start(&self, input: &[PgType], output: &[PgType], context: &Arc<EvalContext>) -> Box<dyn FragmentRun> {
+    fn start(
+        &self,
+        input: &[PgType],
+        output: &[PgType],
+        context: &Arc<EvalContext>,
+        memory_bytes: usize,
+    ) -> Box<dyn FragmentRun> {
         // Each running operator has its own context: random numbers differ between ranges.
         let context = EvalContext::clone(context);
         match self {
@@ -126,10 +131,10 @@ impl Stage {
                 Box::new(ProjectRun { exprs: exprs.clone(), schema: schema_of(output), context })
             }
             Stage::Aggregate { groups, aggregates, mode } => {
-                Box::new(aggregate::AggregateRun::new(groups, aggregates, *mode, context))
+                Box::new(aggregate::AggregateRun::new(groups, aggregates, *mode, context, memory_bytes))
             }
-            Stage::TopK { keys, count } => Box::new(sort::TopKRun::new(keys, *count, input)),
-            Stage::Sort(keys) => Box::new(sort::SortRun::new(keys, input)),
+            Stage::TopK { keys, count } => Box::new(sort::TopKRun::new(keys, *count, input, memory_bytes)),
+            Stage::Sort(keys) => Box::new(sort::SortRun::new(keys, input, memory_bytes)),
             Stage::Limit { offset, count } => Box::new(limit::LimitRun::new(*offset, *count)),
         }
     }
@@ -294,8 +299,8 @@ pub(crate) fn push_in_pieces(batch: RecordBatch, out: &mut Vec<RecordBatch>) {
     out.extend((0..rows).step_by(BATCH_ROWS).map(|start| batch.slice(start, BATCH_ROWS.min(rows - start))));
 }
 
-/// 53200 for an operator that would need too much memory.
-pub(crate) fn out_of_memory(operator: &str) -> ValueError {
-    let message = format!("{operator} needs more than {} MiB of memory", OPERATOR_BYTES_MAX >> 20);
+/// 53200 for what would need more memory than `work_mem` allows.
+pub(crate) fn out_of_memory(operator: &str, memory_bytes: usize) -> ValueError {
+    let message = format!("{operator} needs more memory than work_mem allows ({} kB)", memory_bytes >> 10);
     ValueError::new(SqlState::OUT_OF_MEMORY, message)
 }

@@ -8,7 +8,7 @@ use omen_core::fragment::{BATCH_ROWS, Flow, FragmentRun, batch_bytes};
 use omen_core::types::PgType;
 
 use super::rowkey::{KeyColumn, RowKeys};
-use super::{OPERATOR_BYTES_MAX, Result, batch_of, out_of_memory, schema_of};
+use super::{Result, batch_of, out_of_memory, schema_of};
 use crate::logical::SortKey;
 
 /// Rows of batches that a top-k keeps beyond four times its own, before it copies its rows out of them.
@@ -44,16 +44,18 @@ pub(super) struct SortRun {
     batches: Vec<RecordBatch>,
     encoded: Vec<RowKeys>,
     size_bytes: usize,
+    memory_bytes: usize,
 }
 
 impl SortRun {
-    pub(super) fn new(keys: &[SortKey], types: &[PgType]) -> SortRun {
+    pub(super) fn new(keys: &[SortKey], types: &[PgType], memory_bytes: usize) -> SortRun {
         SortRun {
             keys: keys.to_vec(),
             types: types.to_vec(),
             batches: Vec::new(),
             encoded: Vec::new(),
             size_bytes: 0,
+            memory_bytes,
         }
     }
 }
@@ -70,8 +72,8 @@ impl FragmentRun for SortRun {
     fn push(&mut self, batch: RecordBatch, _out: &mut Vec<RecordBatch>) -> Result<Flow> {
         let encoded = encode(&batch, &self.keys, &self.types);
         self.size_bytes += encoded.size_bytes() + batch_bytes(&batch) + 24 * batch.num_rows();
-        if self.size_bytes > OPERATOR_BYTES_MAX {
-            return Err(out_of_memory("sorting"));
+        if self.size_bytes > self.memory_bytes {
+            return Err(out_of_memory("sorting", self.memory_bytes));
         }
         self.encoded.push(encoded);
         self.batches.push(batch);
@@ -116,10 +118,11 @@ pub(super) struct TopKRun {
     batches: Vec<RecordBatch>,
     batch_rows: usize,
     size_bytes: usize,
+    memory_bytes: usize,
 }
 
 impl TopKRun {
-    pub(super) fn new(keys: &[SortKey], count: usize, types: &[PgType]) -> TopKRun {
+    pub(super) fn new(keys: &[SortKey], count: usize, types: &[PgType], memory_bytes: usize) -> TopKRun {
         TopKRun {
             keys: keys.to_vec(),
             types: types.to_vec(),
@@ -128,6 +131,7 @@ impl TopKRun {
             batches: Vec::new(),
             batch_rows: 0,
             size_bytes: 0,
+            memory_bytes,
         }
     }
 
@@ -169,13 +173,13 @@ impl FragmentRun for TopKRun {
             self.batches.push(batch);
         }
         if self.batch_rows > 4 * self.count.min(usize::MAX / 4) + KEPT_ROWS
-            || self.size_bytes > OPERATOR_BYTES_MAX
+            || self.size_bytes > self.memory_bytes
         {
             self.compact();
         }
         let key_bytes = self.heap.peek().map_or(0, |candidate| candidate.key.len() + 40) * self.heap.len();
-        if self.size_bytes + key_bytes > OPERATOR_BYTES_MAX {
-            return Err(out_of_memory("sorting"));
+        if self.size_bytes + key_bytes > self.memory_bytes {
+            return Err(out_of_memory("sorting", self.memory_bytes));
         }
         Ok(Flow::More)
     }

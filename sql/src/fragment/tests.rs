@@ -14,7 +14,7 @@ fn numbers(values: &[i32]) -> RecordBatch {
 }
 
 fn run(stages: Vec<Stage>, batches: Vec<RecordBatch>) -> Vec<i32> {
-    let pipeline = Pipeline { input: vec![PgType::Int4], stages, context: context() };
+    let pipeline = Pipeline { input: vec![PgType::Int4], stages, context: context(), memory_bytes: 64 << 20 };
     let mut run = pipeline.start();
     let mut out = Vec::new();
     for batch in batches {
@@ -79,7 +79,12 @@ fn sorting_text_keeps_columns_together() {
     let types = vec![PgType::Int4, PgType::Text];
     let batch = batch_of(&schema_of(&types), vec![numbers, names], 3);
     let keys = vec![SortKey { column: 1, descending: false, nulls_first: false }];
-    let pipeline = Pipeline { input: types, stages: vec![Stage::Sort(keys)], context: context() };
+    let pipeline = Pipeline {
+        input: types,
+        stages: vec![Stage::Sort(keys)],
+        context: context(),
+        memory_bytes: 64 << 20,
+    };
     let mut run = pipeline.start();
     let mut out = Vec::new();
     run.push(batch, &mut out).expect("no errors");

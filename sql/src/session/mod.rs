@@ -309,6 +309,7 @@ impl<R: Router> Session<R> {
             database: self.database.clone(),
             backend_pid: self.backend_pid,
             random_seed: self.router.random_u64(),
+            memory_bytes: self.settings.work_mem_bytes(),
         }
     }
 }

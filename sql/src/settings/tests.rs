@@ -17,6 +17,9 @@ fn values_are_shown_as_postgresql_shows_them() {
         ("timezone", "5.5", "<+05:30>-05:30"),
         ("standard_conforming_strings", "true", "on"),
         ("default_transaction_isolation", "READ COMMITTED", "read committed"),
+        ("work_mem", "4096", "4MB"),
+        ("work_mem", "1500kB", "1500kB"),
+        ("work_mem", "2GB", "2GB"),
         ("app.user", "x", "x"),
     ];
     for (name, value, shown) in cases {
