@@ -147,7 +147,7 @@ fn named(ast: &Ast) -> Option<(String, bool)> {
         Ast::Ceil { .. } => strong("ceil"),
         Ast::Floor { .. } => strong("floor"),
         Ast::Position { .. } => strong("position"),
-        Ast::Substring { .. } => strong("substring"),
+        Ast::Substring { shorthand, .. } => strong(if *shorthand { "substr" } else { "substring" }),
         Ast::Trim { trim_where, .. } => strong(trim_name(*trim_where)),
         Ast::Overlay { .. } => strong("overlay"),
         _ => None,

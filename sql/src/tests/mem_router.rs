@@ -44,6 +44,7 @@ struct State {
     clock: u64,
     ids: u64,
     open: Vec<u64>,
+    elapsed_us: u64,
 }
 
 /// See the module.
@@ -55,6 +56,11 @@ impl MemRouter {
         let router = MemRouter::default();
         router.0.borrow_mut().clock = 1;
         router
+    }
+
+    /// Lets the monotonic clock go on.
+    pub(crate) fn pass_time(&self, micros: u64) {
+        self.0.borrow_mut().elapsed_us += micros;
     }
 
     fn id(&self) -> u64 {
@@ -231,7 +237,7 @@ impl Router for MemRouter {
         1_700_000_000_000_000 + self.0.borrow().clock.cast_signed()
     }
     fn monotonic_us(&self) -> u64 {
-        self.0.borrow().clock
+        self.0.borrow().elapsed_us
     }
     fn random_u64(&self) -> u64 {
         self.id().wrapping_mul(0x9E37_79B9_7F4A_7C15)
