@@ -335,7 +335,7 @@ fn work_mem_bounds_operators() {
         "select distinct s from t",
         "select count(distinct s) from t",
         "update t set id = id + 10000",
-        "update t set s = 'x' returning *",
+        "update t set s = s || s returning *",
     ] {
         let error = client.error(sql);
         assert_eq!(error.state.code(), "53200", "{sql}: {error}");
