@@ -12,6 +12,7 @@ pub mod error;
 pub mod fragment;
 pub mod id;
 pub mod key;
+pub mod learned;
 pub mod manifest;
 pub mod memtable;
 pub mod mesh;
