@@ -11,6 +11,12 @@
 mod block;
 mod cache;
 mod deletions;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the block format of version 1 stores columns as they lie in memory"
+)]
+mod encoding;
 pub mod format;
 mod merge;
 mod reader;
