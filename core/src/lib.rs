@@ -9,6 +9,7 @@ pub mod cold;
 mod column;
 pub mod env;
 pub mod error;
+pub mod filter;
 pub mod fragment;
 pub mod id;
 pub mod key;

@@ -23,6 +23,7 @@ mod reader;
 #[cfg(test)]
 mod tests;
 mod writer;
+pub(crate) mod zone;
 
 use std::rc::Rc;
 
