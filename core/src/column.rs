@@ -4,6 +4,7 @@
 //! its place as zeros; a NULL of varying length takes no bytes.
 
 use std::cell::{OnceCell, RefCell};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::types::{
@@ -127,6 +128,11 @@ fn bit(bits: &[u8], index: usize) -> bool {
     bits[index / 8] >> (index % 8) & 1 == 1
 }
 
+#[inline]
+fn fixed<const N: usize>(values: &[u8], row: usize) -> [u8; N] {
+    values[row * N..].first_chunk().copied().expect("a row of the column")
+}
+
 /// Appends bit number `index`, which is the number of bits so far.
 #[inline]
 fn push_bit(bits: &mut MutableBuffer, index: usize, set: bool) {
@@ -199,6 +205,53 @@ impl ColumnBuf {
             push_bit(valid, self.len, true);
         }
         self.len += 1;
+    }
+
+    /// Appends values of a fixed size, none of them NULL, each from a column of the same type and a row in it.
+    /// Cheaper than `extend` where rows do not lie side by side.
+    pub(crate) fn gather<'a>(&mut self, from: impl Iterator<Item = (&'a [u8], usize)>) {
+        assert!(self.valid.is_none(), "a column with NULLs gets its values one by one");
+        let before = self.values.len();
+        let size = match self.layout {
+            Layout::Fixed(8) => {
+                self.values.extend(from.map(|(values, row)| i64::from_le_bytes(fixed(values, row))));
+                8
+            }
+            Layout::Fixed(4) => {
+                self.values.extend(from.map(|(values, row)| i32::from_le_bytes(fixed(values, row))));
+                4
+            }
+            Layout::Fixed(size) => {
+                from.for_each(|(values, row)| {
+                    self.values.extend_from_slice(&values[row * size..(row + 1) * size])
+                });
+                size
+            }
+            layout => panic!("values that lie as {layout:?} have no fixed size"),
+        };
+        self.len += (self.values.len() - before) / size;
+    }
+
+    /// Appends some values of a column of the same type.
+    pub(crate) fn extend(&mut self, from: &ColumnView<'_>, rows: Range<usize>) {
+        if from.valid.is_some() || self.valid.is_some() || self.layout == Layout::Bits {
+            return rows.for_each(|row| self.push(from.value(row)));
+        }
+        match self.layout {
+            Layout::Bits => {}
+            Layout::Fixed(size) => {
+                self.values.extend_from_slice(&from.values[rows.start * size..rows.end * size]);
+            }
+            Layout::Bytes => {
+                let (start, end) = (from.offsets[rows.start], from.offsets[rows.end]);
+                let base =
+                    i32::try_from(self.values.len()).expect("a column's bytes are bounded by its owner");
+                self.values.extend_from_slice(&from.values[start as usize..end as usize]);
+                self.offsets
+                    .extend(from.offsets[rows.start + 1..=rows.end].iter().map(|at| at - start + base));
+            }
+        }
+        self.len += rows.len();
     }
 
     #[cold]

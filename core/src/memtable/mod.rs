@@ -18,7 +18,8 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch};
 
 use crate::catalog::TableSchema;
-use crate::column::{BatchSchema, ColumnBuf, check_row};
+use crate::clock::Timestamp;
+use crate::column::{BatchSchema, ColumnBuf, Layout, check_row};
 use crate::key::{KEY_BYTES_MAX, Key, KeySpan};
 use crate::router::ReadView;
 use crate::row::{Malformed, RowBuilder};
@@ -94,6 +95,34 @@ impl SortedCursor {
         self.version = memtable.previous(version);
         Some(version)
     }
+
+    /// Appends the next versions until there are `rows_max` in `out` (false) or no more (true). Leaves out those that
+    /// ended at or before `horizon`, and those that were rolled back.
+    pub fn next_block(
+        &mut self,
+        memtable: &Memtable,
+        horizon: Timestamp,
+        rows_max: usize,
+        out: &mut Vec<RowId>,
+    ) -> bool {
+        while out.len() < rows_max {
+            let Some(row) = self.next(memtable) else { return true };
+            let dead = memtable.end(row).timestamp().is_some_and(|end| end <= horizon);
+            if !dead && memtable.begin(row) != Stamp::ABORTED {
+                out.push(row);
+            }
+        }
+        false
+    }
+}
+
+/// Rows are copied run by run if their runs are this long on average.
+const RUN_ROWS_MIN: usize = 4;
+
+/// Cuts versions into runs that lie side by side in one chunk.
+fn runs(rows: &[RowId]) -> impl Iterator<Item = (usize, Range<usize>)> + '_ {
+    let same = |a: &RowId, b: &RowId| b.0 == a.0.wrapping_add(1) && a.chunk() == b.chunk();
+    rows.chunk_by(same).map(|run| (run[0].chunk(), run[0].row()..run[0].row() + run.len()))
 }
 
 /// Most bytes of gathered values of varying length in a batch, so that offsets stay far below 2^31.
@@ -373,8 +402,25 @@ impl Memtable {
 
     fn gather(&self, column: usize, rows: &[RowId]) -> ArrayRef {
         let mut values = ColumnBuf::with_capacity(self.types[column], rows.len(), 0);
-        rows.iter().for_each(|row| values.push(self.chunk(*row).view(column).value(row.row())));
+        self.append_column(column, rows, &mut values);
         values.freeze().array().expect("every value was checked when it was inserted").clone()
+    }
+
+    /// Appends the values of one column of some versions, in their order.
+    pub(crate) fn append_column(&self, column: usize, rows: &[RowId], out: &mut ColumnBuf) {
+        let chunks = &self.chunks.0;
+        let fixed = matches!(Layout::of(self.types[column]), Layout::Fixed(_));
+        let full = |chunk: &Chunk| chunk.view(column).valid().is_none();
+        let plain = fixed && out.view().valid().is_none() && chunks.iter().all(full);
+        if plain && runs(rows).count() * RUN_ROWS_MIN > rows.len() {
+            return out.gather(rows.iter().map(|row| (chunks[row.chunk()].view(column).values(), row.row())));
+        }
+        runs(rows).for_each(|(chunk, rows)| out.extend(&chunks[chunk].view(column), rows));
+    }
+
+    /// Appends when some versions begin, in their order.
+    pub fn append_begins(&self, rows: &[RowId], out: &mut Vec<u64>) {
+        out.extend(rows.iter().map(|row| self.begin(*row).to_bits()));
     }
 
     /// All versions, keys rising, newest first within a key.

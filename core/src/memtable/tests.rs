@@ -425,3 +425,49 @@ fn chunks_of_large_values_freeze_early() {
     }
     assert_eq!(rows, 20);
 }
+
+/// What a flush reads, block by block, is what the walk over single versions finds.
+#[test]
+fn blocks_of_the_sorted_cursor_agree_with_single_versions() {
+    for (seed, keys) in [(11, 200), (12, 9_000)] {
+        let schema = test_rows::schema(&ALL_TYPES, &[3]);
+        let mut history = History::new(seed, schema, keys);
+        history.run(5_000);
+        let memtable = &history.memtable;
+        let horizon = Timestamp(history.now / 2);
+        let kept = |row: &RowId| {
+            let dead = memtable.end(*row).timestamp().is_some_and(|end| end <= horizon);
+            !dead && memtable.begin(*row) != Stamp::ABORTED
+        };
+        let expected: Vec<RowId> = memtable.iter_sorted().filter(kept).collect();
+        for rows_max in [1, 700, 1_024, usize::MAX] {
+            let (mut cursor, mut found, mut done) = (SortedCursor::default(), Vec::new(), false);
+            while !done {
+                let mut block = Vec::new();
+                done = cursor.next_block(memtable, horizon, rows_max, &mut block);
+                assert!(block.len() == rows_max || done);
+                found.extend(block);
+            }
+            assert_eq!(found, expected);
+        }
+        let in_order: Vec<RowId> = (0..history.memtable.version_count() as u32).map(RowId).collect();
+        for rows in [&expected, &in_order] {
+            for (column, pg_type) in memtable.types.iter().enumerate() {
+                let mut values = ColumnBuf::with_capacity(*pg_type, 0, 0);
+                values.push(None);
+                memtable.append_column(column, rows, &mut values);
+                let mut fresh = ColumnBuf::with_capacity(*pg_type, 0, 0);
+                memtable.append_column(column, &rows[..rows.len() / 2], &mut fresh);
+                memtable.append_column(column, &rows[rows.len() / 2..], &mut fresh);
+                for (place, row) in rows.iter().enumerate() {
+                    let value = memtable.chunk(*row).view(column).value(row.row());
+                    assert_eq!(values.view().value(place + 1), value);
+                    assert_eq!(fresh.view().value(place), value);
+                }
+            }
+            let mut begins = vec![7];
+            memtable.append_begins(rows, &mut begins);
+            assert!(begins[1..].iter().zip(rows).all(|(bits, row)| memtable.begin(*row).to_bits() == *bits));
+        }
+    }
+}
