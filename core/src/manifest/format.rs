@@ -39,6 +39,7 @@
 //! | ForgetDecision | 10 | transaction u64 |
 //! | NextTxn | 11 | u64 |
 //! | LogFrom | 12 | lsn u64 |
+//! | Closed | 13 | lsn u64; only in a snapshot |
 //!
 //! A key is its length u16 and its bytes. A varint has seven bits a byte, the lowest first, the top bit set in all
 //! but the last byte.
@@ -232,6 +233,7 @@ pub fn encode_edit(edit: &Edit, out: &mut Vec<u8>) {
         Edit::ForgetDecision { txn } => put_tagged(out, 10, &[txn.0]),
         Edit::NextTxn(next) => put_tagged(out, 11, &[*next]),
         Edit::LogFrom(lsn) => put_tagged(out, 12, &[lsn.0]),
+        Edit::Closed(lsn) => put_tagged(out, 13, &[lsn.0]),
     }
 }
 
@@ -367,6 +369,7 @@ impl<'a> Reader<'a> {
             10 => Edit::ForgetDecision { txn: TxnId(self.u64()?) },
             11 => Edit::NextTxn(self.u64()?),
             12 => Edit::LogFrom(Lsn(self.u64()?)),
+            13 => Edit::Closed(Lsn(self.u64()?)),
             _ => return Err("an edit of unknown kind"),
         })
     }
@@ -468,6 +471,7 @@ mod tests {
             Edit::ForgetDecision { txn },
             Edit::NextTxn(79),
             Edit::LogFrom(Lsn(80)),
+            Edit::Closed(Lsn(81)),
         ]
     }
 
@@ -494,7 +498,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        let mut cases = vec![vec![0], vec![13], vec![255; 100], vec![9, 0, 0, 0, 0, 0, 0, 0, 0, 2]];
+        let mut cases = vec![vec![0], vec![14], vec![255; 100], vec![9, 0, 0, 0, 0, 0, 0, 0, 0, 2]];
         let mut deletions = encode(&[Edit::SetDeletions {
             range: RangeId(1),
             segment: SegmentId(2),
@@ -529,8 +533,8 @@ mod tests {
                     _ => drop(bytes.splice(at..at, [0xFF; 8])),
                 }
             }
-            if let Ok(edits) = decode_edits(&bytes, 15) {
-                assert_eq!(decode_edits(&encode(&edits), 15), Ok(edits));
+            if let Ok(edits) = decode_edits(&bytes, 16) {
+                assert_eq!(decode_edits(&encode(&edits), 16), Ok(edits));
             }
         }
     }

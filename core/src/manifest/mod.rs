@@ -8,6 +8,8 @@
 //! - What [`Manifest::state`] shows is durable.
 //! - Space is there, zeroed, before a change is written; so lack of space leaves no trace of it.
 //! - A failed write or sync ends the manifest for good: whether the change will be there is not known.
+//! - The manifest of a shard that was closed is one whole snapshot and zeros, so that no damage to it passes for the
+//!   torn change of a crash.
 
 mod format;
 mod gate;
@@ -103,6 +105,8 @@ pub enum Edit {
     NextTxn(u64),
     /// The log is needed from here on; files below may be gone.
     LogFrom(Lsn),
+    /// The shard was closed in order when its log ended here. Holds until the next change.
+    Closed(Lsn),
 }
 
 /// A segment of a range.
@@ -146,6 +150,8 @@ pub struct ManifestState {
     pub log_from: Lsn,
     /// No timestamp up to this one is handed out again.
     pub clock_at_least: Timestamp,
+    /// Where the log ended when the shard was closed, if nothing has changed since.
+    pub closed: Option<Lsn>,
 }
 
 /// What the handles of a manifest share.
@@ -200,7 +206,7 @@ impl<E: Env> Manifest<E> {
         let inner = &*self.inner;
         let _pass = inner.gate.enter().await;
         let Some(mut store) = inner.store.borrow_mut().take() else { return Err(self.stopped()) };
-        let mut next = ManifestState::clone(&inner.state.borrow());
+        let mut next = ManifestState { closed: None, ..ManifestState::clone(&inner.state.borrow()) };
         let mut frame = SnapshotFrame::new(FrameKind::Change);
         for edit in edits {
             if let Err(detail) = next.apply(edit) {
@@ -227,6 +233,21 @@ impl<E: Env> Manifest<E> {
         Ok(())
     }
 
+    /// Ends the manifest in order, and says that the log ends at `log_end`, which must be so. Nothing can be changed
+    /// afterwards.
+    ///
+    /// # Errors
+    /// `DiskFull`: the shard opens as after a crash. `ShardStopped` as [`Manifest::apply`].
+    pub async fn close(&self, log_end: Lsn) -> Result<()> {
+        let inner = &*self.inner;
+        let _pass = inner.gate.enter().await;
+        let Some(store) = inner.store.borrow_mut().take() else { return Err(self.stopped()) };
+        let state = ManifestState { closed: Some(log_end), ..ManifestState::clone(&inner.state.borrow()) };
+        store.close(&state).await?;
+        inner.state.replace(Rc::new(state));
+        Ok(())
+    }
+
     fn stop(&self, cause: &Error) -> Error {
         self.inner.stopped.replace(Some(cause.to_string()));
         self.stopped()
@@ -235,7 +256,8 @@ impl<E: Env> Manifest<E> {
     fn stopped(&self) -> Error {
         let reason = self.inner.stopped.borrow().clone();
         Error::ShardStopped {
-            reason: reason.unwrap_or_else(|| "a change of the manifest was abandoned".into()),
+            reason: reason
+                .unwrap_or_else(|| "the manifest is closed, or a change of it was abandoned".into()),
         }
     }
 

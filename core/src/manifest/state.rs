@@ -79,6 +79,7 @@ impl ManifestState {
             }
             Edit::NextTxn(next) => self.next_txn = self.next_txn.max(*next),
             Edit::LogFrom(lsn) => self.log_from = self.log_from.max(*lsn),
+            Edit::Closed(lsn) => self.closed = Some(*lsn),
         }
         Ok(())
     }
@@ -110,6 +111,7 @@ impl ManifestState {
         frames.add(&Edit::NextTxn(self.next_txn));
         frames.add(&Edit::LogFrom(self.log_from));
         frames.add(&Edit::NextSegment(self.next_segment));
+        self.closed.iter().for_each(|lsn| frames.add(&Edit::Closed(*lsn)));
         frames.finish()
     }
 }

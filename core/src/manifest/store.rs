@@ -105,11 +105,18 @@ impl<E: Env> Store<E> {
             if is_change != snapshot_end.is_some() {
                 return Err(window.corrupt(offset, "snapshot and changes are mixed"));
             }
+            if is_change {
+                state.closed = None;
+            }
             for edit in &frame.edits {
                 state.apply(edit).map_err(|detail| window.corrupt(offset, detail))?;
             }
             last = offset;
             offset += frame.header.padded_bytes();
+            let payload_end = last + FRAME_HEADER_BYTES as u64 + u64::from(frame.header.bytes);
+            if !window.is_zero(payload_end..offset).await? {
+                return Err(window.corrupt(last, "bytes behind a frame that are not zero"));
+            }
             if frame.header.kind == FrameKind::SnapshotEnd {
                 snapshot_end = Some(offset);
             }
@@ -117,6 +124,10 @@ impl<E: Env> Store<E> {
         let Some(snapshot_end) = snapshot_end else {
             return Err(window.corrupt(offset, "the snapshot is not complete"));
         };
+        let size = window.size();
+        if state.closed.is_some() && !window.is_zero(offset..size).await? {
+            return Err(window.corrupt(offset, "damaged behind the end of a manifest that was closed"));
+        }
         expect_nothing(&mut window, &header, offset).await?;
         // All else was durable before this frame was written. Its own sync may not have run, or may have failed in an
         // earlier life, after which the kernel can hold bytes that it will never write.
@@ -195,6 +206,19 @@ impl<E: Env> Store<E> {
         }
     }
 
+    /// Ends with a new file that holds this state, and zeros for the first change of the next life.
+    pub(super) async fn close(self, state: &ManifestState) -> Result<()> {
+        let (env, dir) = (self.env.clone(), self.dir.clone());
+        match Self::create(env, dir, self.header.number + 1, state).await {
+            Ok(_) => {}
+            Err(Failure::Clean(error) | Failure::Final(error)) => return Err(error),
+        }
+        let old = self.path();
+        let failed = |action: &str, path: &Path, e| Error::io(format!("{action} {}", path.display()), &e);
+        self.env.remove_file(&old).await.map_err(|e| failed("remove", &old, e))?;
+        self.env.sync_dir(&self.dir).await.map_err(|e| failed("sync", &self.dir, e))
+    }
+
     async fn create(env: E, dir: PathBuf, number: u64, state: &ManifestState) -> Changed<Store<E>> {
         let temporary = dir.join(temporary(number));
         let failed = |action: &str, e| Error::io(format!("{action} {}", temporary.display()), &e);
@@ -252,6 +276,10 @@ async fn write_snapshot<E: Env>(
         let (frame, buffer) = seal(&header, offset, &frame);
         file.write_at(offset, buffer).await.0?;
         offset += frame.padded_bytes();
+    }
+    if state.closed.is_some() {
+        let zeros = AlignedBuf::zeroed(((offset + 1).next_multiple_of(GROW_BYTES) - offset) as usize);
+        file.write_at(offset, zeros).await.0?;
     }
     file.sync().await?;
     Ok((file, offset))

@@ -19,7 +19,7 @@ use crate::row::RowBuilder;
 use crate::segment::{BlockCache, Segment};
 use crate::stamp::Stamp;
 use crate::sync::{Signal, Turnstile};
-use crate::wal::{Wal, WalOptions};
+use crate::wal::{Extent, Wal, WalOptions};
 use crate::write_batch::{Write, WriteBatch, WriteOp};
 
 use super::range::{Newest, Place, Range, newest_in_segments};
@@ -58,9 +58,15 @@ impl<E: Env> Shard<E> {
         }
         let options =
             WalOptions { file_bytes: config.wal_file_bytes, record_bytes_max: config.wal_record_bytes_max };
-        let mut records = Wal::open(env.clone(), &config.dir.join("wal"), options, on_disk.log_from).await?;
+        let flushed = on_disk.ranges.values().map(|range| range.flushed).max().unwrap_or_default();
+        let extent = Extent { from: on_disk.log_from, to: flushed, closed: on_disk.closed };
+        let mut records = Wal::open(env.clone(), &config.dir.join("wal"), options, extent).await?;
         while let Some((lsn, record)) = records.next().await? {
             replay.apply(lsn, record.range, decode(lsn, &record)?, record.index).await?;
+        }
+        if on_disk.closed.is_some() {
+            // The log changes from here on: it is not closed any more.
+            manifest.apply(&[]).await?;
         }
         let wal = records.finish().await?;
         let in_doubt = replay.abort_unprepared();

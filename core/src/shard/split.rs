@@ -123,6 +123,7 @@ impl<E: Env> Shard<E> {
         edits.push(Edit::NextSegment(inner.next_segment.get()));
         edits.push(Edit::ClockAtLeast(inner.tick()));
         let since: Lsn = inner.wal.tail_lsn();
+        inner.wal.durable(since).await?;
         edits.push(Edit::SetFlushed { range: new.id, lsn: since, index: 0 });
         inner.manifest.apply(&edits).await?;
         let id = new.id;

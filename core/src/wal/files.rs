@@ -180,6 +180,25 @@ pub async fn give_up<E: Env>(inner: &Inner<E>, files: &[ClosedFile]) -> Result<(
     Ok(())
 }
 
+/// Cuts every file behind its last batch and removes those without one; durable when it ends.
+pub async fn trim<E: Env>(inner: &Inner<E>) -> Result<()> {
+    let (used, ready, spares) = inner.state.borrow_mut().take_files();
+    for ClosedFile { number, used_bytes, .. } in used {
+        let name = FileName::Log(number);
+        let file = inner.open_file(name).await?;
+        // Even if it seems to be cut: an earlier life that was killed may have done that and not synced it.
+        file.set_size(used_bytes).await.map_err(|e| inner.error("cut", name, &e))?;
+        file.sync().await.map_err(|e| inner.error("sync", name, &e))?;
+    }
+    inner.handles.borrow_mut().clear();
+    let unused = ready.into_iter().map(FileName::Log).chain(spares.into_iter().map(FileName::Spare));
+    for name in unused {
+        let removed = inner.env.remove_file(&name.path(&inner.dir)).await;
+        removed.map_err(|e| inner.error("remove", name, &e))?;
+    }
+    inner.sync_dir().await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

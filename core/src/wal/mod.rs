@@ -10,6 +10,9 @@
 //! - A batch is written only when everything before it is durable, and says where that ended.
 //! - An acknowledged page is never written again until its file is used anew, with another salt and other LSNs.
 //! - A failed write or sync ends the log for good: what the disk holds is not known any more.
+//! - A log that was closed has no byte in its files that is not checked when it is opened: every file ends with its
+//!   last batch, and files without one are gone. So damage anywhere is found, also where without the close it would look
+//!   like the torn tail of a crash.
 //!
 //! `format` has the bytes, `state` all decisions, `files` and this module the I/O, `replay` the way back.
 
@@ -19,7 +22,7 @@ mod replay;
 mod state;
 pub(crate) mod window;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
@@ -29,6 +32,7 @@ use std::rc::Rc;
 use crate::env::{Env, File, OpenMode};
 use crate::error::{Error, Result};
 use crate::id::{Lsn, RangeId};
+use crate::sync::Signal;
 
 use files::FileName;
 use state::{Batch, State, Ticket};
@@ -71,6 +75,23 @@ impl WalOptions {
     }
 }
 
+/// What must be there when a log is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Extent {
+    /// Records below may be gone, or be read again.
+    pub from: Lsn,
+    /// The log ends here or later: something durable rests on it.
+    pub to: Lsn,
+    /// Where [`Wal::close`] ended it, if nothing was written since.
+    pub closed: Option<Lsn>,
+}
+
+impl From<Lsn> for Extent {
+    fn from(from: Lsn) -> Extent {
+        Extent { from, to: from, closed: None }
+    }
+}
+
 /// One entry of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Record<'a> {
@@ -108,11 +129,27 @@ struct Inner<E: Env> {
     state: Rc<RefCell<State>>,
     /// Open files that are ready, in the order in which they will be written.
     handles: RefCell<VecDeque<(u64, E::File)>>,
+    /// Tasks that have not ended.
+    tasks: Cell<u32>,
+    task_ended: Signal,
 }
 
 impl<E: Env> Inner<E> {
     fn new(env: E, dir: PathBuf, state: State) -> Inner<E> {
-        Inner { env, dir, state: Rc::new(RefCell::new(state)), handles: RefCell::new(VecDeque::new()) }
+        let (tasks, task_ended) = (Cell::new(0), Signal::default());
+        let handles = RefCell::new(VecDeque::new());
+        Inner { env, dir, state: Rc::new(RefCell::new(state)), handles, tasks, task_ended }
+    }
+
+    /// Runs a task of the log and counts it while it lives.
+    fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+        self.tasks.set(self.tasks.get() + 1);
+        let inner = Rc::clone(self);
+        self.env.spawn(async move {
+            task.await;
+            inner.tasks.set(inner.tasks.get() - 1);
+            inner.task_ended.notify();
+        });
     }
 
     fn error(&self, action: &str, name: FileName, cause: &io::Error) -> Error {
@@ -196,21 +233,26 @@ impl Drop for Place<'_> {
 }
 
 impl<E: Env> Wal<E> {
-    /// Opens or creates the log in `dir` for reading. Records below `first_needed` may be gone, or be read again.
+    /// Opens or creates the log in `dir` for reading.
     ///
     /// # Errors
-    /// `Corrupt` if records at or above `first_needed` are missing.
+    /// `Corrupt` if the log is not what `extent` says.
     ///
     /// # Panics
     /// If the options are impossible.
-    pub async fn open(env: E, dir: &Path, options: WalOptions, first_needed: Lsn) -> Result<Replay<E>> {
+    pub async fn open(
+        env: E,
+        dir: &Path,
+        options: WalOptions,
+        extent: impl Into<Extent>,
+    ) -> Result<Replay<E>> {
         options.check();
-        Replay::open(env, dir, options, first_needed).await
+        Replay::open(env, dir, options, extent.into()).await
     }
 
     fn start(inner: Rc<Inner<E>>) -> Wal<E> {
-        inner.env.spawn(run_writer(Rc::clone(&inner)));
-        inner.env.spawn(files::run_allocator(Rc::clone(&inner)));
+        inner.spawn(run_writer(Rc::clone(&inner)));
+        inner.spawn(files::run_allocator(Rc::clone(&inner)));
         Wal { handle: Rc::new(Handle { inner }) }
     }
 
@@ -285,6 +327,28 @@ impl<E: Env> Wal<E> {
     pub async fn truncate(&self, before: Lsn) -> Result<()> {
         let files = self.state().borrow_mut().take_closed(before);
         files::give_up(&self.handle.inner, &files).await
+    }
+
+    /// Ends the log in order: all that was appended is durable, and its files hold nothing else. Gives the LSN at which
+    /// it ends, for [`Extent::closed`]. Whoever appends later is told `ShardStopped`.
+    ///
+    /// # Errors
+    /// `ShardStopped` if the log has failed; I/O errors, after which it can be opened as after a crash.
+    pub async fn close(&self) -> Result<Lsn> {
+        let inner = &self.handle.inner;
+        while self.durable_lsn() < self.tail_lsn() {
+            self.durable(self.tail_lsn()).await?;
+        }
+        let end = inner.state.borrow_mut().shut()?;
+        loop {
+            let seen = inner.task_ended.epoch();
+            if inner.tasks.get() == 0 {
+                break;
+            }
+            inner.task_ended.changed(seen).await;
+        }
+        files::trim(inner).await?;
+        Ok(end)
     }
 
     /// Bytes of all log files.

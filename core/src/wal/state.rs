@@ -39,6 +39,8 @@ pub struct ClosedFile {
     pub file_bytes: u64,
     /// Where the log went on in the next file: this one holds nothing at or above.
     pub end: Lsn,
+    /// Bytes up to the end of its last batch, whole pages.
+    pub used_bytes: u64,
 }
 
 /// Where a batch goes.
@@ -206,6 +208,7 @@ impl State {
     fn check_stopped(&self) -> Result<()> {
         match &self.stopped {
             Some(reason) => Err(Error::ShardStopped { reason: reason.clone() }),
+            None if self.closing => Err(Error::ShardStopped { reason: "the log is closed".into() }),
             None => Ok(()),
         }
     }
@@ -371,7 +374,8 @@ impl State {
         if self.active.as_ref().is_none_or(|file| room(file) < least as u64) {
             let next = self.ready.pop_front().expect("a reservation fits the active or the next file");
             if let Some(FileHeader { number, file_bytes, .. }) = self.active.replace(next) {
-                self.closed.push_back(ClosedFile { number, file_bytes, end: self.tail });
+                let (end, used_bytes) = (self.tail, self.offset);
+                self.closed.push_back(ClosedFile { number, file_bytes, end, used_bytes });
             }
             self.offset = FILE_HEADER_BYTES;
             wake(&mut self.allocator);
@@ -574,6 +578,23 @@ impl State {
     pub fn close(&mut self) {
         self.closing = true;
         self.wake_all();
+    }
+
+    /// Takes nothing more, since all is durable; gives the end of the log.
+    pub fn shut(&mut self) -> Result<Lsn> {
+        self.check_stopped()?;
+        assert_eq!(self.durable, self.tail, "what was appended is made durable first");
+        self.close();
+        Ok(self.durable)
+    }
+
+    /// The files that hold records, and numbers of log files and spare ones that hold none.
+    pub fn take_files(&mut self) -> (Vec<ClosedFile>, Vec<u64>, Vec<u64>) {
+        let mut used: Vec<ClosedFile> = self.closed.drain(..).collect();
+        if let Some(FileHeader { number, file_bytes, .. }) = self.active.take() {
+            used.push(ClosedFile { number, file_bytes, end: self.durable, used_bytes: self.offset });
+        }
+        (used, self.ready.drain(..).map(|file| file.number).collect(), mem::take(&mut self.spares))
     }
 
     fn wake_all(&mut self) {

@@ -62,11 +62,21 @@ impl<F: File> Window<F> {
 
     /// Writes whole pages again as they were read, durably.
     pub(crate) async fn write_again(&mut self, pages: Range<u64>) -> Result<()> {
+        self.write_mended(pages, |_, _| {}).await
+    }
+
+    /// Writes whole pages again, durably. `mend` gets them in pieces as they were read, with their offset.
+    pub(crate) async fn write_mended(
+        &mut self,
+        pages: Range<u64>,
+        mend: impl Fn(u64, &mut [u8]),
+    ) -> Result<()> {
         let mut at = pages.start;
         while at < pages.end {
             let len = (pages.end - at).min(PIECE_BYTES) as usize;
             let mut buffer = AlignedBuf::zeroed(len);
             buffer.copy_from_slice(self.fetch(at, len).await?);
+            mend(at, &mut buffer);
             let (written, _) = self.file.write_durable(at, buffer).await;
             written.map_err(|e| Error::io(format!("write {}", self.place), &e))?;
             at += len as u64;
@@ -85,6 +95,20 @@ impl<F: File> Window<F> {
         self.piece = Some(read.map_err(|e| Error::io(format!("read {}", self.place), &e))?);
         self.start = start;
         Ok(())
+    }
+
+    /// Whether these bytes are all zero.
+    pub(crate) async fn is_zero(&mut self, bytes: Range<u64>) -> Result<bool> {
+        const ZEROS: [u8; IO_ALIGN] = [0; IO_ALIGN];
+        let mut at = bytes.start;
+        while at < bytes.end {
+            let len = (bytes.end - at).min(IO_ALIGN as u64) as usize;
+            if self.fetch(at, len).await? != &ZEROS[..len] {
+                return Ok(false);
+            }
+            at += len as u64;
+        }
+        Ok(true)
     }
 
     /// An error about the bytes at `offset`.

@@ -2,7 +2,8 @@
 //!
 //! Start: every core recovers its shard, then listens; core 0 first, so that a port that the system chooses is known
 //! to the others. Stop: every core ends its sessions, waits until all cores have, since sessions need the shards of
-//! other cores, and makes its log durable. A core that fails ends the process: what it owns is served by no other.
+//! other cores, and closes its shard; background work of one may ask the others until all are closed. A core that
+//! fails ends the process: what it owns is served by no other.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -59,6 +60,8 @@ struct Shared {
     address: OnceLock<SocketAddr>,
     /// Cores that have ended their sessions.
     quiet: AtomicU16,
+    /// Cores that have closed their shards.
+    closed: AtomicU16,
 }
 
 /// Stops a node from any thread.
@@ -87,6 +90,7 @@ impl Node {
             core_count,
             address: OnceLock::new(),
             quiet: AtomicU16::new(0),
+            closed: AtomicU16::new(0),
         });
         let cpus = uring::allowed_cpus();
         let (ready, is_ready) = mpsc::channel();
@@ -190,12 +194,18 @@ async fn run_core(
         begin.begin();
     });
     pg::serve(env.clone(), node.clone(), listener, Arc::clone(&shared.server), shutdown).await;
-    shared.quiet.fetch_add(1, Ordering::SeqCst);
-    while shared.quiet.load(Ordering::SeqCst) < shared.core_count {
-        env.sleep(POLL).await;
+    all_reach(&env, &shared.quiet, shared.core_count).await;
+    if let Err(e) = node.shard().close().await {
+        fail(id, &format!("the shard cannot be closed: {e}"));
     }
-    if let Err(e) = node.shard().sync().await {
-        fail(id, &format!("the log cannot be made durable: {e}"));
+    all_reach(&env, &shared.closed, shared.core_count).await;
+}
+
+/// Counts this core and waits for the others.
+async fn all_reach(env: &UringEnv, count: &AtomicU16, core_count: u16) {
+    count.fetch_add(1, Ordering::SeqCst);
+    while count.load(Ordering::SeqCst) < core_count {
+        env.sleep(POLL).await;
     }
 }
 

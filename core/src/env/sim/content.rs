@@ -171,6 +171,11 @@ impl Inode {
         }
     }
 
+    /// A file with this content, all of it durable.
+    pub fn with(content: &Content) -> Inode {
+        Inode { current: content.clone(), durable: content.clone(), ..Inode::new() }
+    }
+
     /// What a running process sees.
     pub fn current(&self) -> &Content {
         &self.current

@@ -23,6 +23,35 @@ pub enum IoKind {
     SyncDir,
 }
 
+/// What was asked of a file or its name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum FileOp {
+    /// `open` of a new file.
+    Create,
+    /// `write_at`, `write_durable` and `set_size`.
+    Write,
+    /// `sync`.
+    Sync,
+    /// `remove_file`.
+    Remove,
+    /// `rename`; the new name counts.
+    Rename,
+    /// `hard_link`; the new name counts.
+    Link,
+    /// `sync_dir`.
+    SyncDir,
+}
+
+/// How often each was asked, by the last part of the name of the folder.
+pub type FileOps = BTreeMap<(FileOp, String), u64>;
+
+/// Waits for the last of so many operations in a folder.
+struct Trap {
+    op: FileOp,
+    folder: String,
+    left: u64,
+}
+
 /// New meaning of names, all at once: several for a rename.
 struct NameChange {
     sequence: u64,
@@ -51,6 +80,9 @@ pub struct Disk {
     pub ignore_sync_dir: bool,
     /// The next operations of these kinds fail.
     pub failures: VecDeque<IoKind>,
+    /// What was asked so far.
+    pub ops: FileOps,
+    trap: Option<Trap>,
 }
 
 impl Disk {
@@ -58,6 +90,28 @@ impl Disk {
     pub fn take_failure(&mut self, kind: IoKind) -> bool {
         let index = self.failures.iter().position(|k| *k == kind);
         index.is_some_and(|i| self.failures.remove(i).is_some())
+    }
+
+    /// Counts an operation on a file, or on a folder for `SyncDir`.
+    pub fn note(&mut self, op: FileOp, path: &Path) {
+        let folder = if op == FileOp::SyncDir { Some(path) } else { path.parent() };
+        let Some(folder) = folder.and_then(Path::file_name).map(|name| name.to_string_lossy()) else {
+            return;
+        };
+        if let Some(trap) = self.trap.as_mut().filter(|trap| trap.op == op && trap.folder == folder) {
+            trap.left = trap.left.saturating_sub(1);
+        }
+        *self.ops.entry((op, folder.into_owned())).or_default() += 1;
+    }
+
+    /// Sets a trap in place of any other.
+    pub fn set_trap(&mut self, op: FileOp, folder: &str, count: u64) {
+        self.trap = Some(Trap { op, folder: folder.into(), left: count });
+    }
+
+    /// Whether what the trap waits for has begun.
+    pub fn is_trapped(&self) -> bool {
+        self.trap.as_ref().is_some_and(|trap| trap.left == 0)
     }
 
     /// The file of this name.
@@ -199,6 +253,16 @@ impl Disk {
             self.dirs.values().flat_map(|dir| dir.current.values().copied()).collect();
         let counts = |(id, inode): &(&InodeId, &Inode)| inode.open_count > 0 || named.contains(id);
         self.inodes.iter().filter(counts).map(|(_, inode)| inode.current().page_count()).sum()
+    }
+
+    /// A disk with the same directories and files as a process sees them, all of it durable.
+    pub fn image(&self) -> Disk {
+        let dirs = self.dirs.iter().map(|(path, dir)| {
+            (path.clone(), Dir { current: dir.current.clone(), durable: dir.current.clone() })
+        });
+        let inodes = self.inodes.iter().map(|(id, inode)| (*id, Inode::with(inode.current())));
+        let (dirs, inodes) = (dirs.collect(), inodes.collect());
+        Disk { dirs, inodes, inode_last: self.inode_last, ..Disk::default() }
     }
 
     /// The paths of all files, sorted.

@@ -29,7 +29,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 pub use super::rng::Rng;
-pub use disk::IoKind;
+pub use disk::{FileOp, FileOps, IoKind};
 pub use world::Latency;
 
 use super::{AlignedBuf, CoreWaker, Env, File, Listener, OpenMode, Stream, assert_aligned};
@@ -195,6 +195,26 @@ impl Sim {
         })
     }
 
+    /// Gives a node the disk of another, as a process there sees it. The node must not be running.
+    pub fn copy_disk(&self, from: NodeId, to: NodeId) {
+        self.with(|inner| {
+            inner.trace("copy_disk", u64::from(from.0), u64::from(to.0));
+            let image = inner.disk(from).image();
+            *inner.disk(to) = image;
+        });
+    }
+
+    /// Flips these bits of one byte of a file, on disk for good. Bits in holes stay.
+    pub fn flip(&self, node: NodeId, path: &Path, offset: u64, mask: u8) -> io::Result<()> {
+        self.with(|inner| {
+            inner.trace("flip", offset, u64::from(mask));
+            let disk = inner.disk(node);
+            let inode = disk.lookup(path)?;
+            disk.inode(inode).flip(offset, mask);
+            Ok(())
+        })
+    }
+
     /// Limits the bytes that a node's files may take; writes beyond give `StorageFull`.
     pub fn set_disk_capacity(&self, node: NodeId, bytes: Option<u64>) {
         self.with(|inner| inner.disk(node).capacity_bytes = bytes);
@@ -218,6 +238,21 @@ impl Sim {
     /// The next operation of this kind fails with an I/O error. A failed sync loses some of what it was to save.
     pub fn fail_next(&self, node: NodeId, kind: IoKind) {
         self.with(|inner| inner.disk(node).failures.push_back(kind));
+    }
+
+    /// How often a node has asked for what in which folder, by the last part of the folder's name.
+    pub fn file_ops(&self, node: NodeId) -> FileOps {
+        self.with(|inner| inner.disk(node).ops.clone())
+    }
+
+    /// [`Sim::is_trapped`] once `count` operations like this have begun from now on. Takes the place of the last trap.
+    pub fn set_trap(&self, node: NodeId, op: FileOp, folder: &str, count: u64) {
+        self.with(|inner| inner.disk(node).set_trap(op, folder, count));
+    }
+
+    /// Whether the operation that the trap waits for has begun; it may be over, too.
+    pub fn is_trapped(&self, node: NodeId) -> bool {
+        self.with(|inner| inner.disk(node).is_trapped())
     }
 
     /// The address of a node.
@@ -306,6 +341,10 @@ impl SimEnv {
         result
     }
 
+    fn note(&self, op: FileOp, path: &Path) {
+        self.with(|inner| inner.disk(self.core.node).note(op, path));
+    }
+
     /// Does something with this node's disk after a while.
     fn disk_op<T: 'static>(
         &self,
@@ -363,7 +402,11 @@ impl Env for SimEnv {
     }
 
     async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SimFile> {
-        let path = path.to_path_buf();
+        let path: Rc<Path> = Rc::from(path);
+        let name = Rc::clone(&path);
+        if mode == OpenMode::CreateNew {
+            self.note(FileOp::Create, &path);
+        }
         let opened = self.disk_op(
             "open",
             |l| l.disk_ns.clone(),
@@ -377,7 +420,7 @@ impl Env for SimEnv {
             },
         );
         let inode = opened.await?;
-        Ok(SimFile { env: self.clone(), inode, writable: mode != OpenMode::Read })
+        Ok(SimFile { env: self.clone(), inode, path: name, writable: mode != OpenMode::Read })
     }
 
     async fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -395,21 +438,25 @@ impl Env for SimEnv {
     }
 
     async fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.note(FileOp::Remove, path);
         let path = path.to_path_buf();
         self.disk_op("remove_file", |l| l.disk_ns.clone(), move |disk| disk.remove(&path)).await
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.note(FileOp::Rename, to);
         let (from, to) = (from.to_path_buf(), to.to_path_buf());
         self.disk_op("rename", |l| l.disk_ns.clone(), move |disk| disk.rename(&from, &to)).await
     }
 
     async fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.note(FileOp::Link, to);
         let (from, to) = (from.to_path_buf(), to.to_path_buf());
         self.disk_op("hard_link", |l| l.disk_ns.clone(), move |disk| disk.hard_link(&from, &to)).await
     }
 
     async fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.note(FileOp::SyncDir, path);
         let path = path.to_path_buf();
         let mark = self.with(|inner| inner.disk(self.core.node).name_mark());
         let sync = move |disk: &mut Disk| match disk.take_failure(IoKind::SyncDir) {
@@ -455,6 +502,8 @@ impl Env for SimEnv {
 pub struct SimFile {
     env: SimEnv,
     inode: InodeId,
+    /// Its name when it was opened.
+    path: Rc<Path>,
     writable: bool,
 }
 
@@ -479,6 +528,7 @@ impl SimFile {
         if !self.env.core.alive.get() {
             return Op::start(inner, 0, Some(&self.env.core), |_, _| Err(crashed()));
         }
+        inner.disk(node).note(FileOp::Write, &self.path);
         let number = inner.disk(node).inode(id).begin(change.clone());
         Op::start(inner, delay_ns, Some(&self.env.core), move |inner, alive| {
             if !alive {
@@ -562,6 +612,7 @@ impl File for SimFile {
 
     async fn sync(&self) -> io::Result<()> {
         let (node, id) = (self.env.core.node, self.inode);
+        self.env.note(FileOp::Sync, &self.path);
         let mark = self.env.with(|inner| inner.disk(node).inode_if_any(id).map_or(0, |inode| inode.mark()));
         let sync = {
             let inner = &mut *self.env.world.inner.borrow_mut();
