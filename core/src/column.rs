@@ -360,28 +360,6 @@ impl Column {
         Column { pg_type, layout: Layout::of(pg_type), len, values, offsets, valid, array: OnceCell::new() }
     }
 
-    /// Whether every access to a column of these parts stays inside them.
-    pub(crate) fn check_buffers(
-        pg_type: PgType,
-        len: usize,
-        values: &[u8],
-        offsets: &[i32],
-        valid: Option<&[u8]>,
-    ) -> Result<(), Malformed> {
-        let values_ok = match Layout::of(pg_type) {
-            Layout::Bits => values.len() == len.div_ceil(8),
-            Layout::Fixed(size) => values.len() == len * size,
-            Layout::Bytes => {
-                offsets.len() == len + 1
-                    && offsets.first() == Some(&0)
-                    && offsets.last().is_some_and(|last| usize::try_from(*last) == Ok(values.len()))
-                    && offsets.is_sorted()
-            }
-        };
-        let valid_ok = valid.is_none_or(|valid| valid.len() == len.div_ceil(8));
-        if values_ok && valid_ok { Ok(()) } else { Err(Malformed) }
-    }
-
     pub(crate) fn view(&self) -> ColumnView<'_> {
         ColumnView {
             layout: self.layout,

@@ -16,7 +16,8 @@ use std::fmt;
 use std::ops::Deref;
 
 use crate::error::{SqlState, ValueError};
-use crate::types::{Datum, Numeric};
+use crate::row::datum_from_bytes;
+use crate::types::{Datum, Numeric, PgType};
 
 /// Longest key in bytes; a longer one is an error (54000).
 pub const KEY_BYTES_MAX: usize = 2_048;
@@ -90,6 +91,20 @@ pub fn encode(value: &Datum, out: &mut Vec<u8>) {
         Datum::Bytea(v) => encode_bytes(v, out),
         Datum::Interval(v) => out.extend_from_slice(&(v.order() as u128 ^ 1 << 127).to_be_bytes()),
         Datum::Uuid(v) => out.extend_from_slice(v),
+    }
+}
+
+/// Appends the encoding of a value that is stored as `row` says. Bytes that are not a value of the type add nothing.
+pub(crate) fn encode_stored(pg_type: PgType, bytes: &[u8], out: &mut Vec<u8>) {
+    match pg_type {
+        PgType::Text | PgType::Varchar(_) | PgType::Bytea | PgType::Json | PgType::Jsonb => {
+            encode_bytes(bytes, out);
+        }
+        _ => {
+            if let Ok(value) = datum_from_bytes(pg_type, bytes) {
+                encode(&value, out);
+            }
+        }
     }
 }
 

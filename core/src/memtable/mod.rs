@@ -295,10 +295,9 @@ impl Memtable {
         columns.iter().for_each(|column| chunk.view(*column).push_to(row.row(), out));
     }
 
-    /// The columns of a version, for a writer that keeps columns itself.
-    pub(crate) fn columns(&self, row: RowId) -> impl Iterator<Item = Option<&[u8]>> {
-        let chunk = self.chunk(row);
-        (0..self.types.len()).map(move |column| chunk.view(column).value(row.row()))
+    /// The largest row so far, in bytes.
+    pub(crate) fn row_bytes_max(&self) -> usize {
+        self.row_bytes_max
     }
 
     /// The next visible rows in the span, at most `rows_max`, in no promised order, and where to go on; `None` there

@@ -1,41 +1,35 @@
-//! Bytes of a segment file, version 1. All numbers are little-endian; reserved bytes are zero and checked.
+//! Bytes of a segment file, version 2. All numbers are little-endian; reserved bytes are zero and checked.
 //!
 //! | part | bytes |
 //! |---|---|
 //! | header | one page of 4,096 bytes |
-//! | blocks | one after another, each padded with zeros to whole pages |
-//! | footer | padded with zeros to whole pages |
+//! | blocks | one after another, each padded with zeros to a multiple of 8 |
+//! | footer | padded with zeros to the end of a page |
 //! | trailer | one page |
 //!
 //! Header: 0 `MAGIC` 8 bytes, 8 `VERSION` u32, 12 schema fingerprint u32, 16 segment id u64, then zeros.
 //!
 //! Trailer: 0..24 as the header, 24 rows u64, 32 blocks u32, 36 crc32c of the padded footer u32, 40 bytes of the footer
-//! without padding u64, 48 length of the last key u16, then zeros, 4,092 crc32c of the bytes before it u32. The manifest
+//! without padding u64, 48 where the footer begins u64, then zeros, 4,092 crc32c of the bytes before it u32. The manifest
 //! holds that checksum too.
 //!
 //! Footer: for each block 16 bytes: 0 padded bytes u32, 4 crc32c of all of them u32, 8 rows u16, 10 flags u16 (bit 0: its
-//! first key is also the last key of the block before it), 12 length of its first key u16, 14 zeros; then the first keys
-//! of all blocks, then the last key of the segment.
+//! first key is also the last key of the block before it), 12 length of its first key u16, 14 zeros; then the length of
+//! the last key u16, the bytes of the zones u32 and of the tables u32, 2 zeros; then the first keys of all blocks, the last
+//! key of the segment, the zones (`zone`) and what the blocks share (`encoding`).
 //!
-//! Block: header of 64 bytes, a directory of 16 bytes for each column, sections that begin at multiples of 8.
+//! Block: a header of 24 bytes, 8 bytes for each column, the columns' sections, each at a multiple of 8. The last column
+//! is not the table's: it holds when each version begins. Keys are not stored: they follow from the key columns.
 //!
 //! | block header | |
 //! |---|---|
 //! | 0 | `BLOCK_MAGIC` u32 |
-//! | 4 | rows u32 |
+//! | 4 | rows u16 |
+//! | 6 | columns u16, with the last |
 //! | 8 | segment id u64 |
 //! | 16 | number of the block u32 |
-//! | 20 | columns u32 |
-//! | 24 | begin of all versions, or the latest, u64 |
-//! | 32 | offset of the begins u32, each u64; 0 if all are equal |
-//! | 36 | length of what all keys begin with, u16 |
-//! | 38 | length of the rest of each key u16; 65,535 if they differ |
-//! | 40 | offset of the keys u32: the common beginning, then if lengths differ the end of each rest u32, then the rests |
-//! | 44 | bytes of the keys u32 |
-//! | 48 | zeros |
-//!
-//! Directory entry: 0 offset of the values u32, 4 their bytes u32, 8 offset of validity bits u32 (0: no NULL), 12 offset
-//! of rows + 1 value offsets i32 (0: values have a fixed size). Values are as `column` describes.
+//! | 20 | zeros |
+//! | 24 | for each column: offset of its section in the block u32, its bytes u32 |
 
 use std::ops::Range;
 
@@ -48,7 +42,7 @@ use crate::row::ROW_BYTES_MAX;
 /// First bytes of header and trailer.
 pub const MAGIC: [u8; 8] = *b"OmenSegm";
 /// Version of the format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// First bytes of a block.
 pub const BLOCK_MAGIC: u32 = u32::from_le_bytes(*b"OBlk");
 /// Bytes of a page.
@@ -57,14 +51,22 @@ pub const PAGE_BYTES: usize = IO_ALIGN;
 pub const BLOCK_ROWS: usize = 1 << BLOCK_ROW_BITS;
 /// Bits of a position that count within a block.
 pub const BLOCK_ROW_BITS: u32 = 10;
-/// A block is full at this size too: a direct read of 64 KiB takes 1.6 times as long as one of 16 KiB, larger ones longer.
-pub const BLOCK_BYTES_TARGET: usize = 64 << 10;
-/// No block is larger: a full one, and one more row with its key and room to align every column.
+/// Blocks of more than one row are at most this large: with the pages around them one read of 64 KiB, which takes 1.6
+/// times as long as one of 16 KiB; larger ones take longer.
+pub const BLOCK_BYTES_TARGET: usize = (64 << 10) - PAGE_BYTES;
+/// Blocks begin and end at multiples of this.
+pub const BLOCK_ALIGN: usize = 8;
+/// No block is larger: one row of the largest size, with what encodings may add.
 pub const BLOCK_BYTES_MAX: usize = 4 * ROW_BYTES_MAX;
+/// Bytes of a block before its directory.
+pub const BLOCK_HEADER_BYTES: usize = 24;
+/// Bytes of the directory for each column.
+pub const BLOCK_DIRECTORY_BYTES: usize = 8;
 /// Most blocks of a segment.
 pub const BLOCKS_MAX: usize = 1 << (u32::BITS - BLOCK_ROW_BITS);
 
 const FOOTER_ENTRY_BYTES: usize = 16;
+const FOOTER_LENGTHS_BYTES: usize = 12;
 const TRAILER_CRC_AT: usize = PAGE_BYTES - 4;
 const FLAG_CONTINUES: u16 = 1;
 
@@ -144,8 +146,8 @@ pub struct Trailer {
     pub footer_crc: u32,
     /// Bytes of the footer without padding.
     pub footer_bytes: u64,
-    /// Length of the last key.
-    pub last_key_bytes: u16,
+    /// Where the footer begins.
+    pub footer_at: u64,
 }
 
 impl Trailer {
@@ -157,7 +159,7 @@ impl Trailer {
         page.extend_from_slice(&self.blocks.to_le_bytes());
         page.extend_from_slice(&self.footer_crc.to_le_bytes());
         page.extend_from_slice(&self.footer_bytes.to_le_bytes());
-        page.extend_from_slice(&self.last_key_bytes.to_le_bytes());
+        page.extend_from_slice(&self.footer_at.to_le_bytes());
         page.resize(TRAILER_CRC_AT, 0);
         let crc = crc32c::crc32c(&page);
         page.extend_from_slice(&crc.to_le_bytes());
@@ -189,7 +191,7 @@ impl Trailer {
         if bytes.u32(8) != Some(VERSION) {
             return Err("unknown version of the format");
         }
-        if !bytes.zeros(50..TRAILER_CRC_AT) {
+        if !bytes.zeros(56..TRAILER_CRC_AT) {
             return Err("reserved bytes of the trailer are set");
         }
         Ok(Trailer {
@@ -199,7 +201,7 @@ impl Trailer {
             blocks: bytes.u32(32).ok_or(SHORT)?,
             footer_crc: bytes.u32(36).ok_or(SHORT)?,
             footer_bytes: bytes.u64(40).ok_or(SHORT)?,
-            last_key_bytes: bytes.u16(48).ok_or(SHORT)?,
+            footer_at: bytes.u64(48).ok_or(SHORT)?,
         })
     }
 }
@@ -207,8 +209,8 @@ impl Trailer {
 /// What the footer says of a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fence {
-    /// Where the block begins in the file.
-    pub offset: u64,
+    /// Where the block begins in the file, in units of `BLOCK_ALIGN`.
+    offset: u32,
     /// Its bytes with padding.
     pub bytes: u32,
     /// crc32c of all of them.
@@ -217,51 +219,59 @@ pub struct Fence {
     pub rows: u16,
     /// Whether its first key is also the last one of the block before it.
     pub continues: bool,
-    /// Where its first key ends among the first keys.
-    key_end: u32,
 }
 
-/// The footer: it stays in memory while the segment is open.
+const _: () = assert!(size_of::<Fence>() == 16);
+
+impl Fence {
+    /// Where the block begins in the file.
+    pub fn offset(&self) -> u64 {
+        u64::from(self.offset) * BLOCK_ALIGN as u64
+    }
+
+    /// Where the block ends in the file.
+    pub fn end(&self) -> u64 {
+        self.offset() + u64::from(self.bytes)
+    }
+}
+
+/// The footer.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Footer {
-    fences: Vec<Fence>,
-    keys: Vec<u8>,
-    last_key: Vec<u8>,
+    /// All blocks.
+    pub fences: Vec<Fence>,
+    /// The first keys of all blocks, one after another.
+    pub keys: Vec<u8>,
+    /// Where each first key ends in `keys`.
+    pub key_ends: Vec<u32>,
+    /// The last key of the segment.
+    pub last_key: Vec<u8>,
+    /// Zone maps, as `zone` encodes them.
+    pub zones: Vec<u8>,
+    /// What blocks share, as `encoding` encodes it.
+    pub tables: Vec<u8>,
 }
 
 impl Footer {
-    /// Adds a block behind the others.
-    pub fn push(&mut self, bytes: u32, crc: u32, rows: u16, continues: bool, first_key: &[u8]) {
-        let offset = self.blocks_end();
+    /// Adds a block behind the others; false if the file has become too long for it.
+    pub fn push(&mut self, bytes: u32, crc: u32, rows: u16, continues: bool, first_key: &[u8]) -> bool {
+        let Ok(offset) = u32::try_from(self.blocks_end() / BLOCK_ALIGN as u64) else { return false };
+        let Ok(key_end) = u32::try_from(self.keys.len() + first_key.len()) else { return false };
         self.keys.extend_from_slice(first_key);
-        let key_end = u32::try_from(self.keys.len()).expect("below BLOCKS_MAX keys, of long keys far below");
-        self.fences.push(Fence { offset, bytes, crc, rows, continues, key_end });
-    }
-
-    /// Sets the last key of the segment.
-    pub fn set_last_key(&mut self, key: &[u8]) {
-        self.last_key = key.to_vec();
+        self.key_ends.push(key_end);
+        self.fences.push(Fence { offset, bytes, crc, rows, continues });
+        true
     }
 
     /// Where the blocks end in the file.
     pub fn blocks_end(&self) -> u64 {
-        self.fences.last().map_or(PAGE_BYTES as u64, |last| last.offset + u64::from(last.bytes))
-    }
-
-    /// All blocks.
-    pub fn fences(&self) -> &[Fence] {
-        &self.fences
+        self.fences.last().map_or(PAGE_BYTES as u64, Fence::end)
     }
 
     /// The first key of a block.
     pub fn first_key(&self, block: usize) -> &[u8] {
-        let start = if block == 0 { 0 } else { self.fences[block - 1].key_end as usize };
-        &self.keys[start..self.fences[block].key_end as usize]
-    }
-
-    /// The last key of the segment.
-    pub fn last_key(&self) -> &[u8] {
-        &self.last_key
+        let start = if block == 0 { 0 } else { self.key_ends[block - 1] as usize };
+        &self.keys[start..self.key_ends[block] as usize]
     }
 
     /// Versions in all blocks.
@@ -269,14 +279,10 @@ impl Footer {
         self.fences.iter().map(|fence| u64::from(fence.rows)).sum()
     }
 
-    /// Bytes of memory.
-    pub fn size_bytes(&self) -> usize {
-        self.fences.capacity() * size_of::<Fence>() + self.keys.capacity() + self.last_key.capacity()
-    }
-
     /// Its bytes, not padded.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.fences.len() * FOOTER_ENTRY_BYTES + self.keys.len());
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("far below 4 GiB");
         for (block, fence) in self.fences.iter().enumerate() {
             let key_bytes = u16::try_from(self.first_key(block).len()).expect("at most KEY_BYTES_MAX");
             out.extend_from_slice(&fence.bytes.to_le_bytes());
@@ -286,31 +292,42 @@ impl Footer {
             out.extend_from_slice(&key_bytes.to_le_bytes());
             out.extend_from_slice(&[0, 0]);
         }
-        out.extend_from_slice(&self.keys);
-        out.extend_from_slice(&self.last_key);
+        let last_key_bytes = u16::try_from(self.last_key.len()).expect("at most KEY_BYTES_MAX");
+        out.extend_from_slice(&last_key_bytes.to_le_bytes());
+        out.extend_from_slice(&length(&self.zones).to_le_bytes());
+        out.extend_from_slice(&length(&self.tables).to_le_bytes());
+        out.extend_from_slice(&[0, 0]);
+        for part in [&self.keys, &self.last_key, &self.zones, &self.tables] {
+            out.extend_from_slice(part);
+        }
         out
     }
 
-    /// Inverse of `encode`. The checksum was verified, the number of blocks and length of the last key come from the
-    /// trailer.
+    /// Inverse of `encode`. The checksum was verified, the number of blocks comes from the trailer.
     ///
     /// # Errors
     /// If the bytes are not a footer.
-    pub fn decode(bytes: &[u8], blocks: u32, last_key_bytes: u16) -> Result<Footer, Detail> {
-        let entries_bytes = (blocks as usize).checked_mul(FOOTER_ENTRY_BYTES).ok_or("too many blocks")?;
-        let (entries, keys) = bytes.split_at_checked(entries_bytes).ok_or("short footer")?;
-        let first_keys_bytes = keys.len().checked_sub(usize::from(last_key_bytes)).ok_or("short footer")?;
-        let (keys, last_key) = keys.split_at(first_keys_bytes);
-        let mut footer = Footer { fences: Vec::with_capacity(blocks as usize), ..Footer::default() };
-        let mut rest = keys;
+    pub fn decode(bytes: &[u8], blocks: u32) -> Result<Footer, Detail> {
+        Footer::decode_parts(bytes, blocks as usize).ok_or("malformed footer")
+    }
+
+    fn decode_parts(bytes: &[u8], blocks: usize) -> Option<Footer> {
+        let (entries, rest) = bytes.split_at_checked(blocks.checked_mul(FOOTER_ENTRY_BYTES)?)?;
+        let (lengths, mut rest) = rest.split_at_checked(FOOTER_LENGTHS_BYTES)?;
+        let lengths = Bytes(lengths);
+        let mut footer = Footer { fences: Vec::with_capacity(blocks), ..Footer::default() };
         for entry in entries.chunks_exact(FOOTER_ENTRY_BYTES) {
-            rest = footer.decode_entry(Bytes(entry), rest).ok_or("malformed footer")?;
+            rest = footer.decode_entry(Bytes(entry), rest)?;
         }
-        if !rest.is_empty() || last_key.len() > KEY_BYTES_MAX || (blocks as usize) > BLOCKS_MAX {
-            return Err("malformed footer");
-        }
-        footer.set_last_key(last_key);
-        Ok(footer)
+        let (last_key, rest) = rest.split_at_checked(usize::from(lengths.u16(0)?))?;
+        let (zones, rest) = rest.split_at_checked(lengths.size(2)?)?;
+        let (tables, rest) = rest.split_at_checked(lengths.size(6)?)?;
+        (footer.last_key, footer.zones, footer.tables) = (last_key.into(), zones.into(), tables.into());
+        let ok = rest.is_empty()
+            && lengths.zeros(10..FOOTER_LENGTHS_BYTES)
+            && last_key.len() <= KEY_BYTES_MAX
+            && (1..=BLOCKS_MAX).contains(&blocks);
+        ok.then_some(footer)
     }
 
     fn decode_entry<'a>(&mut self, entry: Bytes<'_>, keys: &'a [u8]) -> Option<&'a [u8]> {
@@ -318,17 +335,13 @@ impl Footer {
         let (key, rest) = keys.split_at_checked(usize::from(entry.u16(12)?))?;
         let ok = block_bytes > 0
             && block_bytes as usize <= BLOCK_BYTES_MAX
-            && (block_bytes as usize).is_multiple_of(PAGE_BYTES)
+            && (block_bytes as usize).is_multiple_of(BLOCK_ALIGN)
             && (1..=BLOCK_ROWS).contains(&usize::from(rows))
             && flags <= FLAG_CONTINUES
             && key.len() <= KEY_BYTES_MAX
-            && entry.zeros(14..16)
-            && u32::try_from(self.keys.len() + key.len()).is_ok();
-        if !ok {
-            return None;
-        }
-        self.push(block_bytes, entry.u32(4)?, rows, flags == FLAG_CONTINUES, key);
-        Some(rest)
+            && entry.zeros(14..16);
+        let pushed = ok && self.push(block_bytes, entry.u32(4)?, rows, flags == FLAG_CONTINUES, key);
+        pushed.then_some(rest)
     }
 }
 

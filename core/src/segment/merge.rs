@@ -1,37 +1,122 @@
 //! Compaction: several segments of one range become one, without the versions that no snapshot can see any more.
+//!
+//! Input blocks are decoded as a whole. Which version comes next is decided run by run; the columns of an output block
+//! are then gathered one after another.
 
+use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::block::Block;
+use super::block::{Block, PlainRows};
 use super::format::BLOCK_ROWS;
 use super::reader::Segment;
 use super::writer::SegmentWriter;
 use super::{Position, SegmentMeta};
 use crate::clock::Timestamp;
+use crate::column::{ColumnBuf, ColumnView};
 use crate::env::Env;
 use crate::error::Result;
 use crate::key::KeySpan;
-use crate::row::RowBuilder;
 use crate::stamp::Stamp;
 
-/// Walks all versions of a segment that lie in a span, in order. Holds one block.
+/// Bytes that a cursor reads at once, if the blocks are not larger.
+const READ_BYTES: u64 = 256 << 10;
+
+/// The keys of a decoded block, rows rising.
+#[derive(Debug)]
+enum BlockKeys {
+    /// As numbers in the order of the keys, of this many bytes each.
+    Words(Vec<u64>, usize),
+    /// All bytes, and where each key ends.
+    Bytes(Vec<u8>, Vec<usize>),
+}
+
+impl BlockKeys {
+    fn compare(&self, row: usize, other: &BlockKeys, other_row: usize) -> Ordering {
+        match (self, other) {
+            (BlockKeys::Words(a, _), BlockKeys::Words(b, _)) => a[row].cmp(&b[other_row]),
+            (BlockKeys::Bytes(a, ends), BlockKeys::Bytes(b, other_ends)) => {
+                a[key_range(ends, row)].cmp(&b[key_range(other_ends, other_row)])
+            }
+            _ => unreachable!("inputs of a merge have one schema"),
+        }
+    }
+
+    fn append(&self, row: usize, out: &mut Vec<u8>) {
+        match self {
+            BlockKeys::Words(words, bytes) => {
+                let word = words[row].to_be_bytes();
+                out.extend_from_slice(&word[word.len() - bytes..]);
+            }
+            BlockKeys::Bytes(bytes, ends) => out.extend_from_slice(&bytes[key_range(ends, row)]),
+        }
+    }
+}
+
+fn key_range(ends: &[usize], row: usize) -> Range<usize> {
+    (if row == 0 { 0 } else { ends[row - 1] })..ends[row]
+}
+
+/// A block in plain columns, with its keys.
+#[derive(Debug)]
+struct Decoded {
+    number: usize,
+    plain: PlainRows,
+    keys: BlockKeys,
+}
+
+impl Decoded {
+    fn new<E: Env>(segment: &Segment<E>, number: usize, block: &Block) -> Decoded {
+        let plain = PlainRows::decode(block, segment.types());
+        let views = plain.views();
+        let keys = match segment.keys().word_bytes() {
+            Some(bytes) => BlockKeys::Words(segment.keys().words(&views, plain.rows()), bytes),
+            None => {
+                let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(plain.rows()));
+                for row in 0..plain.rows() {
+                    segment.keys().append(&views, row, &mut bytes);
+                    ends.push(bytes.len());
+                }
+                BlockKeys::Bytes(bytes, ends)
+            }
+        };
+        Decoded { number, plain, keys }
+    }
+
+    /// Keys rise; versions of a key come newest first.
+    fn compare(&self, row: usize, other: &Decoded, other_row: usize) -> Ordering {
+        let by_key = self.keys.compare(row, &other.keys, other_row);
+        by_key.then_with(|| other.plain.begin(other_row).cmp(&self.plain.begin(row)))
+    }
+}
+
+/// Walks all versions of a segment that lie in a span, in order. Holds one block, and some that were read with it.
 pub struct SegmentCursor<E: Env> {
     segment: Rc<Segment<E>>,
     span: KeySpan,
     /// The block that `block` is, or that comes next, and those after it.
     blocks: Range<usize>,
-    block: Option<Block>,
+    /// Blocks that were read: from `blocks.start` on, or the one after it if that is in `block`.
+    ahead: VecDeque<Block>,
+    block: Option<Rc<Decoded>>,
     /// The current version in the block, and those after it.
     rows: Range<usize>,
-    key: Vec<u8>,
+    /// Versions that ended at or before this may be left out.
+    horizon: Timestamp,
+    /// The rows of the block that ended by then, rising.
+    dead: Vec<u16>,
 }
 
 impl<E: Env> SegmentCursor<E> {
     /// A cursor before the first version of the span: `load` it first.
     pub fn new(segment: Rc<Segment<E>>, span: KeySpan) -> SegmentCursor<E> {
-        let blocks = segment.blocks_in(&span);
-        SegmentCursor { segment, span, blocks, block: None, rows: 0..0, key: Vec::new() }
+        SegmentCursor::with_horizon(segment, span, Timestamp::ZERO)
+    }
+
+    fn with_horizon(segment: Rc<Segment<E>>, span: KeySpan, horizon: Timestamp) -> SegmentCursor<E> {
+        let (blocks, ahead) = (segment.blocks_in(&span), VecDeque::new());
+        SegmentCursor { segment, span, blocks, ahead, block: None, rows: 0..0, horizon, dead: Vec::new() }
     }
 
     /// Reads the block of the current version, if it is not here; past the cache, which it would only disturb.
@@ -40,13 +125,17 @@ impl<E: Env> SegmentCursor<E> {
     /// If the block cannot be read or is corrupt.
     pub async fn load(&mut self) -> Result<()> {
         while self.needs_load() {
-            let block = self.segment.read_block(self.blocks.start).await?;
-            self.rows = block.rows_in(&self.span);
+            if self.ahead.is_empty() {
+                let numbers = self.segment.blocks_within(self.blocks.clone(), READ_BYTES);
+                self.ahead = self.segment.read_blocks(numbers).await?.into();
+            }
+            let block = self.ahead.pop_front().expect("at least one block was read");
+            self.rows = block.rows_in(self.segment.keys(), &self.span);
             if self.rows.is_empty() {
                 self.blocks.start += 1;
             } else {
-                self.block = Some(block);
-                self.set_key();
+                self.block = Some(Rc::new(Decoded::new(&self.segment, self.blocks.start, &block)));
+                self.dead = self.segment.dead_in(self.blocks.start, self.horizon);
             }
         }
         Ok(())
@@ -57,62 +146,97 @@ impl<E: Env> SegmentCursor<E> {
         self.block.is_none() && !self.blocks.is_empty()
     }
 
-    fn set_key(&mut self) {
-        self.key.clear();
-        if let Some(block) = &self.block {
-            block.append_key(self.rows.start, &mut self.key);
-        }
-    }
-
     /// The current version; `None` after the last.
     ///
     /// # Panics
     /// If `load` is due.
-    pub fn current(&self) -> Option<CursorVersion<'_>> {
+    pub fn current(&self) -> Option<CursorVersion> {
         assert!(!self.needs_load(), "the block was not loaded");
-        let block = self.block.as_ref()?;
+        let block = self.block.clone()?;
         let position = Position::new(self.blocks.start, self.rows.start);
-        Some(CursorVersion {
-            key: &self.key,
-            begin: block.begin(self.rows.start),
-            end: self.segment.end(position),
-            position,
-            block,
-        })
+        Some(CursorVersion { end: self.segment.end(position), position, block })
     }
 
-    /// Moves to the next version.
-    pub fn advance(&mut self) {
-        if self.block.is_none() {
-            return;
-        }
-        self.rows.start += 1;
-        if self.rows.is_empty() {
+    /// Moves on by this many versions of the current block.
+    pub fn advance(&mut self, versions: usize) {
+        self.rows.start = self.rows.end.min(self.rows.start + versions);
+        if self.block.is_some() && self.rows.is_empty() {
             self.blocks.start += 1;
             self.block = None;
         }
-        self.set_key();
+    }
+
+    /// How many versions of the current block come before the current version of every other cursor.
+    fn run_before(&self, others: &[SegmentCursor<E>]) -> usize {
+        let Some(block) = &self.block else { return 0 };
+        let mut end = self.rows.end;
+        for other in others.iter().filter(|other| !Rc::ptr_eq(&other.segment, &self.segment)) {
+            let Some(limit) = &other.block else { continue };
+            let comes_first = |row: usize| block.compare(row, limit, other.rows.start) == Ordering::Less;
+            end = gallop(self.rows.start + 1..end, comes_first);
+        }
+        end - self.rows.start
     }
 }
 
+/// The first of the rows, or the end, for which `is_before` is false; it is true for all rows before that one. Cheap if
+/// that is one of the first.
+fn gallop(rows: Range<usize>, is_before: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut step) = (rows.start, 1);
+    loop {
+        let probe = low + step - 1;
+        if probe >= rows.end {
+            break;
+        }
+        if !is_before(probe) {
+            return low + partition(low..probe, is_before);
+        }
+        low = probe + 1;
+        step *= 2;
+    }
+    low + partition(low..rows.end, is_before)
+}
+
+fn partition(rows: Range<usize>, is_before: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (rows.start, rows.end);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if is_before(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low - rows.start
+}
+
 /// A version that a cursor stands on.
-pub struct CursorVersion<'a> {
-    /// Its key.
-    pub key: &'a [u8],
-    /// When it begins.
-    pub begin: Stamp,
+pub struct CursorVersion {
     /// When it ends.
     pub end: Stamp,
     /// Where it is.
     pub position: Position,
-    block: &'a Block,
+    block: Rc<Decoded>,
 }
 
-impl CursorVersion<'_> {
-    /// Builds the row of these columns, without finishing it.
-    pub fn read(&self, columns: &[usize], out: &mut RowBuilder) {
-        out.start(columns.len());
-        columns.iter().for_each(|column| self.block.view(*column).push_to(self.position.row(), out));
+impl CursorVersion {
+    /// Its key.
+    pub fn key(&self) -> Vec<u8> {
+        let mut key = Vec::new();
+        self.block.keys.append(self.position.row(), &mut key);
+        key
+    }
+
+    /// When it begins.
+    pub fn begin(&self) -> Stamp {
+        self.block.plain.begin(self.position.row())
+    }
+
+    /// Its values, one for each column, as `row` encodes them.
+    pub fn values(&self) -> Vec<Option<Vec<u8>>> {
+        let views = self.block.plain.views();
+        let columns = &views[..views.len() - 1];
+        columns.iter().map(|column| column.value(self.position.row()).map(<[u8]>::to_vec)).collect()
     }
 }
 
@@ -180,8 +304,10 @@ pub async fn merge_span<E: Env>(
     mut writer: SegmentWriter<E>,
 ) -> Result<Merged> {
     let mut positions = PositionMap::new(inputs);
-    let cursor = |input: &Rc<Segment<E>>| SegmentCursor::new(Rc::clone(input), span.clone());
+    let cursor =
+        |input: &Rc<Segment<E>>| SegmentCursor::with_horizon(Rc::clone(input), span.clone(), horizon);
     let mut cursors: Vec<_> = inputs.iter().map(cursor).collect();
+    let mut plan = Plan::default();
     loop {
         for cursor in cursors.iter_mut().filter(|cursor| cursor.needs_load()) {
             writer.env().yield_now().await;
@@ -191,33 +317,119 @@ pub async fn merge_span<E: Env>(
             }
         }
         let Some(input) = smallest(&cursors) else { break };
-        keep_or_drop(&cursors[input], input, horizon, &mut writer, &mut positions);
-        cursors[input].advance();
-        if writer.is_write_due() {
-            writer.write().await?;
+        let run = cursors[input].run_before(&cursors);
+        plan.add(input, &cursors[input], run);
+        cursors[input].advance(run);
+        if plan.rows.len() >= BLOCK_ROWS {
+            plan.write(&mut writer, &mut positions, false);
+            if writer.is_write_due() {
+                writer.write().await?;
+            }
         }
     }
+    plan.write(&mut writer, &mut positions, true);
     let meta = writer.finish().await?.map(|written| written.meta);
     Ok(Merged { meta, positions })
 }
 
-/// The cursor whose version comes first: smallest key, newest begin.
+/// The cursor whose version comes first.
 fn smallest<E: Env>(cursors: &[SegmentCursor<E>]) -> Option<usize> {
-    let versions = cursors.iter().enumerate().filter_map(|(index, cursor)| Some((index, cursor.current()?)));
-    let first = versions.min_by(|(_, a), (_, b)| a.key.cmp(b.key).then(b.begin.cmp(&a.begin)));
-    first.map(|(index, _)| index)
+    let mut first: Option<(usize, &Decoded, usize)> = None;
+    for (index, cursor) in cursors.iter().enumerate() {
+        let Some(block) = &cursor.block else { continue };
+        let row = cursor.rows.start;
+        if first.is_none_or(|(_, best, best_row)| block.compare(row, best, best_row) == Ordering::Less) {
+            first = Some((index, block, row));
+        }
+    }
+    first.map(|(index, ..)| index)
 }
 
-fn keep_or_drop<E: Env>(
-    cursor: &SegmentCursor<E>,
-    input: usize,
-    horizon: Timestamp,
-    writer: &mut SegmentWriter<E>,
-    positions: &mut PositionMap,
-) {
-    let Some(version) = cursor.current() else { return };
-    if version.end.timestamp().is_none_or(|end| end > horizon) {
-        let to = writer.add(version.key, version.begin, version.block.values(version.position.row()));
-        positions.inputs[input][version.position.0 as usize] = to.0;
+/// Versions for the next blocks of the output, in order.
+#[derive(Default)]
+struct Plan {
+    /// Blocks that they come from, and the input of each.
+    sources: Vec<(usize, Rc<Decoded>)>,
+    /// Source, and row in it.
+    rows: VecDeque<(u32, u16)>,
+}
+
+impl Plan {
+    /// Adds the next `run` versions of a cursor, without the dead ones.
+    fn add<E: Env>(&mut self, input: usize, cursor: &SegmentCursor<E>, run: usize) {
+        let Some(block) = &cursor.block else { return };
+        let known = self.sources.iter().rposition(|(_, source)| Rc::ptr_eq(source, block));
+        let source = known.unwrap_or_else(|| {
+            self.sources.push((input, Rc::clone(block)));
+            self.sources.len() - 1
+        });
+        let source = u32::try_from(source).expect("a few blocks for each input");
+        let row_of = |row: usize| u16::try_from(row).expect("below BLOCK_ROWS");
+        let rows = (cursor.rows.start..cursor.rows.start + run).map(row_of);
+        if cursor.dead.is_empty() {
+            self.rows.extend(rows.map(|row| (source, row)));
+        } else {
+            let live = rows.filter(|row| cursor.dead.binary_search(row).is_err());
+            self.rows.extend(live.map(|row| (source, row)));
+        }
+    }
+
+    /// Makes blocks of the versions: of all, or as long as there are enough to fill one.
+    fn write<E: Env>(&mut self, writer: &mut SegmentWriter<E>, positions: &mut PositionMap, all: bool) {
+        while self.rows.len() >= BLOCK_ROWS || (all && !self.rows.is_empty()) {
+            let mut taken = 0;
+            // A few at a time: rows may be large.
+            while writer.room() > 0 && taken < self.rows.len() {
+                let part = (self.rows.len() - taken).min(writer.room()).min(self.step());
+                let rows = taken..taken + part;
+                writer.plain().extend(part, |column, out| self.gather(column, rows.clone(), out));
+                taken += part;
+            }
+            writer.seal_block();
+            let (first, sealed) = writer.take_sealed();
+            for (block, rows) in sealed.into_iter().enumerate() {
+                for (row, (source, from)) in self.rows.drain(..rows).enumerate() {
+                    let (input, decoded) = &self.sources[source as usize];
+                    let from = Position::new(decoded.number, usize::from(from));
+                    positions.inputs[*input][from.0 as usize] = Position::new(first + block, row).0;
+                }
+            }
+        }
+        self.forget_used();
+    }
+
+    /// Rows that may be copied before the size of the block is looked at again.
+    fn step(&self) -> usize {
+        let row_bytes = |source: &(usize, Rc<Decoded>)| source.1.plain.bytes() / source.1.plain.rows();
+        let largest = self.sources.iter().map(row_bytes).max().unwrap_or(0);
+        (READ_BYTES as usize / largest.max(1)).clamp(1, BLOCK_ROWS)
+    }
+
+    fn gather(&self, column: usize, rows: Range<usize>, out: &mut ColumnBuf) {
+        let views: Vec<ColumnView<'_>> =
+            self.sources.iter().map(|(_, source)| source.plain.view(column)).collect();
+        let mut rows = self.rows.range(rows).peekable();
+        while let Some((source, start)) = rows.next() {
+            let mut end = start + 1;
+            while rows.next_if_eq(&&(*source, end)).is_some() {
+                end += 1;
+            }
+            out.extend(&views[*source as usize], usize::from(*start)..usize::from(end));
+        }
+    }
+
+    /// Lets go of blocks whose versions have all been written.
+    fn forget_used(&mut self) {
+        let mut used = vec![None; self.sources.len()];
+        let mut kept = Vec::new();
+        for (source, _) in &mut self.rows {
+            let at = *source as usize;
+            let next = *used[at].get_or_insert_with(|| {
+                kept.push(self.sources[at].clone());
+                u32::try_from(kept.len() - 1).expect("fewer than before")
+            });
+            *source = next;
+        }
+        self.sources = kept;
     }
 }

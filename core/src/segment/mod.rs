@@ -1,8 +1,9 @@
 //! Segments: immutable sorted files of committed versions of the rows of one range.
 //!
-//! A segment is a list of blocks of up to 1,024 versions, all columns of a block side by side, so that a point read is one
-//! read from disk. The footer names the block of a key and stays in memory (`format`). Versions end in a deletion vector
-//! beside the segment.
+//! A segment is a list of blocks of up to 1,024 versions, all columns of a block side by side and encoded (`encoding`), so
+//! that a point read is one read from disk and nothing but the row is decoded. Keys are not stored: they follow from the
+//! key columns (`keys`). The footer names the block of a key and stays in memory (`fences`); `format` has the bytes.
+//! Versions end in a deletion vector beside the segment.
 //!
 //! Invariants: versions are in order of keys, newest first within a key; every begin is a commit's; a byte that is not
 //! what was written is found by a checksum before anything is taken from it: blocks are checked at each read, their
@@ -11,13 +12,11 @@
 mod block;
 mod cache;
 mod deletions;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the block format of version 1 stores columns as they lie in memory"
-)]
+#[allow(dead_code, reason = "scans take up what is not used yet")]
 mod encoding;
+mod fences;
 pub mod format;
+mod keys;
 mod merge;
 mod reader;
 #[cfg(test)]
@@ -146,7 +145,7 @@ impl Version {
     /// Builds the row of these columns, without finishing it.
     pub fn read(&self, columns: &[usize], out: &mut RowBuilder) {
         out.start(columns.len());
-        columns.iter().for_each(|column| self.block.view(*column).push_to(self.position.row(), out));
+        columns.iter().for_each(|column| self.block.push_to(*column, self.position.row(), out));
     }
 }
 

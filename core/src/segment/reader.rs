@@ -8,12 +8,17 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 
-use super::block::Block;
+use super::block::{Block, with_begins};
 use super::cache::BlockCache;
 use super::deletions::DeletionVector;
-use super::format::{self, BLOCKS_MAX, BlockId, Footer, PAGE_BYTES, Trailer};
+use super::encoding::Tables;
+use super::fences::Fences;
+use super::format::{self, BLOCKS_MAX, BlockId, Fence, Footer, PAGE_BYTES, Trailer};
+use super::keys::KeyColumns;
+use super::zone::{ZONE_BYTES, Zone};
 use super::{Position, SegmentId, SegmentMeta, Version, Versions};
 use crate::catalog::TableSchema;
+use crate::clock::Timestamp;
 use crate::column::BatchSchema;
 use crate::env::{AlignedBuf, Env, File, OpenMode};
 use crate::error::{Error, Result};
@@ -33,10 +38,13 @@ pub struct Segment<E: Env> {
     /// Under which the file was written. Another shard that takes over a range links its files under ids of its own.
     written_as: SegmentId,
     schema: Arc<TableSchema>,
+    /// Of the columns, and of the begins.
     types: Vec<PgType>,
-    footer: Footer,
-    /// The first 16 bytes of the first key of each block, as a big-endian number.
-    prefixes: Vec<u128>,
+    keys: KeyColumns,
+    fences: Fences,
+    /// For each block one for each type.
+    zones: Vec<Zone>,
+    tables: Rc<Tables>,
     deletions: RefCell<DeletionVector>,
     batches: BatchSchema,
 }
@@ -53,13 +61,6 @@ async fn read<F: File>(file: &F, path: &Path, offset: u64, bytes: usize) -> Resu
         return Err(corrupt(path, offset, format!("{} bytes instead of {bytes}", buffer.len())));
     }
     Ok(buffer)
-}
-
-fn prefix128(key: &[u8]) -> u128 {
-    let mut bytes = [0; 16];
-    let length = key.len().min(16);
-    bytes[..length].copy_from_slice(&key[..length]);
-    u128::from_be_bytes(bytes)
 }
 
 impl<E: Env> Segment<E> {
@@ -93,21 +94,26 @@ impl<E: Env> Segment<E> {
         let footer = read_footer(&file, path, &trailer, trailer_at).await?;
         if footer.rows() != meta.rows
             || footer.first_key(0) != &*meta.first_key
-            || footer.last_key() != &*meta.last_key
+            || footer.last_key != *meta.last_key
         {
             return Err(corrupt(path, trailer_at, "a footer of other rows than the manifest says"));
         }
-        let prefixes = (0..footer.fences().len()).map(|block| prefix128(footer.first_key(block))).collect();
-        let types = schema.columns.iter().map(|column| column.pg_type).collect();
+        let types = with_begins(schema.columns.iter().map(|column| column.pg_type));
+        let zones = decode_zones(&footer.zones, footer.fences.len() * types.len());
+        let zones = zones.ok_or_else(|| corrupt(path, trailer.footer_at, "malformed zones"))?;
+        let tables = Tables::decode(&footer.tables, &types);
+        let tables = tables.map_err(|detail| corrupt(path, trailer.footer_at, detail))?;
         Ok(Segment {
             file,
             path: path.to_path_buf(),
             meta: meta.clone(),
             written_as: trailer.id,
+            keys: KeyColumns::new(&schema),
             schema,
             types,
-            footer,
-            prefixes,
+            fences: Fences::new(footer),
+            zones,
+            tables: Rc::new(tables),
             deletions: RefCell::default(),
             batches: BatchSchema::default(),
         })
@@ -135,13 +141,19 @@ impl<E: Env> Segment<E> {
 
     /// Bytes of memory that it holds, beside the cache.
     pub fn size_bytes(&self) -> usize {
-        let prefixes = self.prefixes.capacity() * size_of::<u128>();
-        size_of::<Self>() + prefixes + self.footer.size_bytes() + self.deletions.borrow().size_bytes()
+        let deletions = self.deletions.borrow().size_bytes();
+        let zones = self.zones.capacity() * size_of::<Zone>();
+        size_of::<Self>() + self.fences.size_bytes() + zones + self.tables.size_bytes() + deletions
+    }
+
+    /// Bytes of memory that serve to find the block of a key.
+    pub fn index_bytes(&self) -> usize {
+        self.fences.index_bytes()
     }
 
     /// Whether the key lies between its first and last.
     pub fn covers(&self, key: &[u8]) -> bool {
-        *self.meta.first_key <= *key && *key <= *self.meta.last_key
+        self.fences.covers(key)
     }
 
     /// The end of a version.
@@ -154,7 +166,7 @@ impl<E: Env> Segment<E> {
     /// # Panics
     /// If there is no version at that position.
     pub fn set_end(&self, position: Position, end: Stamp) {
-        let fence = self.footer.fences().get(position.block());
+        let fence = self.fences.get(position.block());
         let rows = fence.map_or(0, |fence| usize::from(fence.rows));
         assert!(position.row() < rows, "no version at {position:?} of segment {}", self.id().0);
         self.deletions.borrow_mut().set(position, end);
@@ -177,49 +189,34 @@ impl<E: Env> Segment<E> {
 
     /// Blocks.
     pub fn block_count(&self) -> usize {
-        self.footer.fences().len()
-    }
-
-    /// How many blocks begin with a key below this one; with `or_equal`, at most this one.
-    fn blocks_below(&self, key: &[u8], or_equal: bool) -> usize {
-        let wanted = prefix128(key);
-        let low = self.prefixes.partition_point(|prefix| *prefix < wanted);
-        let high = low + self.prefixes[low..].partition_point(|prefix| *prefix == wanted);
-        let (mut low, mut high) = (low, high);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let first = self.footer.first_key(middle);
-            if first < key || (or_equal && first == key) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
-    }
-
-    /// The first block that can hold the key, if any does.
-    fn first_block_of(&self, key: &[u8]) -> usize {
-        let mut block = self.blocks_below(key, true).saturating_sub(1);
-        while self.footer.fences()[block].continues && self.footer.first_key(block) == key {
-            block -= 1;
-        }
-        block
+        self.fences.len()
     }
 
     /// Blocks that may hold keys of the span.
     pub fn blocks_in(&self, span: &KeySpan) -> Range<usize> {
-        let end = span.end.as_ref().map_or(self.block_count(), |end| self.blocks_below(end, false));
-        if *span.start > *self.meta.last_key {
-            return end..end;
-        }
-        let start = self.first_block_of(&span.start);
-        start..end.max(start)
+        self.fences.blocks_in(span)
     }
 
-    /// Blocks that may hold versions of the key.
-    fn blocks_of(&self, key: &[u8]) -> Range<usize> {
-        if self.covers(key) { self.first_block_of(key)..self.blocks_below(key, true) } else { 0..0 }
+    pub(super) fn keys(&self) -> &KeyColumns {
+        &self.keys
+    }
+
+    /// Types of the columns, and of the begins.
+    pub(super) fn types(&self) -> &[PgType] {
+        &self.types
+    }
+
+    /// The zone of a column in a block; that of the begins comes last.
+    #[allow(dead_code, reason = "scans take it up")]
+    pub(super) fn zone(&self, block: usize, column: usize) -> Zone {
+        self.zones[block * self.types.len() + column]
+    }
+
+    /// The ends of one block at or before `horizon`.
+    pub(super) fn dead_in(&self, block: usize, horizon: Timestamp) -> Vec<u16> {
+        let deletions = self.deletions.borrow();
+        let is_dead = |end: &Stamp| end.timestamp().is_some_and(|end| end <= horizon);
+        deletions.block(block).iter().filter(|(_, end)| is_dead(end)).map(|(row, _)| *row).collect()
     }
 
     pub(super) fn block_id(&self, block: usize) -> BlockId {
@@ -232,9 +229,9 @@ impl<E: Env> Segment<E> {
     /// If a block cannot be read or is corrupt.
     pub async fn find(&self, key: &[u8], cache: &BlockCache) -> Result<Versions> {
         let mut versions = Versions::default();
-        for number in self.blocks_of(key) {
+        for number in self.fences.blocks_of(key) {
             let block = self.block(number, cache).await?;
-            find_in(&block, number, key, &mut versions);
+            self.find_in(&block, number, key, &mut versions);
         }
         Ok(versions)
     }
@@ -242,9 +239,9 @@ impl<E: Env> Segment<E> {
     /// As `find`, without waiting; `None` if a block is not in the cache.
     pub fn find_cached(&self, key: &[u8], cache: &BlockCache) -> Option<Versions> {
         let mut versions = Versions::default();
-        for number in self.blocks_of(key) {
+        for number in self.fences.blocks_of(key) {
             let block = cache.get(self.block_id(number))?;
-            find_in(&block, number, key, &mut versions);
+            self.find_in(&block, number, key, &mut versions);
         }
         Some(versions)
     }
@@ -260,17 +257,55 @@ impl<E: Env> Segment<E> {
         Ok(block)
     }
 
-    /// A block as it stands in the file, verified.
-    pub(super) async fn read_block(&self, number: usize) -> Result<Block> {
-        let fence = self.footer.fences()[number];
-        let bytes = read(&self.file, &self.path, fence.offset, fence.bytes as usize).await?;
-        if crc32c::crc32c(&bytes) != fence.crc {
-            return Err(corrupt(&self.path, fence.offset, format!("wrong checksum of block {number}")));
+    fn find_in(&self, block: &Rc<Block>, number: usize, key: &[u8], versions: &mut Versions) {
+        for row in self.keys.find(block.encoded(), key) {
+            versions.push(Version::new(Position::new(number, row), Rc::clone(block)));
         }
-        let rows = usize::from(fence.rows);
+    }
+
+    fn fence(&self, number: usize) -> Fence {
+        *self.fences.get(number).expect("the number of a block")
+    }
+
+    /// A block as it stands in the file, verified: one read of the pages that it lies in.
+    pub(super) async fn read_block(&self, number: usize) -> Result<Block> {
+        Ok(self.read_blocks(number..number + 1).await?.remove(0))
+    }
+
+    /// Several blocks that lie one after another, in one read.
+    pub(super) async fn read_blocks(&self, numbers: Range<usize>) -> Result<Vec<Block>> {
+        let page = PAGE_BYTES as u64;
+        let (first, last) = (self.fence(numbers.start), self.fence(numbers.end - 1));
+        let start = first.offset() / page * page;
+        let length =
+            usize::try_from(last.end().next_multiple_of(page) - start).expect("bounded by the caller");
+        let bytes = read(&self.file, &self.path, start, length).await?;
+        let block = |number: usize| {
+            let fence = self.fence(number);
+            let at = usize::try_from(fence.offset() - start).expect("inside what was read");
+            self.check_block(number, &bytes[at..at + fence.bytes as usize])
+        };
+        numbers.map(block).collect()
+    }
+
+    /// The first of these blocks, and those after it that lie within this many bytes.
+    pub(super) fn blocks_within(&self, numbers: Range<usize>, bytes: u64) -> Range<usize> {
+        let start = self.fence(numbers.start).offset();
+        let mut end = numbers.start + 1;
+        while end < numbers.end && self.fence(end).end() - start <= bytes {
+            end += 1;
+        }
+        numbers.start..end
+    }
+
+    fn check_block(&self, number: usize, bytes: &[u8]) -> Result<Block> {
+        let fence = self.fence(number);
+        if crc32c::crc32c(bytes) != fence.crc {
+            return Err(corrupt(&self.path, fence.offset(), format!("wrong checksum of block {number}")));
+        }
         let id = BlockId { segment: self.written_as, ..self.block_id(number) };
-        Block::decode(&bytes, id, rows, &self.types)
-            .map_err(|detail| corrupt(&self.path, fence.offset, detail))
+        Block::decode(bytes, id, usize::from(fence.rows), &self.types, &self.tables)
+            .map_err(|detail| corrupt(&self.path, fence.offset(), detail))
     }
 
     /// Reads every block and checks all of it.
@@ -323,17 +358,29 @@ impl<E: Env> Segment<E> {
         span: &KeySpan,
         view: &ReadView,
     ) -> Result<Option<RecordBatch>> {
-        let rows = block.rows_in(span);
-        let mask = block.visible(&rows, self.deletions.borrow().block(number), Sight::of(view));
-        let count = mask.as_ref().map_or(rows.len(), |mask| mask.iter().filter(|set| **set).count());
+        let rows = block.rows_in(&self.keys, span);
+        let selected = block.visible(&rows, self.deletions.borrow().block(number), Sight::of(view));
+        let count = selected.as_ref().map_or(rows.len(), Vec::len);
         if count == 0 {
             return Ok(None);
         }
-        let mask = mask.filter(|_| count < rows.len());
-        let arrays = block.arrays(rows, columns, mask).map_err(|_| {
-            corrupt(&self.path, self.footer.fences()[number].offset, "a column with values not of its type")
+        let arrays = block.arrays(&self.types, rows, columns, selected.as_deref()).map_err(|_| {
+            corrupt(&self.path, self.fence(number).offset(), "a column with values not of its type")
         })?;
         Ok(Some(self.batches.batch(&self.schema, columns, arrays, count)))
+    }
+
+    /// Reads every block from the file, past the cache: keys must be in order, and columns hold values of their types.
+    ///
+    /// # Errors
+    /// If a block cannot be read or is corrupt.
+    pub async fn verify(&self) -> Result<()> {
+        for number in 0..self.block_count() {
+            let block = self.read_block(number).await?;
+            let verified = block.verify(&self.keys, &self.types);
+            verified.map_err(|detail| corrupt(&self.path, self.fence(number).offset(), detail))?;
+        }
+        Ok(())
     }
 
     /// At most `parts - 1` keys, rising, that cut the versions into parts of about equal size, to the block.
@@ -348,11 +395,11 @@ impl<E: Env> Segment<E> {
         let mut points = Vec::new();
         let mut before = 0;
         for block in blocks {
-            let (fence, first) = (self.footer.fences()[block], self.footer.first_key(block));
+            let (fence, first) = (self.fence(block), self.fences.first_key(block));
             let due = (points.len() as u64 + 1) * rows / parts.max(1) as u64;
-            let is_cut = before > 0 && !fence.continues && *span.start < *first;
+            let is_cut = before > 0 && !fence.continues && span.start < first;
             if is_cut && points.len() + 1 < parts && before >= due {
-                points.push(Key::from_bytes(first));
+                points.push(first);
             }
             before += u64::from(fence.rows);
         }
@@ -361,39 +408,40 @@ impl<E: Env> Segment<E> {
 
     /// Versions in the span, to the block.
     pub fn rows_in(&self, span: &KeySpan) -> u64 {
-        self.footer.fences()[self.blocks_in(span)].iter().map(|fence| u64::from(fence.rows)).sum()
+        self.blocks_in(span).map(|block| u64::from(self.fence(block).rows)).sum()
     }
+}
+
+fn decode_zones(bytes: &[u8], count: usize) -> Option<Vec<Zone>> {
+    let (zones, rest) = bytes.as_chunks::<ZONE_BYTES>();
+    (zones.len() == count && rest.is_empty()).then(|| zones.iter().map(Zone::from_bytes).collect())?
 }
 
 async fn read_footer<F: File>(file: &F, path: &Path, trailer: &Trailer, trailer_at: u64) -> Result<Footer> {
     let page = PAGE_BYTES as u64;
-    let malformed = || corrupt(path, trailer_at, "a footer longer than the file");
-    let padded = trailer.footer_bytes.checked_next_multiple_of(page).ok_or_else(malformed)?;
-    let start = trailer_at.checked_sub(padded).filter(|start| *start >= page).ok_or_else(malformed)?;
-    if trailer.blocks == 0 || trailer.blocks as usize > BLOCKS_MAX {
-        return Err(corrupt(path, trailer_at, "an impossible number of blocks"));
+    let malformed = || corrupt(path, trailer_at, "a footer that does not fit the file");
+    let end = trailer.footer_at.checked_add(trailer.footer_bytes).ok_or_else(malformed)?;
+    let fits = trailer.footer_at >= page && end.checked_next_multiple_of(page) == Some(trailer_at);
+    if !fits || trailer.blocks == 0 || trailer.blocks as usize > BLOCKS_MAX {
+        return Err(malformed());
     }
     // Bounded by the size of the file.
-    let padded_bytes = usize::try_from(padded).map_err(|_| malformed())?;
-    let mut bytes = Vec::with_capacity(padded_bytes);
-    while bytes.len() < padded_bytes {
-        let piece = FOOTER_READ_BYTES.min(padded_bytes - bytes.len());
+    let start = trailer.footer_at / page * page;
+    let length = usize::try_from(trailer_at - start).map_err(|_| malformed())?;
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        let piece = FOOTER_READ_BYTES.min(length - bytes.len());
         bytes.extend_from_slice(&read(file, path, start + bytes.len() as u64, piece).await?);
     }
-    if crc32c::crc32c(&bytes) != trailer.footer_crc {
-        return Err(corrupt(path, start, "wrong checksum of the footer"));
+    let padded = &bytes[usize::try_from(trailer.footer_at - start).map_err(|_| malformed())?..];
+    if crc32c::crc32c(padded) != trailer.footer_crc {
+        return Err(corrupt(path, trailer.footer_at, "wrong checksum of the footer"));
     }
-    bytes.truncate(usize::try_from(trailer.footer_bytes).map_err(|_| malformed())?);
-    let footer = Footer::decode(&bytes, trailer.blocks, trailer.last_key_bytes);
-    let footer = footer.map_err(|detail| corrupt(path, start, detail))?;
-    if footer.blocks_end() != start {
-        return Err(corrupt(path, start, "blocks that do not end where the footer begins"));
+    let footer_bytes = usize::try_from(trailer.footer_bytes).map_err(|_| malformed())?;
+    let footer = Footer::decode(&padded[..footer_bytes], trailer.blocks);
+    let footer = footer.map_err(|detail| corrupt(path, trailer.footer_at, detail))?;
+    if footer.blocks_end() != trailer.footer_at {
+        return Err(corrupt(path, trailer.footer_at, "blocks that do not end where the footer begins"));
     }
     Ok(footer)
-}
-
-fn find_in(block: &Rc<Block>, number: usize, key: &[u8], versions: &mut Versions) {
-    for row in block.find(key) {
-        versions.push(Version::new(Position::new(number, row), Rc::clone(block)));
-    }
 }

@@ -3,16 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::block::BlockBuilder;
-use super::format::{self, BLOCKS_MAX, BlockId, Footer, PAGE_BYTES, Trailer};
+use super::block::{PlainRows, with_begins};
+use super::encoding::SegmentEncoder;
+use super::format::{self, BLOCK_BYTES_TARGET, BLOCK_ROWS, BLOCKS_MAX, BlockId, Footer, PAGE_BYTES, Trailer};
+use super::keys::KeyColumns;
+use super::zone::Zone;
 use super::{Position, RowMap, SegmentId, SegmentMeta, Written};
 use crate::catalog::TableSchema;
 use crate::clock::Timestamp;
 use crate::column::check_row;
 use crate::env::{AlignedBuf, Env, File, OpenMode};
 use crate::error::{Error, Result};
-use crate::key::{KEY_BYTES_MAX, Key};
-use crate::memtable::{Memtable, SortedCursor};
+use crate::key::Key;
+use crate::memtable::{Memtable, RowId, SortedCursor};
 use crate::row::RowReader;
 use crate::stamp::Stamp;
 use crate::types::PgType;
@@ -20,6 +23,9 @@ use crate::types::PgType;
 /// Bytes that are collected before they are written: enough for full bandwidth, little enough that filling them keeps
 /// other work of the core waiting for about a millisecond only.
 pub const WRITE_BYTES: usize = 256 << 10;
+
+/// No more plain bytes are put into one block: what encodes to less than a sixth of them does not need larger blocks.
+const PLAIN_BYTES_MAX: usize = 6 * BLOCK_BYTES_TARGET;
 
 /// Writes one segment. A memtable is flushed so:
 /// `while !writer.fill(&memtable, &mut cursor, horizon) { writer.write().await? }`, then `finish`.
@@ -31,12 +37,22 @@ pub struct SegmentWriter<E: Env> {
     file: E::File,
     id: SegmentId,
     fingerprint: u32,
+    /// Of the columns, and of the begins.
     types: Vec<PgType>,
-    block: BlockBuilder,
+    keys: KeyColumns,
+    encoder: SegmentEncoder,
+    /// Rows that are not in a block yet.
+    plain: PlainRows,
+    /// Rows of the next block, as sizes of blocks so far suggest.
+    rows_target: usize,
+    /// Rows of the blocks that were made since the last look.
+    sealed: Vec<usize>,
     footer: Footer,
-    last: Option<(Vec<u8>, u64)>,
-    /// Whole pages to be written at `written`.
+    last: Option<(Vec<u8>, Stamp)>,
+    row_ids: Vec<RowId>,
+    /// What follows in the file from `written` on.
     pending: Vec<u8>,
+    /// A multiple of a page.
     written: u64,
     buffer: Option<AlignedBuf>,
     rows: RowMap,
@@ -56,7 +72,7 @@ impl<E: Env> SegmentWriter<E> {
     ) -> Result<SegmentWriter<E>> {
         let opened = env.open(&path, OpenMode::CreateNew).await;
         let file = opened.map_err(|e| Error::io(format!("create {}", path.display()), &e))?;
-        let types: Vec<PgType> = schema.columns.iter().map(|column| column.pg_type).collect();
+        let types = with_begins(schema.columns.iter().map(|column| column.pg_type));
         let fingerprint = format::fingerprint(&schema);
         Ok(SegmentWriter {
             env,
@@ -64,10 +80,15 @@ impl<E: Env> SegmentWriter<E> {
             file,
             id,
             fingerprint,
-            block: BlockBuilder::new(&types),
+            keys: KeyColumns::new(&schema),
+            encoder: SegmentEncoder::new(&types),
+            plain: PlainRows::new(&types),
             types,
+            rows_target: BLOCK_ROWS,
+            sealed: Vec::new(),
             footer: Footer::default(),
             last: None,
+            row_ids: Vec::new(),
             pending: format::header(id, fingerprint),
             written: 0,
             buffer: None,
@@ -89,23 +110,20 @@ impl<E: Env> SegmentWriter<E> {
     ///
     /// # Errors
     /// If the bytes are not a row of the table (`Error::Corrupt`), or writing fails.
-    pub async fn push(&mut self, key: &[u8], begin: Stamp, row: &[u8]) -> Result<Position> {
-        let types = std::mem::take(&mut self.types);
-        let checked = check_row(&types, row).and_then(|()| RowReader::new(row, types.len()));
-        let position = checked.map(|mut reader| {
-            let values = types.iter().map(|pg_type| reader.next_bytes(*pg_type).expect("checked"));
-            self.add(key, begin, values)
-        });
-        self.types = types;
-        let Ok(position) = position else {
+    pub async fn push(&mut self, begin: Stamp, row: &[u8]) -> Result<()> {
+        let types = &self.types[..self.types.len() - 1];
+        let checked = check_row(types, row).and_then(|()| RowReader::new(row, types.len()));
+        let Ok(mut reader) = checked else {
             self.abandon().await;
             let detail = "a row that does not fit its table".to_string();
             return Err(Error::Corrupt { place: self.path.display().to_string(), detail });
         };
-        if self.is_write_due() {
-            self.write().await?;
+        let values = types.iter().map(|pg_type| reader.next_bytes(*pg_type).expect("checked"));
+        self.plain.push(begin, values);
+        if self.room() == 0 {
+            self.seal_block();
         }
-        Ok(position)
+        if self.is_write_due() { self.write().await } else { Ok(()) }
     }
 
     /// Takes versions from a memtable until a write is due (false), or there are no more (true). Leaves out those that
@@ -114,59 +132,99 @@ impl<E: Env> SegmentWriter<E> {
     /// # Panics
     /// If a version begins in a transaction that is not decided.
     pub fn fill(&mut self, memtable: &Memtable, cursor: &mut SortedCursor, horizon: Timestamp) -> bool {
-        while !self.is_write_due() {
-            let Some(row) = cursor.next(memtable) else { return true };
-            let begin = memtable.begin(row);
-            let dead = memtable.end(row).timestamp().is_some_and(|end| end <= horizon);
-            if !dead && begin != Stamp::ABORTED {
-                let position = self.add(memtable.key(row), begin, memtable.columns(row));
-                self.rows.set(row, position);
+        let mut ids = std::mem::take(&mut self.row_ids);
+        let mut finished = false;
+        while !finished && !self.is_write_due() {
+            // As many rows as have room however large they are.
+            while self.room() > 0 && !finished {
+                let part = (PLAIN_BYTES_MAX / memtable.row_bytes_max().max(1)).clamp(1, self.room());
+                let before = ids.len();
+                finished = cursor.next_block(memtable, horizon, before + part, &mut ids);
+                self.plain.extend_from_memtable(memtable, &ids[before..]);
+            }
+            if self.plain.rows() > 0 {
+                self.seal_block();
+                let mut next = ids.drain(..);
+                let first = self.footer.fences.len() - self.sealed.len();
+                for (block, rows) in self.sealed.drain(..).enumerate() {
+                    let rows_of_block = next.by_ref().take(rows).enumerate();
+                    rows_of_block.for_each(|(row, id)| self.rows.set(id, Position::new(first + block, row)));
+                }
             }
         }
-        false
+        self.row_ids = ids;
+        finished
     }
 
     pub(super) fn is_write_due(&self) -> bool {
         self.pending.len() >= WRITE_BYTES
     }
 
-    /// Appends a version whose values were checked when they were first stored.
-    pub(super) fn add<'a>(
-        &mut self,
-        key: &[u8],
-        begin: Stamp,
-        values: impl Iterator<Item = Option<&'a [u8]>>,
-    ) -> Position {
-        assert!(begin.timestamp().is_some(), "a segment takes committed versions only, not {begin:?}");
-        assert!(key.len() <= KEY_BYTES_MAX, "a key of {} bytes", key.len());
-        let last = self.block.last().or(self.last.as_ref().map(|(key, begin)| (key.as_slice(), *begin)));
-        let in_order = last
-            .is_none_or(|(last, last_begin)| last < key || (last == key && begin.to_bits() <= last_begin));
-        assert!(in_order, "versions come in order of keys, newest first");
-        let position = Position::new(self.footer.fences().len(), self.block.rows());
-        self.block.push(key, begin.to_bits(), values);
-        if self.block.is_full() {
-            self.seal_block();
+    /// How many more rows the block that is being filled takes.
+    pub(super) fn room(&self) -> usize {
+        if self.plain.bytes() >= PLAIN_BYTES_MAX {
+            return 0;
         }
-        position
+        self.rows_target.saturating_sub(self.plain.rows())
     }
 
-    /// Encodes the block that was filled.
-    fn seal_block(&mut self) {
-        let number = self.footer.fences().len();
+    /// The block that is being filled, for rows of which `room` says that they fit; then `seal_block`.
+    pub(super) fn plain(&mut self) -> &mut PlainRows {
+        &mut self.plain
+    }
+
+    /// Encodes the rows that were added, as one block, or as several if they turn out to be large.
+    pub(super) fn seal_block(&mut self) {
+        let mut plain = std::mem::replace(&mut self.plain, PlainRows::new(&[]));
+        self.encode_block(&plain);
+        plain.clear();
+        self.plain = plain;
+    }
+
+    /// The blocks that were made since the last call: the number of the first, and the rows of each.
+    pub(super) fn take_sealed(&mut self) -> (usize, Vec<usize>) {
+        let sealed = std::mem::take(&mut self.sealed);
+        (self.footer.fences.len() - sealed.len(), sealed)
+    }
+
+    fn encode_block(&mut self, plain: &PlainRows) {
+        let rows = plain.rows();
+        let number = self.footer.fences.len();
         assert!(number < BLOCKS_MAX, "a segment of {number} blocks");
         let id = BlockId { segment: self.id, block: u32::try_from(number).expect("below BLOCKS_MAX") };
         let start = self.pending.len();
-        self.block.encode(id, &mut self.pending);
-        let bytes = &self.pending[start..];
-        let (crc, length) =
-            (crc32c::crc32c(bytes), u32::try_from(bytes.len()).expect("below BLOCK_BYTES_MAX"));
-        let first_key = self.block.key(0);
-        let continues = self.last.as_ref().is_some_and(|(last, _)| last == first_key);
-        let rows = u16::try_from(self.block.rows()).expect("at most BLOCK_ROWS");
-        self.footer.push(length, crc, rows, continues, first_key);
-        self.last = self.block.last().map(|(key, begin)| (key.to_vec(), begin));
-        self.block.clear();
+        plain.encode(id, &mut self.encoder, &mut self.pending);
+        let length = self.pending.len() - start;
+        if length > BLOCK_BYTES_TARGET && rows > 1 {
+            self.pending.truncate(start);
+            self.encode_block(&plain.part(0..rows / 2));
+            self.encode_block(&plain.part(rows / 2..rows));
+            return;
+        }
+        // The next block should fill its bytes or its rows, with some reserve for larger rows.
+        let fitting = rows * BLOCK_BYTES_TARGET / length * 7 / 8;
+        self.rows_target = if fitting >= BLOCK_ROWS { BLOCK_ROWS } else { fitting.max(1) };
+        let crc = crc32c::crc32c(&self.pending[start..]);
+        self.add_fence(plain, u32::try_from(length).expect("at most BLOCK_BYTES_MAX"), crc);
+        self.sealed.push(rows);
+    }
+
+    fn add_fence(&mut self, plain: &PlainRows, length: u32, crc: u32) {
+        let (views, rows) = (plain.views(), plain.rows());
+        let (mut first, mut last) = (Vec::new(), Vec::new());
+        self.keys.append(&views, 0, &mut first);
+        self.keys.append(&views, rows - 1, &mut last);
+        let in_order =
+            |(key, begin): &(Vec<u8>, Stamp)| *key < first || (*key == first && plain.begin(0) <= *begin);
+        assert!(self.last.as_ref().is_none_or(in_order) && first <= last, "versions come in order");
+        for (pg_type, view) in self.types.iter().zip(&views) {
+            self.footer.zones.extend_from_slice(&Zone::of(*pg_type, *view, rows).to_bytes());
+        }
+        let continues = self.last.as_ref().is_some_and(|(key, _)| *key == first);
+        let rows_u16 = u16::try_from(rows).expect("at most BLOCK_ROWS");
+        let pushed = self.footer.push(length, crc, rows_u16, continues, &first);
+        assert!(pushed, "a segment of {} bytes", self.footer.blocks_end());
+        self.last = Some((last, plain.begin(rows - 1)));
     }
 
     /// Writes what `fill` collected.
@@ -181,25 +239,23 @@ impl<E: Env> SegmentWriter<E> {
         result
     }
 
+    /// Writes whole pages; what is left of the last one waits for more.
     async fn write_pending(&mut self) -> Result<()> {
-        let action = || format!("write {}", self.path.display());
-        assert!(
-            !self.failed && self.pending.len().is_multiple_of(PAGE_BYTES),
-            "whole pages of a file that is there"
-        );
+        assert!(!self.failed, "a file that is there");
+        let whole = self.pending.len() / PAGE_BYTES * PAGE_BYTES;
         let mut done = 0;
-        while done < self.pending.len() {
-            let piece = &self.pending[done..self.pending.len().min(done + WRITE_BYTES)];
+        while done < whole {
+            let piece = &self.pending[done..whole.min(done + WRITE_BYTES)];
             let mut buffer = self.buffer.take().unwrap_or_else(|| AlignedBuf::zeroed(WRITE_BYTES));
             buffer.set_len(piece.len());
             buffer.copy_from_slice(piece);
             done += piece.len();
             let (result, buffer) = self.file.write_at(self.written, buffer).await;
-            result.map_err(|e| Error::io(action(), &e))?;
+            result.map_err(|e| Error::io(format!("write {}", self.path.display()), &e))?;
             self.written += buffer.len() as u64;
             self.buffer = Some(buffer);
         }
-        self.pending.clear();
+        self.pending.drain(..whole);
         Ok(())
     }
 
@@ -208,7 +264,7 @@ impl<E: Env> SegmentWriter<E> {
     /// # Errors
     /// If the file system refuses; then there is no file either.
     pub async fn finish(mut self) -> Result<Option<Written>> {
-        if self.block.rows() > 0 {
+        if self.plain.rows() > 0 {
             self.seal_block();
         }
         let Some((last_key, _)) = self.last.take() else {
@@ -233,8 +289,11 @@ impl<E: Env> SegmentWriter<E> {
     }
 
     fn add_footer(&mut self, last_key: &[u8]) -> SegmentMeta {
-        self.footer.set_last_key(last_key);
+        self.footer.last_key = last_key.to_vec();
+        self.footer.tables = self.encoder.tables();
         let start = self.pending.len();
+        let footer_at = self.written + start as u64;
+        assert_eq!(footer_at, self.footer.blocks_end(), "blocks lie one after another");
         let footer = self.footer.encode();
         self.pending.extend_from_slice(&footer);
         self.pending.resize(self.pending.len().next_multiple_of(PAGE_BYTES), 0);
@@ -242,10 +301,10 @@ impl<E: Env> SegmentWriter<E> {
             id: self.id,
             fingerprint: self.fingerprint,
             rows: self.footer.rows(),
-            blocks: u32::try_from(self.footer.fences().len()).expect("at most BLOCKS_MAX"),
+            blocks: u32::try_from(self.footer.fences.len()).expect("at most BLOCKS_MAX"),
             footer_crc: crc32c::crc32c(&self.pending[start..]),
             footer_bytes: footer.len() as u64,
-            last_key_bytes: u16::try_from(last_key.len()).expect("at most KEY_BYTES_MAX"),
+            footer_at,
         };
         let (page, checksum) = trailer.encode();
         self.pending.extend_from_slice(&page);

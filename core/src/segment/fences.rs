@@ -1,0 +1,188 @@
+//! The resident index of a segment: which block holds a key. Fences, the first keys of all blocks, decide exactly, so a
+//! lookup reads the one right block. They are kept as 8 bytes each, in the order of the keys; whole keys are kept beside
+//! only where those bytes do not say all.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use super::format::{Fence, Footer};
+use crate::key::{Key, KeySpan};
+use crate::learned::search::branchless_lower_bound;
+use crate::learned::{Model, order_prefix};
+
+/// Fewer fences than these fit the cache nearest to the core, where a binary search is as fast as a model.
+const MODEL_BLOCKS_MIN: usize = 4_096;
+/// Most places by which the model may miss.
+const EPSILON: u32 = 32;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Fences {
+    fences: Vec<Fence>,
+    /// What all first keys begin with.
+    common: Box<[u8]>,
+    /// The 8 bytes of each first key that follow, as a big-endian number; a shorter rest is filled up with zeros.
+    words: Vec<u64>,
+    /// Number -> place in `words`, for segments of many blocks.
+    model: Option<Model>,
+    keys: FirstKeys,
+    last_key: Key,
+}
+
+/// The first keys.
+#[derive(Debug)]
+enum FirstKeys {
+    /// All have this length and end within the words.
+    Words(usize),
+    /// All bytes, and where each key ends.
+    Bytes(Box<[u8]>, Box<[u32]>),
+}
+
+impl Fences {
+    /// The fences of a footer, whose first keys rise.
+    pub(super) fn new(footer: Footer) -> Fences {
+        let count = footer.fences.len();
+        let length = footer.first_key(0).len();
+        let is_word = length <= size_of::<u64>()
+            && footer.keys.len() == count * length
+            && (1..count).all(|block| footer.first_key(block).len() == length);
+        let common: Box<[u8]> = if is_word {
+            Box::default()
+        } else {
+            let (first, last) = (footer.first_key(0), footer.first_key(count - 1));
+            let shared = first.iter().zip(last).take_while(|(a, b)| a == b).count();
+            first[..shared].into()
+        };
+        let word = |block: usize| order_prefix(&footer.first_key(block)[common.len()..]);
+        let words: Vec<u64> = (0..count).map(word).collect();
+        let model = (count >= MODEL_BLOCKS_MIN).then(|| Model::build(words.iter().copied(), EPSILON));
+        Fences {
+            common,
+            words,
+            model,
+            last_key: Key::from_bytes(&footer.last_key),
+            keys: if is_word {
+                FirstKeys::Words(length)
+            } else {
+                FirstKeys::Bytes(footer.keys.into(), footer.key_ends.into())
+            },
+            fences: footer.fences,
+        }
+    }
+
+    /// Blocks.
+    pub(super) fn len(&self) -> usize {
+        self.fences.len()
+    }
+
+    /// What is known of a block.
+    pub(super) fn get(&self, block: usize) -> Option<&Fence> {
+        self.fences.get(block)
+    }
+
+    /// Bytes of memory.
+    pub(super) fn size_bytes(&self) -> usize {
+        let keys = match &self.keys {
+            FirstKeys::Words(_) => 0,
+            FirstKeys::Bytes(bytes, ends) => bytes.len() + ends.len() * size_of::<u32>(),
+        };
+        let model = self.model.as_ref().map_or(0, Model::size_bytes);
+        self.fences.capacity() * size_of::<Fence>() + self.words.capacity() * size_of::<u64>() + keys + model
+    }
+
+    /// Bytes of memory that serve to find the block of a key; the rest says where the blocks are.
+    pub(super) fn index_bytes(&self) -> usize {
+        self.size_bytes() - self.fences.capacity() * size_of::<Fence>()
+    }
+
+    /// Whether the key lies between the first and the last.
+    pub(super) fn covers(&self, key: &[u8]) -> bool {
+        self.compare_first(0, key) != Ordering::Greater && *key <= *self.last_key
+    }
+
+    /// The first key of a block.
+    pub(super) fn first_key(&self, block: usize) -> Key {
+        match &self.keys {
+            FirstKeys::Words(length) => Key::from_bytes(&self.words[block].to_be_bytes()[..*length]),
+            FirstKeys::Bytes(bytes, ends) => Key::from_bytes(&bytes[key_range(ends, block)]),
+        }
+    }
+
+    fn compare_first(&self, block: usize, key: &[u8]) -> Ordering {
+        match &self.keys {
+            FirstKeys::Words(length) => self.words[block].to_be_bytes()[..*length].cmp(key),
+            FirstKeys::Bytes(bytes, ends) => bytes[key_range(ends, block)].cmp(key),
+        }
+    }
+
+    /// How many blocks begin with a key below this one; with `or_equal`, at most this one.
+    fn count_below(&self, key: &[u8], or_equal: bool) -> usize {
+        let Some(rest) = key.strip_prefix(&*self.common) else {
+            return if *key < *self.common { 0 } else { self.len() };
+        };
+        let wanted = order_prefix(rest);
+        if let FirstKeys::Words(length) = self.keys {
+            // A shorter key comes before every key that begins with it, a longer one after the key that it begins with.
+            let or_equal = rest.len() > length || (or_equal && rest.len() == length);
+            let limit = if or_equal { wanted.checked_add(1) } else { Some(wanted) };
+            return limit.map_or(self.len(), |limit| self.words_below(limit));
+        }
+        let mut low = self.words_below(wanted);
+        let mut high = low + self.words[low..].partition_point(|word| *word == wanted);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let order = self.compare_first(middle, key);
+            if order == Ordering::Less || (or_equal && order == Ordering::Equal) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    /// How many words are below this one.
+    fn words_below(&self, wanted: u64) -> usize {
+        match &self.model {
+            Some(model) => model.lower_bound(&self.words, wanted),
+            None => branchless_lower_bound(&self.words, wanted),
+        }
+    }
+
+    /// The first block that can hold the key, if any does.
+    fn first_block_of(&self, key: &[u8]) -> usize {
+        let mut block = self.count_below(key, true).saturating_sub(1);
+        while self.fences[block].continues && self.compare_first(block, key) == Ordering::Equal {
+            block -= 1;
+        }
+        block
+    }
+
+    /// Blocks that may hold keys of the span.
+    pub(super) fn blocks_in(&self, span: &KeySpan) -> Range<usize> {
+        let end = span.end.as_ref().map_or(self.len(), |end| self.count_below(end, false));
+        if span.start > self.last_key {
+            return end..end;
+        }
+        let start = self.first_block_of(&span.start);
+        start..end.max(start)
+    }
+
+    /// Blocks that may hold versions of the key.
+    pub(super) fn blocks_of(&self, key: &[u8]) -> Range<usize> {
+        if !self.covers(key) {
+            return 0..0;
+        }
+        let end = self.count_below(key, true);
+        let mut start = end - 1;
+        while self.fences[start].continues && self.compare_first(start, key) == Ordering::Equal {
+            start -= 1;
+        }
+        start..end
+    }
+}
+
+fn key_range(ends: &[u32], block: usize) -> Range<usize> {
+    let start = if block == 0 { 0 } else { ends[block - 1] as usize };
+    start..ends[block] as usize
+}
