@@ -33,7 +33,7 @@ pub struct ColumnFilter {
     pub test: Test,
 }
 
-/// A condition on a value. Constants have the column's type; a NULL among them is equal to and comparable with nothing.
+/// A condition on a value. Constants have the column's type, those for `real` may be `double precision`; a NULL among them is equal to and comparable with nothing.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Test {
     /// The value stands on the left.

@@ -6,6 +6,7 @@
 use arrow_array::{Array, ArrayRef, RecordBatch};
 
 use crate::error::ValueError;
+use crate::filter::ColumnFilter;
 
 /// Most rows of a batch that a scan hands to a fragment.
 pub const BATCH_ROWS: usize = 8_192;
@@ -26,13 +27,19 @@ pub trait Fragment: Send + Sync + 'static {
     /// have a row count and no columns.
     fn columns(&self) -> &[usize];
 
+    /// Conditions that a row must fulfil: rows for which one of them is not true never reach the fragment. They may be on
+    /// columns that it does not read.
+    fn filters(&self) -> &[ColumnFilter] {
+        &[]
+    }
+
     /// Starts it on one range.
     fn start(&self) -> Box<dyn FragmentRun>;
 }
 
 /// A fragment running on one range; lives on the owning core.
 pub trait FragmentRun {
-    /// Takes a batch of at most [`BATCH_ROWS`] rows, all visible, in no promised order, and appends what it has to say
+    /// Takes a batch of at most [`BATCH_ROWS`] rows, all visible and passed by the filters, in no promised order, and appends what it has to say
     /// so far to `out`.
     ///
     /// # Errors

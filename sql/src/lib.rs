@@ -14,6 +14,7 @@ mod logical;
 pub mod parse;
 mod physical;
 mod plan;
+mod pushdown;
 mod route;
 mod rules;
 pub mod session;

@@ -9,6 +9,7 @@ use omen_core::types::PgType;
 
 use crate::expr::Expr;
 use crate::expr::aggregate::AggregateCall;
+use crate::pushdown::Pushed;
 use crate::route::KeyFilter;
 
 /// A node and all below it.
@@ -80,6 +81,8 @@ pub(crate) struct Scan {
     pub(crate) filter: Vec<Expr>,
     /// Conditions on the key.
     pub(crate) keys: KeyFilter,
+    /// Conditions that the engine evaluates, on any column of the table.
+    pub(crate) pushed: Vec<Pushed>,
 }
 
 /// An aggregate of a query.
@@ -106,7 +109,7 @@ impl Scan {
     /// All columns of a table.
     pub(crate) fn whole(table: Arc<Table>) -> Scan {
         let columns = (0..table.schema.columns.len()).collect();
-        Scan { table, columns, filter: Vec::new(), keys: KeyFilter::default() }
+        Scan { table, columns, filter: Vec::new(), keys: KeyFilter::default(), pushed: Vec::new() }
     }
 
     /// Types of the output.

@@ -13,6 +13,7 @@ use omen_core::types::{Datum, PgType};
 use crate::expr::{EvalContext, Expr};
 use crate::fragment::{AggregateMode, Stage};
 use crate::logical::{Aggregate, Logical, Scan, SortKey};
+use crate::pushdown::Pushed;
 use crate::route::KeyFilter;
 
 /// A query.
@@ -62,6 +63,8 @@ pub(crate) struct ScanPlan {
     pub(crate) columns: Vec<usize>,
     /// Which keys.
     pub(crate) keys: KeyFilter,
+    /// Conditions that the engine evaluates. None if the keys are known one by one.
+    pub(crate) pushed: Box<[Pushed]>,
     /// What happens to the rows of each range.
     pub(crate) fragment: Vec<Step>,
 }
@@ -220,7 +223,7 @@ struct Builder {
 
 impl Builder {
     fn scan(scan: Scan, nodes: &mut Vec<(Logical, Vec<PgType>)>) -> Builder {
-        let Scan { table, mut columns, filter, keys } = scan;
+        let Scan { table, mut columns, filter, keys, pushed } = scan;
         let mut fragment = Vec::new();
         if !filter.is_empty() {
             fragment.push(Step::Stage(Stage::Filter(filter)));
@@ -230,7 +233,8 @@ impl Builder {
             columns = projected;
             nodes.pop();
         }
-        let source = Source::Scan(ScanPlan { table, columns, keys, fragment: Vec::new() });
+        let source =
+            Source::Scan(ScanPlan { table, columns, keys, pushed: pushed.into(), fragment: Vec::new() });
         Builder { source, fragment: Some(fragment), steps: Vec::new() }
     }
 

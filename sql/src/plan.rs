@@ -224,6 +224,7 @@ fn plan_modify(modify: Modify, context: &EvalContext) -> ModifyPlan {
             table: point.table,
             columns: point.columns.to_vec(),
             keys: point.keys,
+            pushed: Box::default(),
             fragment: Vec::new(),
         },
         // A scan under filters and projections stays a scan.
@@ -231,6 +232,7 @@ fn plan_modify(modify: Modify, context: &EvalContext) -> ModifyPlan {
             table: table.clone(),
             columns: Vec::new(),
             keys: KeyFilter::default(),
+            pushed: Box::default(),
             fragment: vec![Step::Stage(Stage::Filter(vec![Expr::null(PgType::Bool)]))],
         },
     };

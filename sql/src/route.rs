@@ -190,15 +190,20 @@ fn cut(value: &Datum, bound: &KeyBound, prefix: &[u8]) -> Option<KeySpan> {
     })
 }
 
-/// A value of a comparison as a value of the key column.
-enum Fit {
+/// A value of a comparison as a value of the column.
+pub(crate) enum Fit {
+    /// It is NULL.
     Null,
+    /// The column can have it.
     Value(Datum),
+    /// It is below all values of the column.
     Below,
+    /// It is above all values of the column.
     Above,
 }
 
-fn fit(value: &Datum, pg_type: PgType) -> Fit {
+/// Cuts a value to a column of this type.
+pub(crate) fn fit(value: &Datum, pg_type: PgType) -> Fit {
     let number = match value {
         Datum::Null => return Fit::Null,
         Datum::Int2(v) => i64::from(*v),
@@ -239,10 +244,10 @@ fn condition(expr: &Expr, pg_type: PgType, is_column: &dyn Fn(usize) -> bool) ->
             } else {
                 return None;
             };
-            comparison(function.name, flipped, key_value(value, pg_type)?)
+            comparison(function.name, flipped, constant_for(value, pg_type)?)
         }
         Expr::InList { arg, list, negated: false } if is_key_column(arg, pg_type, is_column) => {
-            let values = list.iter().map(|value| key_value(value, pg_type)).collect::<Option<Vec<_>>>()?;
+            let values = list.iter().map(|value| constant_for(value, pg_type)).collect::<Option<Vec<_>>>()?;
             Some(Condition::Equal(values))
         }
         Expr::Or(parts) => {
@@ -294,7 +299,7 @@ fn is_key_column(expr: &Expr, pg_type: PgType, is_column: &dyn Fn(usize) -> bool
 }
 
 /// Whether a cast changes neither order nor equality, and its results can be read back.
-fn keeps_order(from: PgType, to: PgType) -> bool {
+pub(crate) fn keeps_order(from: PgType, to: PgType) -> bool {
     match (from, to) {
         (PgType::Int2, PgType::Int4 | PgType::Int8) | (PgType::Int4, PgType::Int8) => true,
         (PgType::Varchar(_) | PgType::Text, PgType::Text | PgType::Varchar(None)) => true,
@@ -302,8 +307,8 @@ fn keeps_order(from: PgType, to: PgType) -> bool {
     }
 }
 
-/// The expression of a value that can be compared with a key column of this type, if it is one.
-fn key_value(expr: &Expr, pg_type: PgType) -> Option<Expr> {
+/// The expression, if it does not depend on the row and can be compared with a column of this type.
+pub(crate) fn constant_for(expr: &Expr, pg_type: PgType) -> Option<Expr> {
     if !expr.is_constant() || expr.volatility() == Volatility::Volatile {
         return None;
     }

@@ -6,10 +6,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow_buffer::{BooleanBuffer, Buffer};
+use arrow_select::filter::FilterBuilder;
 
+use crate::catalog::TableSchema;
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::filter::{ColumnFilter, Filter, mask};
 use crate::fragment::{BATCH_ROWS, Flow, Fragment, FragmentRun, batch_bytes};
 use crate::id::{CoreId, RangeId};
 use crate::key::KeySpan;
@@ -79,8 +83,60 @@ pub(super) struct ScanRun<E: Env> {
     at: At,
     spans: Vec<KeySpan>,
     view: ReadView,
-    fragment: Arc<dyn Fragment>,
+    rows: FilteredRows,
     run: Box<dyn FragmentRun>,
+}
+
+/// Which columns a scan reads of which rows.
+struct FilteredRows {
+    filters: Vec<Filter>,
+    /// The fragment's columns, then those that only filters read.
+    columns: Vec<usize>,
+    /// How many are the fragment's.
+    width: usize,
+}
+
+impl FilteredRows {
+    fn new(schema: &TableSchema, columns: &[usize], filters: &[ColumnFilter]) -> FilteredRows {
+        let mut filters = Filter::all(filters, schema);
+        filters.sort_by_key(Filter::rank);
+        let mut all = columns.to_vec();
+        for filter in &filters {
+            if !all.contains(&filter.column) {
+                all.push(filter.column);
+            }
+        }
+        FilteredRows { filters, columns: all, width: columns.len() }
+    }
+
+    /// The fragment's columns of the rows that pass the filters, of a batch of all columns; `None` if no row passes.
+    fn of(&self, batch: &RecordBatch) -> Option<RecordBatch> {
+        let rows = batch.num_rows();
+        let mut left = vec![0; mask::words(rows)];
+        mask::fill(&mut left, rows);
+        for filter in &self.filters {
+            let place = self.columns.iter().position(|column| *column == filter.column);
+            let array = batch.column(place.expect("filters' columns are read"));
+            filter.retain_array(array, &mut left);
+            if mask::is_empty(&left) {
+                return None;
+            }
+        }
+        let arrays = &batch.columns()[..self.width];
+        let count = mask::count(&left);
+        let arrays = if count == rows {
+            arrays.to_vec()
+        } else {
+            let keep = BooleanArray::new(BooleanBuffer::new(Buffer::from_vec(left), 0, rows), None);
+            let keep = FilterBuilder::new(&keep).optimize().build();
+            let kept = arrays.iter().map(|array| keep.filter(array));
+            kept.collect::<std::result::Result<_, _>>().expect("mask and arrays have one length")
+        };
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
+        let fields = (0..self.width).collect::<Vec<_>>();
+        let schema = Arc::new(batch.schema_ref().project(&fields).expect("the first columns"));
+        Some(RecordBatch::try_new_with_options(schema, arrays, &options).expect("arrays of the schema"))
+    }
 }
 
 impl<E: Env> Shard<E> {
@@ -111,8 +167,8 @@ impl<E: Env> Shard<E> {
                 at: At::Start,
                 spans: open.spans.iter().filter_map(within).collect(),
                 view: open.view,
+                rows: FilteredRows::new(&range.schema, open.fragment.columns(), open.fragment.filters()),
                 run: open.fragment.start(),
-                fragment: open.fragment,
             }
         };
         inner.state.borrow_mut().scans.insert(open.id, None);
@@ -182,8 +238,7 @@ impl<E: Env> Inner<E> {
 impl<E: Env> ScanRun<E> {
     /// The next visible rows; `None` at the end.
     async fn next_batch(&mut self, inner: &Inner<E>) -> Result<Option<RecordBatch>> {
-        let fragment = self.fragment.clone();
-        let columns = fragment.columns();
+        let columns = &self.rows.columns;
         loop {
             let (Some(source), Some(span)) = (self.sources.get(self.source), self.spans.get(self.span))
             else {
@@ -217,20 +272,22 @@ impl<E: Env> ScanRun<E> {
             };
             match next {
                 Some(at) => self.at = at,
-                None => self.next_span(),
+                None => {
+                    self.at = At::Start;
+                    self.span += 1;
+                    if self.span == self.spans.len() {
+                        self.span = 0;
+                        self.source += 1;
+                    }
+                }
             }
+            let batch = match batch {
+                Some(batch) if !self.rows.filters.is_empty() => self.rows.of(&batch),
+                other => other,
+            };
             if batch.is_some() {
                 return Ok(batch);
             }
-        }
-    }
-
-    fn next_span(&mut self) {
-        self.at = At::Start;
-        self.span += 1;
-        if self.span == self.spans.len() {
-            self.span = 0;
-            self.source += 1;
         }
     }
 }

@@ -133,7 +133,9 @@ impl<R: Router> Reader<'_, R> {
         if spans.is_empty() {
             return self.run_locally(pipeline, Vec::new());
         }
-        let fragment = ScanFragment { columns: scan.columns.clone(), pipeline: fragment };
+        let filters = scan.pushed.iter().map(|pushed| pushed.ready(self.context.get()));
+        let filters = filters.collect::<std::result::Result<_, _>>()?;
+        let fragment = ScanFragment { columns: scan.columns.clone(), filters, pipeline: fragment };
         let request = Scan { table: scan.table.id, view: self.view, spans, fragment: Arc::new(fragment) };
         let cursor = self.router.scan(request).map_err(|e| engine_error(e, &scan.table))?;
         Ok(Running::Scan(Box::new(RunningScan {

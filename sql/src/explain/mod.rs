@@ -14,6 +14,7 @@ use crate::expr::{EvalContext, Expr};
 use crate::fragment::{AggregateMode, Stage};
 use crate::physical::{QueryPlan, ScanPlan, Source, Step};
 use crate::plan::{InsertPlan, InsertRows, ModifyPlan, Plan};
+use crate::pushdown::Pushed;
 use crate::route::{KeyFilter, Keys, Side};
 use expr::{aggregate_text, expr_text, list_text, order_text};
 
@@ -95,7 +96,7 @@ impl Explained<'_> {
         let names = column_names(&scan.table, &scan.columns);
         let what =
             if names.is_empty() { "nothing but the number of rows".to_owned() } else { names.join(", ") };
-        lines.push(format!("Fragment: read {what}"));
+        lines.push(format!("Fragment: read {what}{}", pushed_text(&scan.table, &scan.pushed)));
         add_steps(lines, "Fragment", &scan.fragment, names)
     }
 
@@ -207,6 +208,16 @@ fn add_returning(lines: &mut Vec<String>, returning: Option<&Returning>, table: 
         let names = column_names(table, &(0..table.schema.columns.len()).collect::<Vec<_>>());
         lines.push(format!("Return: {}", list_text(returning.exprs.iter(), &names)));
     }
+}
+
+/// The conditions that the engine evaluates.
+fn pushed_text(table: &Table, pushed: &[Pushed]) -> String {
+    if pushed.is_empty() {
+        return String::new();
+    }
+    let names = column_names(table, &(0..table.schema.columns.len()).collect::<Vec<_>>());
+    let parts: Vec<String> = pushed.iter().map(|pushed| expr_text(&pushed.expr, &names)).collect();
+    format!(" where {}", parts.join(" AND "))
 }
 
 fn keys_text(table: &Table, keys: &KeyFilter) -> String {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow_schema::{Field, Schema, SchemaRef};
 use omen_core::error::{SqlState, ValueError};
+use omen_core::filter::ColumnFilter;
 use omen_core::fragment::{BATCH_ROWS, Flow, Fragment, FragmentRun};
 use omen_core::types::PgType;
 
@@ -190,6 +191,8 @@ impl FragmentRun for PipelineRun {
 pub(crate) struct ScanFragment {
     /// The table's columns that it reads.
     pub(crate) columns: Vec<usize>,
+    /// Conditions that the engine evaluates.
+    pub(crate) filters: Vec<ColumnFilter>,
     /// What it does with them.
     pub(crate) pipeline: Pipeline,
 }
@@ -197,6 +200,10 @@ pub(crate) struct ScanFragment {
 impl Fragment for ScanFragment {
     fn columns(&self) -> &[usize] {
         &self.columns
+    }
+
+    fn filters(&self) -> &[ColumnFilter] {
+        &self.filters
     }
 
     fn start(&self) -> Box<dyn FragmentRun> {

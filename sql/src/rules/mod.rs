@@ -1,13 +1,14 @@
 //! Rules that make logical plans cheaper without changing what they answer. Each file is one rule.
 //!
 //! Order matters: filters go down first, so that scans see all conditions on their keys; columns are pruned after keys
-//! have taken their conditions away.
+//! and the engine have taken their conditions away.
 
 mod fold_constants;
 mod merge_projects;
 mod prune_columns;
 mod push_filters;
 mod push_limits;
+mod push_to_engine;
 mod take_keys;
 
 use crate::expr::{EvalContext, Expr, Volatility};
@@ -20,6 +21,7 @@ pub(crate) fn optimize(mut plan: Logical, context: &EvalContext) -> Logical {
     fold_constants::apply(&mut plan, context);
     let plan = push_filters::apply(plan);
     let plan = take_keys::apply(plan);
+    let plan = push_to_engine::apply(plan);
     let plan = push_limits::apply(plan);
     let plan = prune_columns::apply(plan);
     merge_projects::apply(plan)

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use omen_core::catalog::{Catalog, FIRST_USER_TABLE, RangeDescriptor, Table, TableSchema};
 use omen_core::clock::Timestamp;
+use omen_core::filter::accepts_row;
 use omen_core::fragment::{Flow, FragmentRun};
 use omen_core::id::{CoreId, RangeId, TableId, TxnId};
 use omen_core::key::{Key, KeySpan};
@@ -204,6 +205,7 @@ impl State {
                 .filter(|(key, _)| spans.iter().any(|span| span.contains(key)))
                 .filter_map(|(_, versions)| versions.iter().find(|version| sees(scan.view, version)))
                 .map(|version| &version.row)
+                .filter(|row| accepts_row(scan.fragment.filters(), &table.schema, row).expect("valid rows"))
                 .collect();
             for rows in rows.chunks(BATCH_ROWS) {
                 let batch = batch_of_rows(&types, scan.fragment.columns(), rows.iter().map(|row| &***row));

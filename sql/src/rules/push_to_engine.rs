@@ -1,0 +1,21 @@
+//! Gives conditions of scans to the engine.
+
+use crate::logical::Logical;
+use crate::pushdown;
+
+pub(super) fn apply(mut plan: Logical) -> Logical {
+    if let Logical::Scan(scan) = &mut plan
+        && !scan.keys.is_complete
+    {
+        // Rows that are read by their keys pass through no scan of the engine.
+        let conjuncts = std::mem::take(&mut scan.filter);
+        let (pushed, rest) = pushdown::extract(&scan.table.schema, &scan.columns, conjuncts);
+        scan.pushed.extend(pushed);
+        scan.filter = rest;
+    }
+    if let Some(input) = plan.input_mut() {
+        let below = std::mem::replace(input, Logical::one_row());
+        *input = apply(below);
+    }
+    plan
+}
