@@ -308,19 +308,6 @@ impl<E: Env> Segment<E> {
             .map_err(|detail| corrupt(&self.path, fence.offset(), detail))
     }
 
-    /// Reads every block and checks all of it.
-    ///
-    /// # Errors
-    /// If a block cannot be read or is corrupt.
-    pub async fn verify(&self) -> Result<()> {
-        for number in 0..self.block_count() {
-            let verified = self.read_block(number).await?.verify();
-            let offset = self.footer.fences()[number].offset;
-            verified.map_err(|detail| corrupt(&self.path, offset, detail))?;
-        }
-        Ok(())
-    }
-
     /// The visible rows of one block that lie in the span; `None` if there is none.
     ///
     /// # Errors
