@@ -103,7 +103,7 @@ fn collect(root: &Path, folder: &Path, found: &mut Vec<Source>) {
         let path = entry.unwrap().path();
         let relative = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
         let hidden = relative.starts_with('.') && relative != ".ci" && relative != ".gitignore";
-        if hidden || relative == "target" || relative == "omendb-demo" {
+        if hidden || path.ends_with("target") || relative == "omendb-demo" {
             continue;
         }
         if path.is_dir() {

@@ -1,0 +1,362 @@
+#!/usr/bin/env python3
+"""Measures everything in one run and writes docs/performance.md. Standard library only, one command, unattended:
+
+    perf/report.py --data DIR          # about 12 minutes after the builds
+
+--data (or OMENDB_PERF_DATA) is a folder on the disk to measure; data sets, a Python environment and results are kept
+there, so that a second run needs no network. Baselines that cannot be had (RocksDB needs a C++ compiler and libclang,
+DuckDB and the TPC-H generator come from PyPI) are named as missing in the page; --without leaves some out on purpose.
+Engines take turns within every round, so that ratios hold on a busy machine.
+"""
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import venv
+
+import report_page
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BASELINES = ROOT / "perf/baselines"
+STARTED = time.monotonic()
+
+# Packages from PyPI, pinned so that two runs compare.
+DUCKDB, TPCH = "duckdb==2.0.0", "tpchgen-cli==4.0.0"
+
+
+def say(text):
+    print(f"[{time.monotonic() - STARTED:6.1f} s] {text}", flush=True)
+
+
+class Run:
+    """What the parts share: options, programs, results so far."""
+
+    def __init__(self, options):
+        self.options = options
+        self.data = options.data
+        self.results, self.missing = [], []
+        self.work = pathlib.Path(tempfile.mkdtemp(prefix="run-", dir=options.data))
+        self.target = options.target or self.target_folder()
+        self.baselines = None
+        self.python = None
+
+    def target_folder(self):
+        if os.environ.get("CARGO_TARGET_DIR"):
+            return pathlib.Path(os.environ["CARGO_TARGET_DIR"])
+        command = ["cargo", "metadata", "--format-version", "1", "--no-deps"]
+        metadata = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+        return pathlib.Path(json.loads(metadata.stdout)["target_directory"])
+
+    def binary(self, name):
+        return self.target / "release" / name
+
+    def lack(self, what, why):
+        say(f"MISSING {what}: {why}")
+        self.missing.append({"what": what, "why": why})
+
+    def measure(self, command, seconds=120, round_number=0):
+        """Runs a program, prints what it says, and keeps its `result` lines."""
+        command = [str(word) for word in command]
+        label = " ".join([os.path.basename(command[0])] + command[1:3])
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            stdin=subprocess.DEVNULL, cwd=self.work,
+        )
+        timer = threading.Timer(seconds, process.kill)
+        timer.start()
+        last = collections.deque(maxlen=8)
+        for line in process.stdout:
+            line = line.rstrip()
+            last.append(line)
+            self.take(line, round_number)
+        process.wait()
+        timer.cancel()
+        if process.returncode == 0:
+            return True
+        why = f"ended with {process.returncode}" if process.returncode >= 0 else f"stopped after {seconds} s"
+        self.lack(label, f"{why}: {' / '.join(last)}"[:400])
+        return False
+
+    def take(self, line, round_number):
+        if not line.startswith("result "):
+            return
+        say(line)
+        fields = dict(word.split("=", 1) for word in line.split()[1:] if "=" in word)
+        result = {"name": fields.pop("name", "?"), "engine": fields.pop("engine", "omendb"), "round": round_number}
+        for key, value in fields.items():
+            try:
+                result[key] = float(value)
+            except ValueError:
+                result[key] = value
+        self.results.append(result)
+
+    def engines(self):
+        """Name and first words of the command of each key-value engine."""
+        engines = [("omendb", [self.binary("storage")])]
+        if self.baselines:
+            others = [name for name in ("rocksdb", "fjall") if name not in self.options.without]
+            engines += [(name, [self.baselines, name]) for name in others]
+        return engines
+
+    def fresh(self, name):
+        folder = self.work / name
+        shutil.rmtree(folder, ignore_errors=True)
+        return folder
+
+
+def cargo(run, what, words, cwd=ROOT):
+    say(f"building {what}")
+    command = ["cargo", "build", "--release", "--locked", "--quiet"] + words
+    built = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    if built.returncode != 0:
+        run.lack(what, "does not build: " + built.stderr.strip().splitlines()[-1][:200])
+    return built.returncode == 0
+
+
+def build(run):
+    target = ["--target-dir", str(run.target)]
+    if not run.options.no_build:
+        cargo(run, "the measurements", target + ["--package", "omen-perf", "--bins"])
+        if "sizes" in run.options.parts:
+            cargo(run, "the binary", target + ["--package", "omendb"])
+    if {"rocksdb", "fjall"} <= set(run.options.without):
+        return
+    folder = run.options.baselines_target or run.target / "baselines"
+    program = folder / "release/baselines"
+    if not run.options.no_build:
+        cargo(run, "RocksDB and fjall", ["--target-dir", str(folder)], cwd=BASELINES)
+    if program.exists():
+        run.baselines = program
+    else:
+        run.lack("RocksDB and fjall", "not built")
+
+
+def python(run):
+    """A Python with DuckDB, and the TPC-H generator, in the data folder."""
+    if "duckdb" in run.options.without:
+        return
+    home = run.data / "venv"
+    program = home / "bin/python"
+    works = lambda: subprocess.run([program, "-c", "import duckdb"], capture_output=True).returncode == 0
+    try:
+        if not program.exists() or not works():
+            say(f"installing {DUCKDB} and {TPCH}")
+            venv.create(home, with_pip=True)
+            packages = [home / "bin/pip", "install", "--quiet", DUCKDB, TPCH]
+            subprocess.run(packages, check=True, timeout=300, capture_output=True)
+        run.python = program
+    except (OSError, subprocess.SubprocessError) as error:
+        run.lack("DuckDB and the TPC-H generator", f"not installable: {error}"[:200])
+
+
+def point(run):
+    """Point reads from memory and from disk."""
+    rows = f"rows={run.options.rows}"
+    folders = {name: run.fresh(f"point-{name}") for name, _ in run.engines()}
+    engines = [
+        (name, command) for name, command in run.engines()
+        if run.measure(command + ["load", folders[name], rows, "memory_mib=2048"])
+    ]
+    for number in range(run.options.rounds):
+        for name, command in engines:
+            run.measure(command + ["read", folders[name], rows, "ms=700", f"seed={number}"], 60, number)
+    for number in range(3):
+        for name, command in engines:
+            run.measure(command + ["cold", folders[name], rows, "reads=3000", f"seed={number + 99}"], 60, number)
+    for folder in folders.values():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def insert(run):
+    """Durable batches of 1,000 narrow rows."""
+    for number in range(min(run.options.rounds, 3)):
+        for random in (0, 1):
+            for name, command in run.engines():
+                folder = run.fresh(f"insert-{name}")
+                run.measure(command + ["insert", folder, f"random={random}", "ms=3000"], 60, number)
+                shutil.rmtree(folder, ignore_errors=True)
+    own(run, "ingest", 120)
+
+
+def own(run, name, seconds, words=()):
+    """A program of perf/src/bin that prints results of its own."""
+    if not run.binary(name).exists():
+        run.lack(name, "there is no such program")
+    else:
+        run.measure([run.binary(name), *words], seconds)
+
+
+def update(run):
+    """Write amplification."""
+    own(run, "write_amplification", 180)
+    for name, command in run.engines()[1:]:
+        folder = run.fresh(f"update-{name}")
+        words = ["memory_mib=32", "rows=2300000", "updates=1000000"]
+        run.measure(command + ["update", folder, *words], 120)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sizes(run):
+    """Bytes on disk of real tables."""
+    scale = run.options.scale
+    lineitem = run.data / f"lineitem-{scale}.csv"
+    generator = run.data / "venv/bin/tpchgen-cli"
+    if not lineitem.exists() and generator.exists():
+        say("making lineitem")
+        command = [generator, "csv", "-q", "-s", scale, "--tables", "lineitem", "--output-dir", run.work]
+        if subprocess.run(command).returncode == 0:
+            shutil.move(run.work / "lineitem.csv", lineitem)
+    if not run.binary("omendb").exists():
+        run.lack("sizes", "the binary is not built")
+        return
+    common = ["--binary", run.binary("omendb"), "--data", run.data, "--work", run.work, "--scale", scale]
+    program = [sys.executable, ROOT / "perf/sizes.py"]
+    run.measure(program + ["flights"] + common, 90)
+    tables = [("flights", run.data / "flights.csv")]
+    if lineitem.exists():
+        run.measure(program + ["lineitem"] + common, 240)
+        tables.append(("lineitem" if scale == "1" else f"lineitem_sf{scale}", lineitem))
+    else:
+        run.lack("lineitem", f"no {lineitem.name} in the data folder and no generator")
+    for name, csv in tables:
+        if run.python and csv.exists():
+            words = ["sizes", "--csv", csv, "--name", name, "--work", run.work]
+            run.measure([run.python, ROOT / "perf/compare_duckdb.py", *words], 120)
+
+
+def scan(run):
+    """Filtered scans on one core."""
+    duck = [run.python, ROOT / "perf/compare_duckdb.py"]
+    db = run.work / "wide.duckdb"
+    if run.python:
+        csv = run.work / "wide.csv"
+        with open(csv, "wb") as out:
+            subprocess.run([run.binary("rows"), str(run.options.scan_rows)], stdout=out, check=True)
+        run.measure(duck + ["load", "--csv", csv, "--db", db], 60)
+        csv.unlink()
+    for number in range(3):
+        if run.binary("scan").exists():
+            run.measure([run.binary("scan"), run.work, run.options.scan_rows], 90, number)
+        elif number == 0:
+            run.lack("scan", "there is no such program")
+        if run.python:
+            run.measure(duck + ["scan", "--db", db], 60, number)
+    db.unlink(missing_ok=True)
+
+
+def index(run):
+    """Learned index and sort."""
+    own(run, "learned", 180)
+
+
+def encodings(run):
+    """Encodings, one by one."""
+    own(run, "encodings", 90)
+
+
+PARTS = {
+    "point": point, "insert": insert, "update": update, "sizes": sizes, "scan": scan, "index": index,
+    "encodings": encodings,
+}
+
+
+def output(command):
+    try:
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    except OSError:
+        return ""
+
+
+def disk_of(folder):
+    device = os.stat(folder).st_dev
+    entry = pathlib.Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
+    mounts = [line.split() for line in pathlib.Path("/proc/mounts").read_text().splitlines()]
+    folder = str(folder.resolve())
+    fits = lambda mount: folder == mount[1] or folder.startswith(mount[1].rstrip("/") + "/")
+    kind = max(filter(fits, mounts), key=lambda mount: len(mount[1]))[2]
+    return f"{entry.resolve().name if entry.exists() else 'unknown'}, {kind}"
+
+
+def facts(run):
+    """The machine and the versions."""
+    cpu = [line for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    memory = int(open("/proc/meminfo").readline().split()[1])
+    locked = (BASELINES / "Cargo.lock").read_text()
+    version = lambda name: locked.split(f'name = "{name}"\nversion = "')[1].split('"')[0]
+    changed = output(["git", "status", "--porcelain", "--untracked-files=no"])
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "commit": output(["git", "rev-parse", "--short=12", "HEAD"]) + (" with changes" if changed else ""),
+        "cpu": f"{cpu[0].split(':')[1].strip() if cpu else 'unknown'}, {len(os.sched_getaffinity(0))} CPUs",
+        "memory": f"{memory / (1 << 20):.1f} GiB",
+        "kernel": f"Linux {os.uname().release}",
+        "disk": disk_of(run.data),
+        "load at start": f"{os.getloadavg()[0]:.2f}",
+        "rustc": output(["rustc", "--version"]),
+        "baselines": f"rocksdb crate {version('rocksdb')} (librocksdb-sys {version('librocksdb-sys')}), "
+        f"fjall {version('fjall')}, {DUCKDB.replace('==', ' ')}, {TPCH.replace('==', ' ')}",
+    }
+
+
+def options():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    data = os.environ.get("OMENDB_PERF_DATA")
+    parser.add_argument("--data", type=pathlib.Path, default=data, required=data is None)
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--without", default="", help="some of rocksdb,fjall,duckdb")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=2_000_000, help="of the point reads")
+    parser.add_argument("--scan-rows", type=int, default=5_000_000)
+    parser.add_argument("--scale", default="1", help="of lineitem")
+    parser.add_argument("--no-build", action="store_true", help="use what is built")
+    parser.add_argument("--target", type=pathlib.Path, help="cargo's folder")
+    parser.add_argument("--baselines-target", type=pathlib.Path, help="cargo's folder for RocksDB and fjall")
+    parser.add_argument("--json", type=pathlib.Path, help="all results [default: performance.json in --data]")
+    parser.add_argument("--page", type=pathlib.Path, default=ROOT / "docs/performance.md")
+    parser.add_argument("--page-only", action="store_true", help="make the page from --json again")
+    chosen = parser.parse_args()
+    chosen.data = pathlib.Path(chosen.data).resolve()
+    chosen.parts = [part for part in chosen.parts.split(",") if part]
+    chosen.without = chosen.without.split(",")
+    chosen.json = chosen.json or chosen.data / "performance.json"
+    unknown = set(chosen.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"no part is called {', '.join(sorted(unknown))}")
+    return chosen
+
+
+def main():
+    chosen = options()
+    if not chosen.page_only:
+        chosen.data.mkdir(parents=True, exist_ok=True)
+        run = Run(chosen)
+        try:
+            build(run)
+            python(run)
+            machine, began = facts(run), time.monotonic()
+            for part in chosen.parts:
+                say(f"=== {part}: {PARTS[part].__doc__}")
+                try:
+                    PARTS[part](run)
+                except (OSError, subprocess.SubprocessError) as error:
+                    run.lack(part, str(error)[:200])
+            machine["minutes"] = f"{(time.monotonic() - began) / 60:.1f}"
+        finally:
+            shutil.rmtree(run.work, ignore_errors=True)
+        record = {"facts": machine, "parts": chosen.parts, "missing": run.missing, "results": run.results}
+        chosen.json.write_text(json.dumps(record, indent=1) + "\n")
+        say(f"results are in {chosen.json}")
+    chosen.page.write_text(report_page.page(json.loads(chosen.json.read_text())))
+    say(f"wrote {chosen.page}")
+
+
+if __name__ == "__main__":
+    main()

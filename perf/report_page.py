@@ -1,0 +1,237 @@
+"""Makes docs/performance.md from what perf/report.py has measured."""
+
+import collections
+import math
+import statistics
+
+# Bytes of the same tables elsewhere, measured once with servers that the run does not start.
+REFERENCES = {
+    "flights": {"postgresql15_heap_pk": 39_264_256, "clickhouse_lz4": 10_044_548, "clickhouse_zstd3_tuned": 4_068_068},
+    "lineitem": {
+        "postgresql15_heap_pk": 1_069_113_344, "clickhouse_lz4": 321_344_856, "clickhouse_zstd3_tuned": 142_928_023,
+    },
+}
+# Words in keys of times: of these the least round counts, of all else the median.
+TIMES = {"ns", "us", "ms"}
+
+
+class Results:
+    """Results by name and engine."""
+
+    def __init__(self, results):
+        self.rounds = collections.defaultdict(list)
+        for result in results:
+            for key, value in result.items():
+                if isinstance(value, (int, float)) and key != "round":
+                    self.rounds[result["name"], result["engine"], key].append(value)
+
+    def get(self, name, engine, key):
+        """The figure that counts, or None."""
+        values = self.rounds.get((name, engine, key))
+        if not values:
+            return None
+        return min(values) if set(key.split("_")) & TIMES else statistics.median(values)
+
+    def first(self, *choices):
+        """The first of several that is there."""
+        return next((value for value in (self.get(*choice) for choice in choices) if value is not None), None)
+
+    def names(self):
+        return list(dict.fromkeys(name for name, _, _ in self.rounds))
+
+    def engines(self, name):
+        return list(dict.fromkeys(engine for own, engine, _ in self.rounds if own == name))
+
+    def keys(self, name):
+        return list(dict.fromkeys(key for own, _, key in self.rounds if own == name))
+
+
+def number(value):
+    """At least three digits, with separators."""
+    if value is None:
+        return "-"
+    if value == 0 or math.isinf(value) or math.isnan(value):
+        return str(int(value)) if value == 0 else str(value)
+    if abs(value) >= 1_000:
+        return f"{value:,.0f}"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    text = f"{value:.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def ratio(of, to):
+    return None if of is None or not to else of / to
+
+
+class Goal:
+    """One row: what, the goal in words, and measured conditions, of which all must hold."""
+
+    def __init__(self, what, goal):
+        self.what, self.goal, self.parts = what, goal, []
+
+    def needs(self, value, text, holds):
+        """A condition; `value` is None if it was not measured. `text` shows the value in place of {}."""
+        self.parts.append((value is not None, text.format(number(value)), value is not None and holds(value)))
+        return self
+
+    def row(self):
+        words = [text if known else f"{text.split('{')[0]} (not measured)" for known, text, _ in self.parts]
+        if all(holds for _, _, holds in self.parts):
+            verdict = "met"
+        elif any(known and not holds for known, _, holds in self.parts):
+            verdict = "**not met**"
+        else:
+            verdict = "not measured" if not any(known for known, _, _ in self.parts) else "in part; rest not measured"
+        return f"| {self.what} | {self.goal} | {'; '.join(words)} | {verdict} |"
+
+
+def at_least(least):
+    return lambda value: value >= least
+
+
+def at_most(most):
+    return lambda value: value <= most
+
+
+def point_goals(results):
+    own = results.get("point_read_cached", "omendb", "cpu_ns")
+    times = lambda engine: ratio(results.get("point_read_cached", engine, "cpu_ns"), own)
+    cached = Goal("cached point read by key, engine level", "<= 1 us CPU, >= 3x RocksDB and fjall")
+    cached.needs(own, "{} ns CPU", at_most(1_000))
+    cached.needs(times("rocksdb"), "{}x RocksDB", at_least(3)).needs(times("fjall"), "{}x fjall", at_least(3))
+    cold = Goal("cold point read", "one I/O of <= 64 KiB")
+    cold.needs(results.get("point_read_cold", "omendb", "ios"), "{} I/Os per read", lambda ios: 0.98 <= ios <= 1.02)
+    cold.needs(results.get("point_read_cold", "omendb", "bytes_max"), "largest {} bytes", at_most(65_536))
+    return [cached, cold]
+
+
+def insert_goals(results):
+    rows = []
+    for name, what in [("insert_sequential", "sequential ingest, durable, batches of 1,000"),
+                       ("insert_random", "random insert, durable, batches of 1,000")]:
+        own = results.get(name, "omendb", "rows_per_second")
+        goal = Goal(what, ">= 2M narrow rows/s on 2 cores, >= 3x RocksDB")
+        goal.needs(own, "{} rows/s", at_least(2_000_000))
+        goal.needs(ratio(own, results.get(name, "rocksdb", "rows_per_second")), "{}x RocksDB", at_least(3))
+        rows.append(goal)
+    return rows
+
+
+def size_goals(results):
+    rows = []
+    for table, what in [("flights", "size of flights"), ("lineitem", "size of lineitem SF1")]:
+        own, others = results.get(f"size_{table}", "omendb", "bytes"), REFERENCES[table]
+        goal = Goal(what, "<= 1.15x ClickHouse tuned ZSTD(3), >= 7x below PostgreSQL heap + pk")
+        goal.needs(own, "{} bytes", lambda _: True)
+        goal.needs(ratio(own, others["clickhouse_zstd3_tuned"]), "{}x ClickHouse", at_most(1.15))
+        goal.needs(ratio(others["postgresql15_heap_pk"], own), "{}x below PostgreSQL", at_least(7))
+        rows.append(goal)
+    return rows
+
+
+def scan_goals(results):
+    own = results.get("scan_filtered_sum", "omendb", "gb_per_second")
+    goal = Goal("2-column filtered scan, 1 core", ">= 5 GB/s of logical bytes, >= DuckDB")
+    goal.needs(own, "{} GB/s", at_least(5))
+    for engine, words in [("duckdb", "DuckDB"), ("duckdb_memory", "DuckDB in memory")]:
+        other = results.get("scan_filtered_sum", engine, "gb_per_second")
+        goal.needs(ratio(own, other), "{}x " + words, at_least(1))
+    return [goal]
+
+
+def index_goals(results):
+    memory = Goal("index memory", "<= 0.05 bytes per key, <= 1/10 of one fence per 64 rows")
+    lookup = Goal("lookup, 10M real keys", ">= 1.6x one fence per 1,024 rows at equal memory")
+    sort = Goal("learned sort of (key, row) pairs", ">= 1.5x sort_unstable on random, >= 2x near-sorted keys")
+    memory.needs(results.first(("index_memory", "omendb", "bytes_per_key")), "{} bytes per key", at_most(0.05))
+    memory.needs(results.first(("index_memory", "omendb", "of_fences_64")), "{} of fences per 64", at_most(0.1))
+    lookup.needs(results.first(("lookup", "omendb", "ratio")), "{}x", at_least(1.6))
+    sort.needs(results.first(("sort_random", "omendb", "ratio")), "{}x random", at_least(1.5))
+    sort.needs(results.first(("sort_near_sorted", "omendb", "ratio")), "{}x near-sorted", at_least(2))
+    return [memory, lookup, sort]
+
+
+def update_goals(results):
+    own = results.first(("write_amplification", "omendb", "with_log"), ("write_amplification", "omendb", "value"))
+    return [Goal("write amplification, uniform updates, 5x memory", "<= 8").needs(own, "{}", at_most(8))]
+
+
+GOALS = [point_goals, insert_goals, size_goals, scan_goals, index_goals, update_goals]
+
+# Part -> title, what was done, names of results.
+SECTIONS = {
+    "point": ("Point reads", """The wide table (`id int8` key with gaps, `a int8`, `price float8`, `email text` of 18
+bytes, `ts timestamp`, `status text` of 8 values), loaded in key order, flushed and merged; random keys that exist, all
+six columns. `point_read_cached`: all blocks in a block cache of 512 MiB. OmenDB's read is one of a session: it begins a
+transaction and asks the router on the owning core; `point_read_cached_shard` is the same without both. RocksDB and
+fjall return the row's bytes unparsed, from one thread, without compression, with 10-bit bloom filters, index and filters
+in memory. `point_read_cold`: block cache of 1 MiB, direct I/O; `ios` is what the disk counted per read that missed the
+cache, `bytes` what the process was charged; fjall has no direct reads.""", ["load", "point_read_cached",
+        "point_read_cached_shard", "point_read_cold"]),
+    "insert": ("Inserts", """Narrow rows (`int8` key, `int4`, `float8`, `timestamp`: 28 bytes) in batches of 1,000, each
+durable before its session goes on; 16 sessions: 8 on each of OmenDB's two cores, 16 threads for the others. RocksDB
+with a synced log (group commit), 4 memtables of 64 MiB and 2 background jobs; fjall with SyncData.""",
+        ["insert_sequential", "insert_random"]),
+    "update": ("Write amplification", """Uniform updates of rows of five times the memory. RocksDB and fjall: bytes the
+process wrote to disk over bytes of keys and rows, levels and memtables as above within the memory.""",
+        ["write_amplification"]),
+    "sizes": ("Sizes", """One COPY through the binary, CHECKPOINT and VACUUM, then the sum of the segment files. DuckDB and
+Parquet are made from the same CSV. PostgreSQL 15 and ClickHouse were measured once, not in this run.""",
+        ["size_flights", "size_lineitem"]),
+    "scan": ("Scans", """The wide table, one core, warm. `scan_filtered_sum`: `sum(a) WHERE price BETWEEN ..` that a
+tenth of the rows pass; logical bytes are 16 per row. `scan_text_count`: `count(*) WHERE status = ..`; logical bytes are
+the text's. DuckDB: one thread, the same rows in its own file and in a temporary table.""",
+        ["scan_filtered_sum", "scan_text_count"]),
+}
+
+
+def table(results, name):
+    keys, lines = results.keys(name), [f"`{name}`", ""]
+    lines += ["| engine | " + " | ".join(keys) + " |", "|---|" + "---:|" * len(keys)]
+    for engine in results.engines(name):
+        values = " | ".join(number(results.get(name, engine, key)) for key in keys)
+        lines.append(f"| {engine} | {values} |")
+    if name.startswith("size_"):
+        for engine, size in REFERENCES.get(name.removeprefix("size_"), {}).items():
+            values = " | ".join(number(size) if key == "bytes" else "-" for key in keys)
+            lines.append(f"| {engine} (earlier) | {values} |")
+    return lines + [""]
+
+
+def rest(results):
+    """Results of programs that this file knows nothing of: all in one table."""
+    known = {name for _, _, names in SECTIONS.values() for name in names}
+    others = [name for name in results.names() if name not in known]
+    if not others:
+        return []
+    lines = ["## Everything else that was measured", "", "| result | engine | figures |", "|---|---|---|"]
+    for name in others:
+        for engine in results.engines(name):
+            keys = [key for key in results.keys(name) if results.get(name, engine, key) is not None]
+            figures = ", ".join(f"{key} {number(results.get(name, engine, key))}" for key in keys)
+            lines.append(f"| {name} | {engine} | {figures} |")
+    return lines + [""]
+
+
+def page(record):
+    """The page's text."""
+    results = Results(record["results"])
+    lines = ["# Performance", "", "Written by `perf/report.py` from one run; no figure here was typed. Of a time the least",
+             "round counts, of all else the median; engines took turns within every round.", ""]
+    lines += ["| | |", "|---|---|"] + [f"| {name} | {value} |" for name, value in record["facts"].items()]
+    lines += ["", "## Goals", "", "| what | goal | measured | |", "|---|---|---|---|"]
+    lines += [goal.row() for goals in GOALS for goal in goals(results)]
+    lines.append("")
+    if record["missing"]:
+        lines += ["Not measured or failed in this run:", ""]
+        lines += [f"- {missing['what']}: {missing['why']}" for missing in record["missing"]] + [""]
+    for title, text, names in SECTIONS.values():
+        present = [name for name in names if results.engines(name)]
+        if present:
+            lines += [f"## {title}", "", text, ""]
+            lines += [line for name in present for line in table(results, name)]
+    lines += rest(results)
+    lines += ["## Run it again", "", "    perf/report.py --data DIR", "",
+              "on a quiet machine; `--help` lists what can be left out. RocksDB needs a C++ compiler and libclang to build,",
+              "DuckDB and the TPC-H generator are fetched from PyPI into the folder; the page says what was missing."]
+    return "\n".join(lines) + "\n"
