@@ -29,7 +29,7 @@ BASELINES = ROOT / "perf/baselines"
 STARTED = time.monotonic()
 
 # Packages from PyPI, pinned so that two runs compare.
-DUCKDB, TPCH = "duckdb==2.0.0", "tpchgen-cli==4.0.0"
+DUCKDB, TPCH, OSM = "duckdb==2.0.0", "tpchgen-cli==4.0.0", ["timezonefinder==9.0.0", "numpy"]
 
 
 def say(text):
@@ -59,6 +59,8 @@ class Run:
         return self.target / "release" / name
 
     def lack(self, what, why):
+        for folder, word in [(self.work, "WORK"), (self.data, "DATA"), (self.target, "TARGET"), (ROOT, ".")]:
+            why = why.replace(str(folder), word)
         say(f"MISSING {what}: {why}")
         self.missing.append({"what": what, "why": why})
 
@@ -252,9 +254,21 @@ def scan(run):
     db.unlink(missing_ok=True)
 
 
+def osm_keys(run):
+    """The file of real keys, if it can be had."""
+    path, home = run.data / "osm-zorder.u64", run.data / "venv/bin"
+    if not path.exists() and (home / "pip").exists():
+        say("making real keys")
+        if subprocess.run([home / "pip", "install", "--quiet", *OSM], capture_output=True).returncode == 0:
+            subprocess.run([home / "python", ROOT / "perf/osm_keys.py", path])
+    if not path.exists():
+        run.lack("real keys", "timezonefinder is not installable")
+    return [path] if path.exists() else []
+
+
 def index(run):
     """Learned index and sort."""
-    own(run, "learned", 180)
+    own(run, "learned", 180, osm_keys(run))
 
 
 def encodings(run):

@@ -75,7 +75,7 @@ class Goal:
         return self
 
     def row(self):
-        words = [text if known else f"{text.split('{')[0]} (not measured)" for known, text, _ in self.parts]
+        words = [text for _, text, _ in self.parts]
         if all(holds for _, _, holds in self.parts):
             verdict = "met"
         elif any(known and not holds for known, _, holds in self.parts):
@@ -201,7 +201,7 @@ def table(results, name):
 def rest(results):
     """Results of programs that this file knows nothing of: all in one table."""
     known = {name for _, _, names in SECTIONS.values() for name in names}
-    others = [name for name in results.names() if name not in known]
+    others = [name for name in results.names() if name not in known and not name.startswith("size_")]
     if not others:
         return []
     lines = ["## Everything else that was measured", "", "| result | engine | figures |", "|---|---|---|"]
@@ -216,8 +216,11 @@ def rest(results):
 def page(record):
     """The page's text."""
     results = Results(record["results"])
-    lines = ["# Performance", "", "Written by `perf/report.py` from one run; no figure here was typed. Of a time the least",
-             "round counts, of all else the median; engines took turns within every round.", ""]
+    lines = [
+        "# Performance", "",
+        "Written by `perf/report.py` from one run; no figure here was typed. Of a time the least round counts, of all else",
+        "the median; engines took turns within every round. A dash was not measured.", "",
+    ]
     lines += ["| | |", "|---|---|"] + [f"| {name} | {value} |" for name, value in record["facts"].items()]
     lines += ["", "## Goals", "", "| what | goal | measured | |", "|---|---|---|---|"]
     lines += [goal.row() for goals in GOALS for goal in goals(results)]
@@ -227,6 +230,8 @@ def page(record):
         lines += [f"- {missing['what']}: {missing['why']}" for missing in record["missing"]] + [""]
     for title, text, names in SECTIONS.values():
         present = [name for name in names if results.engines(name)]
+        if title == "Sizes":
+            present += [name for name in results.names() if name.startswith("size_") and name not in present]
         if present:
             lines += [f"## {title}", "", text, ""]
             lines += [line for name in present for line in table(results, name)]
