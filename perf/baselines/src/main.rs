@@ -70,7 +70,9 @@ fn main() {
         ("rocksdb", Some(args)) => measure::<rocks::Rocks>(&args),
         ("fjall", Some(args)) => measure::<fjall_store::Fjall>(&args),
         _ => {
-            eprintln!("usage: baselines rocksdb|fjall load|read|cold|insert|update DIRECTORY [NAME=NUMBER]...");
+            eprintln!(
+                "usage: baselines rocksdb|fjall load|read|cold|insert|update DIRECTORY [NAME=NUMBER]..."
+            );
             process::exit(2);
         }
     }
@@ -244,10 +246,6 @@ fn update<S: Store>(store: &S, args: &Args) {
     print_result(
         "write_amplification",
         S::NAME,
-        &[
-            ("with_log", amplification),
-            ("without_log", amplification - 1.0),
-            ("rows_per_second", rate),
-        ],
+        &[("with_log", amplification), ("without_log", amplification - 1.0), ("rows_per_second", rate)],
     );
 }
