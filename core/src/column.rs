@@ -15,7 +15,9 @@ use arrow_array::{
     ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, RecordBatch,
     RecordBatchOptions, StringArray,
 };
-use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{
+    ArrowNativeType, BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer,
+};
 use arrow_schema::{Field, Schema, SchemaRef};
 
 use crate::catalog::TableSchema;
@@ -269,6 +271,35 @@ impl ColumnBuf {
         let valid = self.valid.as_mut().expect("made above");
         push_bit(valid, self.len, false);
         self.len += 1;
+    }
+
+    /// Appends `rows` values of fixed size, which lie in `values` as in the column and are zeros where they are NULL.
+    /// Validity bits begin at a bit of theirs; none: no value is NULL.
+    pub(crate) fn extend_fixed<T: ArrowNativeType>(
+        &mut self,
+        values: &[T],
+        rows: usize,
+        valid: Option<(&[u8], usize)>,
+    ) {
+        let Layout::Fixed(size) = self.layout else { panic!("values of {} differ in size", self.pg_type) };
+        assert_eq!(size_of_val(values), rows * size, "{rows} values of {}", self.pg_type);
+        self.values.extend_from_slice(values);
+        self.extend_validity(rows, valid);
+    }
+
+    fn extend_validity(&mut self, rows: usize, valid: Option<(&[u8], usize)>) {
+        let valid = valid.filter(|(bits, start)| (*start..start + rows).any(|row| !bit(bits, row)));
+        if self.valid.is_none() && valid.is_some() {
+            let mut before = MutableBuffer::with_capacity((self.len + rows).div_ceil(8));
+            (0..self.len).for_each(|row| push_bit(&mut before, row, true));
+            self.valid = Some(before);
+        }
+        if let Some(own) = &mut self.valid {
+            for row in 0..rows {
+                push_bit(own, self.len + row, valid.is_none_or(|(bits, start)| bit(bits, start + row)));
+            }
+        }
+        self.len += rows;
     }
 
     fn push_offset(&mut self) {

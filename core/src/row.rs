@@ -51,6 +51,22 @@ impl RowBuilder {
         self.column += 1;
     }
 
+    /// The next column is what `append` appends: the bytes of a value, whose length varies if `var` is set.
+    #[inline]
+    pub(crate) fn push_with(&mut self, var: bool, append: impl FnOnce(&mut Vec<u8>)) {
+        let at = self.bytes.len();
+        if var {
+            self.bytes.extend_from_slice(&[0; 4]);
+        }
+        append(&mut self.bytes);
+        if var {
+            let length = self.bytes.len() - at - 4;
+            let length = u32::try_from(length).expect("a value is smaller than a message");
+            self.bytes[at..at + 4].copy_from_slice(&length.to_le_bytes());
+        }
+        self.column += 1;
+    }
+
     /// The next column is this value, which must have the column's type.
     pub fn push(&mut self, value: &Datum) {
         match value {

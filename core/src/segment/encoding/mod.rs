@@ -3,13 +3,23 @@
 //! Invariants: what `EncodedBlock::decode` has passed can be read at any row without a panic, whatever the bytes hold;
 //! what `SegmentEncoder` wrote reads back bit by bit.
 
+mod alp;
+mod bits;
 mod block;
+mod bulk;
 mod encoder;
+mod fit;
+mod front;
+mod fsst;
+mod ints;
+mod plan;
 #[cfg(test)]
 mod probe;
+mod shared;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub(crate) use block::EncodedBlock;
 pub(crate) use encoder::SegmentEncoder;

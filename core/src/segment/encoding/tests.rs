@@ -8,7 +8,7 @@ use super::{EncodedBlock, Section, SegmentEncoder, Tables};
 use crate::column::{Column, ColumnBuf, ColumnView};
 use crate::row::RowBuilder;
 use crate::test_rows::{ALL_TYPES, Random, value};
-use crate::types::{Datum, PgType};
+use crate::types::{Datum, Numeric, PgType};
 
 /// Values of a column as `row.rs` encodes them.
 type Values = Vec<Option<Vec<u8>>>;
@@ -208,5 +208,208 @@ fn random_values_of_every_type() {
         let columns: Vec<Values> = ALL_TYPES.iter().map(|t| column(t, &mut random)).collect();
         let encoded = check(&ALL_TYPES, &columns, block_rows);
         corrupt(&mut random, &encoded, 10);
+    }
+}
+
+fn int_bytes(pg_type: PgType, int: i64) -> Vec<u8> {
+    match pg_type {
+        PgType::Int2 => (int as i16).to_le_bytes().to_vec(),
+        PgType::Int4 | PgType::Date => (int as i32).to_le_bytes().to_vec(),
+        PgType::Bool => vec![int as u8 & 1],
+        _ => int.to_le_bytes().to_vec(),
+    }
+}
+
+/// Integers that each model serves, and some that none does.
+fn int_patterns(random: &mut Random, rows: i64) -> Vec<Vec<i64>> {
+    let mut random_of = |f: &mut dyn FnMut(&mut Random, i64) -> i64| -> Vec<i64> {
+        (0..rows).map(|row| f(random, row)).collect()
+    };
+    let mut sum = 0i64;
+    let mut gapped = |random: &mut Random, _| {
+        sum += 1 + random.below(9) as i64;
+        sum
+    };
+    let mut ragged = 0i64;
+    let mut days = |random: &mut Random, row: i64| {
+        ragged = if row % 300 == 0 { 500 } else { ragged + random.below(4) as i64 };
+        ragged
+    };
+    vec![
+        (0..rows).collect(),
+        (0..rows).map(|row| (1 << 53) + row * 3).collect(),
+        (0..rows).map(|row| i64::MAX - rows + row).collect(),
+        (0..rows).map(|row| if row % 2 == 0 { i64::MIN } else { i64::MAX }).collect(),
+        (0..rows).map(|row| i64::MIN + row * (i64::MAX / rows.max(1))).collect(),
+        (0..rows).map(|row| row / 100).collect(),
+        (0..rows).map(|row| row / 3).collect(),
+        vec![7; rows as usize],
+        random_of(&mut gapped),
+        random_of(&mut days),
+        random_of(&mut |random, _| random.below(9) as i64 - if random.one_in(40) { 1 << 40 } else { 0 }),
+        random_of(&mut |random, row| {
+            1_600_000_000_000_000 + (row * 60 + random.below(50) as i64) * 1_000_000
+        }),
+        random_of(&mut |random, _| random.next() as i64),
+        random_of(&mut |random, _| (random.next() as u32) as i64),
+        random_of(&mut |random, _| random.below(2000) as i64 * 365),
+        random_of(&mut |random, row| row * -5 + random.below(3) as i64),
+    ]
+}
+
+const INT_TYPES: [PgType; 8] = [
+    PgType::Int8,
+    PgType::Int4,
+    PgType::Int2,
+    PgType::Bool,
+    PgType::Date,
+    PgType::Time,
+    PgType::Timestamp,
+    PgType::Timestamptz,
+];
+
+#[test]
+fn integers_of_every_pattern() {
+    let mut random = Random::new(2);
+    for (rows, block_rows, nulls) in
+        [(1100, 1024, 0), (1024, 1024, 30), (1024, 1024, 2), (300, 128, 0), (20, 20, 0)]
+    {
+        for pg_type in INT_TYPES {
+            let column = |ints: &Vec<i64>, random: &mut Random| -> Values {
+                let null = |random: &mut Random| nulls > 0 && random.one_in(nulls);
+                ints.iter().map(|int| (!null(random)).then(|| int_bytes(pg_type, *int))).collect()
+            };
+            let patterns = int_patterns(&mut random, rows);
+            let columns: Vec<Values> = patterns.iter().map(|ints| column(ints, &mut random)).collect();
+            let types = vec![pg_type; columns.len()];
+            let encoded = check(&types, &columns, block_rows);
+            corrupt(&mut random, &encoded, if pg_type == PgType::Int8 { 60 } else { 3 });
+        }
+    }
+}
+
+#[test]
+fn integers_are_small() {
+    let mut random = Random::new(3);
+    let patterns = int_patterns(&mut random, 1024);
+    let columns: Vec<Values> = patterns
+        .iter()
+        .map(|ints| ints.iter().map(|int| Some(int_bytes(PgType::Int8, *int))).collect())
+        .collect();
+    let encoded = encode(&vec![PgType::Int8; columns.len()], &columns, 1024);
+    let sizes: Vec<u32> = encoded.blocks[0].1.iter().map(|section| section.bytes).collect();
+    let limits = [30, 30, 30, 160, 40, 70, 160, 20, 900, 760, 700, 900, 8220, 4120, 1450, 330];
+    for ((size, limit), index) in sizes.iter().zip(limits).zip(0..) {
+        assert!(*size <= limit, "pattern {index}: {size} bytes of at most {limit}");
+    }
+}
+
+fn string_patterns(random: &mut Random, rows: usize) -> Vec<Vec<Vec<u8>>> {
+    const WORDS: [&str; 12] = [
+        "carefully",
+        "final",
+        "deposits",
+        "quickly",
+        "ideas",
+        "the",
+        "regular",
+        "naïve",
+        "above",
+        "sleep",
+        "漢字",
+        "x",
+    ];
+    let sentence = |random: &mut Random| -> Vec<u8> {
+        let words: Vec<&str> = (0..random.below(6)).map(|_| random.pick(&WORDS)).collect();
+        words.join(" ").into_bytes()
+    };
+    let unique =
+        |random: &mut Random| (0..random.below(30)).map(|_| random.next() as u8).collect::<Vec<u8>>();
+    let mut sorted: Vec<Vec<u8>> =
+        (0..rows).map(|row| format!("customer/{:07}/order", row * 7).into_bytes()).collect();
+    sorted.sort();
+    vec![
+        (0..rows).map(|_| random.pick(&WORDS).as_bytes().to_vec()).collect(),
+        (0..rows).map(|_| sentence(random)).collect(),
+        (0..rows).map(|_| unique(random)).collect(),
+        sorted,
+        vec![Vec::new(); rows],
+        vec![b"same for all of them".to_vec(); rows],
+        (0..rows).map(|row| if row == 5 { vec![b'y'; 3000] } else { sentence(random) }).collect(),
+        (0..rows).map(|row| WORDS[row / 400 % 12].as_bytes().to_vec()).collect(),
+    ]
+}
+
+#[test]
+fn strings_of_every_pattern() {
+    let mut random = Random::new(4);
+    for (rows, block_rows, nulls) in
+        [(2500, 1024, 0), (1024, 1024, 4), (1024, 1024, 60), (200, 100, 9), (3, 3, 0)]
+    {
+        for pg_type in [PgType::Bytea, PgType::Text] {
+            let column = |values: Vec<Vec<u8>>, random: &mut Random| -> Values {
+                let null = |random: &mut Random| nulls > 0 && random.one_in(nulls);
+                values.into_iter().map(|value| (!null(random)).then_some(value)).collect()
+            };
+            let patterns = string_patterns(&mut random, rows);
+            let columns: Vec<Values> =
+                patterns.into_iter().map(|values| column(values, &mut random)).collect();
+            let encoded = check(&vec![pg_type; columns.len()], &columns, block_rows);
+            corrupt(&mut random, &encoded, 20);
+        }
+    }
+}
+
+#[test]
+fn floats_and_numerics_of_every_pattern() {
+    let mut random = Random::new(5);
+    let odd = [
+        f64::NAN,
+        f64::from_bits(0xfff0_0000_0000_0001),
+        -0.0,
+        f64::INFINITY,
+        f64::MIN_POSITIVE / 2.0,
+        1e300,
+    ];
+    for (rows, nulls) in [(2000, 0), (1024, 5), (40, 3), (1, 0)] {
+        let mut types = Vec::new();
+        let mut columns: Vec<Values> = Vec::new();
+        for pattern in 0..5 {
+            let float = |random: &mut Random| match pattern {
+                0 => random.below(100_000) as f64 / 100.0,
+                1 if random.one_in(30) => random.pick(&odd),
+                1 => random.below(1000) as f64 / 8.0,
+                2 => f64::from_bits(random.next()),
+                3 => random.below(1 << 40) as f64,
+                _ => 0.1,
+            };
+            let floats: Vec<f64> = (0..rows).map(|_| float(&mut random)).collect();
+            let null = |random: &mut Random| nulls > 0 && random.one_in(nulls);
+            columns.push(
+                floats.iter().map(|f| (!null(&mut random)).then(|| f.to_le_bytes().to_vec())).collect(),
+            );
+            types.push(PgType::Float8);
+            let narrow = |f: &f64| if f.is_nan() { f32::from_bits(0x7fa0_0001) } else { *f as f32 };
+            columns.push(floats.iter().map(|f| Some(narrow(f).to_le_bytes().to_vec())).collect());
+            types.push(PgType::Float4);
+            let numeric = |random: &mut Random| {
+                let scale = if pattern == 1 && random.one_in(20) { random.below(39) as u8 } else { 2 };
+                let coefficient = match pattern {
+                    2 => i128::from(random.next()) * i128::from(random.next() >> 8),
+                    3 => -i128::from(random.below(1 << 50)),
+                    _ => i128::from(random.below(1 << 20)),
+                };
+                let value = if pattern == 1 && random.one_in(50) {
+                    Numeric::NAN
+                } else {
+                    Numeric::new(coefficient, scale).expect("38 digits")
+                };
+                value.to_bytes().to_vec()
+            };
+            columns.push((0..rows).map(|_| Some(numeric(&mut random))).collect());
+            types.push(PgType::Numeric(None));
+        }
+        let encoded = check(&types, &columns, 1024);
+        corrupt(&mut random, &encoded, 40);
     }
 }

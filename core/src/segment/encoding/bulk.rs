@@ -1,0 +1,142 @@
+//! Reads of many rows into columns.
+
+use std::ops::Range;
+
+use super::super::format::BLOCK_ROWS;
+use super::block::{EncodedBlock, part};
+use super::values::is_int;
+use crate::column::{ColumnBuf, Layout};
+use crate::types::numeric::NUMERIC_BYTES;
+
+/// Appends the values of some rows.
+pub(super) fn append_to(block: &EncodedBlock, column: usize, rows: Range<usize>, out: &mut ColumnBuf) {
+    let (pg_type, layout) = block.shape(column);
+    match layout {
+        Layout::Fixed(size) if is_int(pg_type) => append_ints(block, column, rows, size, out),
+        Layout::Fixed(size) if block.alp(column).is_some() || block.raw(column).is_some() => {
+            append_floats_or_raw(block, column, rows, size, out);
+        }
+        Layout::Fixed(_) if block.scaled(column).is_some() => append_scaled(block, column, rows, out),
+        Layout::Bytes if block.strings(column).is_some() => append_strings(block, column, rows, out),
+        _ => {
+            let mut value = Vec::new();
+            for row in rows {
+                value.clear();
+                let valid = block.value(column, row, &mut value);
+                out.push(valid.then_some(value.as_slice()));
+            }
+        }
+    }
+}
+
+/// Calls `zero` with the place of each NULL of some rows, counted from the first.
+fn each_null(valid: Option<&[u8]>, rows: &Range<usize>, mut zero: impl FnMut(usize)) {
+    let Some(valid) = valid else { return };
+    for (at, row) in rows.clone().enumerate() {
+        if valid[row / 8] >> (row % 8) & 1 == 0 {
+            zero(at);
+        }
+    }
+}
+
+fn append_ints(block: &EncodedBlock, column: usize, rows: Range<usize>, size: usize, out: &mut ColumnBuf) {
+    let mut ints = [0; BLOCK_ROWS];
+    let ints = &mut ints[..rows.len()];
+    block.ints(column, rows.clone(), ints);
+    let valid = block.valid(column);
+    each_null(valid, &rows, |at| ints[at] = 0);
+    let valid = valid.map(|valid| (valid, rows.start));
+    match size {
+        2 => {
+            let mut narrow = [0; BLOCK_ROWS];
+            narrow.iter_mut().zip(&*ints).for_each(|(narrow, int)| *narrow = *int as i16);
+            out.extend_fixed(&narrow[..rows.len()], rows.len(), valid);
+        }
+        4 => {
+            let mut narrow = [0; BLOCK_ROWS];
+            narrow.iter_mut().zip(&*ints).for_each(|(narrow, int)| *narrow = *int as i32);
+            out.extend_fixed(&narrow[..rows.len()], rows.len(), valid);
+        }
+        _ => out.extend_fixed(ints, rows.len(), valid),
+    }
+}
+
+fn append_floats_or_raw(
+    block: &EncodedBlock,
+    column: usize,
+    rows: Range<usize>,
+    size: usize,
+    out: &mut ColumnBuf,
+) {
+    let valid = block.valid(column).map(|valid| (valid, rows.start));
+    if let Some(raw) = block.raw(column) {
+        // NULLs are zeros there.
+        return out.extend_fixed(&raw[rows.start * size..rows.end * size], rows.len(), valid);
+    }
+    let Some((exponents, digits, odd)) = block.alp(column) else { return };
+    let (mut ints, mut floats) = ([0; BLOCK_ROWS], [0.0; BLOCK_ROWS]);
+    digits.fill(block, rows.clone(), &mut ints[..rows.len()]);
+    let floats = &mut floats[..rows.len()];
+    exponents.floats(&ints[..rows.len()], floats);
+    // Odd values are moved and never computed with, which would change some NaNs.
+    if size == 8 {
+        for (at, value) in odd.each(block.bytes(), rows.clone()) {
+            floats[at] = f64::from_le_bytes(*value.first_chunk().expect("8 bytes"));
+        }
+        each_null(block.valid(column), &rows, |at| floats[at] = 0.0);
+        return out.extend_fixed(floats, rows.len(), valid);
+    }
+    let mut narrow = [0.0; BLOCK_ROWS];
+    narrow.iter_mut().zip(&*floats).for_each(|(narrow, float)| *narrow = *float as f32);
+    for (at, value) in odd.each(block.bytes(), rows.clone()) {
+        narrow[at] = f32::from_le_bytes(*value.first_chunk().expect("4 bytes"));
+    }
+    each_null(block.valid(column), &rows, |at| narrow[at] = 0.0);
+    out.extend_fixed(&narrow[..rows.len()], rows.len(), valid);
+}
+
+fn append_scaled(block: &EncodedBlock, column: usize, rows: Range<usize>, out: &mut ColumnBuf) {
+    let Some((scale, coefficients, odd)) = block.scaled(column) else { return };
+    let mut ints = [0; BLOCK_ROWS];
+    let ints = &mut ints[..rows.len()];
+    coefficients.fill(block, rows.clone(), ints);
+    let mut bytes = vec![0; rows.len() * NUMERIC_BYTES];
+    for (bytes, int) in bytes.as_chunks_mut::<NUMERIC_BYTES>().0.iter_mut().zip(&*ints) {
+        bytes[0] = scale;
+        bytes[1..].copy_from_slice(&i128::from(*int).to_le_bytes());
+    }
+    let place = |at: usize| at * NUMERIC_BYTES..(at + 1) * NUMERIC_BYTES;
+    for (at, value) in odd.each(block.bytes(), rows.clone()) {
+        bytes[place(at)].copy_from_slice(value);
+    }
+    let valid = block.valid(column);
+    each_null(valid, &rows, |at| bytes[place(at)].fill(0));
+    out.extend_fixed(&bytes, rows.len(), valid.map(|valid| (valid, rows.start)));
+}
+
+fn append_strings(block: &EncodedBlock, column: usize, rows: Range<usize>, out: &mut ColumnBuf) {
+    let Some((table, ends, bytes)) = block.strings(column) else { return };
+    let symbols = table.and_then(|table| block.tables().symbols(table));
+    let mut last = if rows.start == 0 { 0 } else { ends.get(block, rows.start - 1) };
+    let mut all = [0; BLOCK_ROWS];
+    let all = &mut all[..rows.len()];
+    ends.fill(block, rows.clone(), all);
+    let mut value = Vec::new();
+    for (end, row) in all.iter().zip(rows) {
+        // What does not rise is empty, so that no byte is taken twice.
+        let part = &bytes[part(last, *end, bytes.len())];
+        last = last.max(*end);
+        if !block.is_valid(column, row) {
+            out.push(None);
+            continue;
+        }
+        match symbols {
+            None => out.push(Some(part)),
+            Some(symbols) => {
+                value.clear();
+                symbols.decompress(part, &mut value);
+                out.push(Some(&value));
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What values of the types are made of.
+
+use std::ops::Range;
+
+use super::ints::{Cursor, count_to, u16_at};
+use crate::types::PgType;
+
+/// Whether values are integers, dates or times.
+pub(super) fn is_int(pg_type: PgType) -> bool {
+    matches!(
+        pg_type,
+        PgType::Int2
+            | PgType::Int4
+            | PgType::Int8
+            | PgType::Date
+            | PgType::Time
+            | PgType::Timestamp
+            | PgType::Timestamptz
+    )
+}
+
+/// The integer of a value of an integer-like type.
+pub(super) fn int_of(pg_type: PgType, bytes: &[u8]) -> Option<i64> {
+    Some(match pg_type {
+        PgType::Int2 => i64::from(i16::from_le_bytes(bytes.try_into().ok()?)),
+        PgType::Int4 | PgType::Date => i64::from(i32::from_le_bytes(bytes.try_into().ok()?)),
+        _ if is_int(pg_type) => i64::from_le_bytes(bytes.try_into().ok()?),
+        _ => return None,
+    })
+}
+
+/// Values that do not fit among their neighbours: count u16, rows u16 (rising), then the values in their full size.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Odd {
+    count: usize,
+    rows: usize,
+    values: usize,
+    size: usize,
+}
+
+impl Odd {
+    pub(super) fn decode(cursor: &mut Cursor<'_>, size: usize) -> Option<Odd> {
+        let count = usize::from(cursor.u16()?);
+        let rows = cursor.take(count * 2)?.start;
+        Some(Odd { count, rows, values: cursor.take(count * size)?.start, size })
+    }
+
+    pub(super) fn encode(rows: &[u16], values: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(&u16::try_from(rows.len()).expect("below BLOCK_ROWS").to_le_bytes());
+        rows.iter().for_each(|row| out.extend_from_slice(&row.to_le_bytes()));
+        out.extend_from_slice(values);
+    }
+
+    fn value<'a>(&self, bytes: &'a [u8], index: usize) -> &'a [u8] {
+        let at = self.values + index * self.size;
+        &bytes[at..at + self.size]
+    }
+
+    /// The value of a row, if it is odd.
+    #[inline]
+    pub(super) fn find<'a>(&self, bytes: &'a [u8], row: usize) -> Option<&'a [u8]> {
+        if self.count == 0 {
+            return None;
+        }
+        let index = count_to(bytes, self.rows, self.count, row).checked_sub(1)?;
+        (u16_at(bytes, self.rows + index * 2) == row).then(|| self.value(bytes, index))
+    }
+
+    /// Those of some rows: how many rows behind the first, and the value.
+    pub(super) fn each<'a>(
+        &self,
+        bytes: &'a [u8],
+        range: Range<usize>,
+    ) -> impl Iterator<Item = (usize, &'a [u8])> {
+        let this = *self;
+        (0..this.count).filter_map(move |index| {
+            let row = u16_at(bytes, this.rows + index * 2);
+            range.contains(&row).then(|| (row - range.start, this.value(bytes, index)))
+        })
+    }
+}
