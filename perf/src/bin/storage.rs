@@ -8,10 +8,12 @@
 //! | `read` | reads rows that are in the cache, by random keys, for `ms` milliseconds |
 //! | `cold` | makes `reads` random reads with the smallest cache |
 //! | `insert` | durable batches of `batch` narrow rows, by `sessions` sessions at once, for `ms` milliseconds, into a new directory; keys rise, or are random if `random=1` |
+//! | `update` | loads `rows` wide rows, then updates `updates` of them at random, in durable batches of 1,000: write amplification |
 //!
 //! `cores` (1; 2 for `insert`) and `memory_mib` size the node.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -53,7 +55,7 @@ struct Inserted {
 
 fn main() {
     let Some(args) = Args::parse(env::args().skip(1)) else {
-        eprintln!("usage: storage load|read|cold|insert DIRECTORY [NAME=NUMBER]...");
+        eprintln!("usage: storage load|read|cold|insert|update DIRECTORY [NAME=NUMBER]...");
         process::exit(2);
     };
     let inserting = args.part == "insert";
@@ -90,6 +92,7 @@ async fn measure(node: &Node, args: &Args) -> Result<()> {
         "load" => load(node, args).await,
         "read" => read(node, args).await,
         "cold" => cold(node, args).await,
+        "update" => update(node, args).await,
         part => panic!("no part is called {part}"),
     }
 }
@@ -126,12 +129,11 @@ fn narrow_schema() -> TableSchema {
     ])
 }
 
-async fn load(node: &Node, args: &Args) -> Result<()> {
+/// Makes the wide table with this many rows, all in segments.
+async fn fill(node: &Node, rows: u64) -> Result<TableId> {
     const BATCH: u64 = 8_192;
-    let rows = args.number("rows", 1_000_000);
     let create = CatalogChange::CreateTable { name: "wide".into(), schema: wide_schema() };
     let table = node.change_catalog(create).await?;
-    let (began, cpu) = (Instant::now(), process_cpu_time());
     let mut row = Vec::new();
     for first in (0..rows).step_by(BATCH as usize) {
         let mut batch = WriteBatch::new();
@@ -143,6 +145,13 @@ async fn load(node: &Node, args: &Args) -> Result<()> {
     }
     node.checkpoint().await?;
     node.vacuum(Some(table)).await?;
+    Ok(table)
+}
+
+async fn load(node: &Node, args: &Args) -> Result<()> {
+    let rows = args.number("rows", 1_000_000);
+    let (began, cpu) = (Instant::now(), process_cpu_time());
+    let table = fill(node, rows).await?;
     let bytes = node.relation_size_bytes(table).await? as f64;
     let per_row = |total: f64| total / rows as f64;
     let cpu = (process_cpu_time() - cpu).as_nanos() as f64;
@@ -242,6 +251,35 @@ async fn cold(node: &Node, args: &Args) -> Result<()> {
             ("p50_us", quantile_us(&mut times, 0.5)),
             ("p99_us", quantile_us(&mut times, 0.99)),
         ],
+    );
+    Ok(())
+}
+
+/// Bytes written to disk over bytes of keys and rows; the log holds each of them once.
+async fn update(node: &Node, args: &Args) -> Result<()> {
+    let (rows, updates) = (args.number("rows", 1_000_000), args.number("updates", 1_000_000));
+    let table = fill(node, rows).await?;
+    let (began, written, mut bytes) = (Instant::now(), disk_bytes().written, 0);
+    let mut row = Vec::new();
+    for first in (0..updates).step_by(1_000) {
+        let (mut batch, mut seen) = (WriteBatch::new(), HashSet::new());
+        for number in first..first + 1_000 {
+            let at = mix(number) % rows;
+            if seen.insert(at) {
+                let id = rows::wide_id(at);
+                rows::Wide { id, ..rows::wide(number + rows) }.encode(&mut row);
+                batch.update(&rows::key(id), &row);
+                bytes += (8 + row.len()) as u64;
+            }
+        }
+        node.write_and_commit(node.begin(), table, batch).await?;
+    }
+    let amplification = (disk_bytes().written - written) as f64 / bytes as f64;
+    let rate = updates as f64 / began.elapsed().as_secs_f64();
+    print_result(
+        "write_amplification",
+        ENGINE,
+        &[("with_log", amplification), ("without_log", amplification - 1.0), ("rows_per_second", rate)],
     );
     Ok(())
 }
