@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::id::{CoreId, RangeId, TableId};
 use crate::key::{Key, KeySpan};
+use crate::learned::IndexKind;
 use crate::types::{Datum, PgType};
 
 /// Most columns of a table, as in PostgreSQL.
@@ -42,6 +43,8 @@ pub struct TableSchema {
     pub key: Vec<usize>,
     /// Name of the primary-key constraint; `None` if the key is the hidden row id.
     pub key_name: Option<String>,
+    /// How its segments find rows.
+    pub index: IndexKind,
 }
 
 impl TableSchema {

@@ -11,6 +11,7 @@ use arrow_array::{Array, RecordBatch};
 
 use crate::catalog::{Column, TableSchema};
 use crate::key::Key;
+use crate::learned::IndexKind;
 use crate::row::{Row, RowBuilder, RowReader};
 use crate::types::{Datum, Interval, Numeric, PgType};
 
@@ -78,6 +79,7 @@ pub(crate) fn schema(types: &[PgType], key: &[usize]) -> Arc<TableSchema> {
         columns: types.iter().enumerate().map(column).collect(),
         key: key.to_vec(),
         key_name: Some("pk".into()),
+        index: IndexKind::Auto,
     })
 }
 

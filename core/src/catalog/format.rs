@@ -2,10 +2,11 @@
 //!
 //! | schema | bytes, little-endian |
 //! |---|---|
-//! | version | u8 = 1 |
+//! | version | u8 = 2; version 1 ends with the key name, its index is `auto` |
 //! | columns | u16 count, then each: name, type u8 + modifier u32, flags u8 (1 not null, 2 hidden, 4 has default), default if any |
 //! | key | u16 count, then u16 column indexes |
 //! | key name | u8 0 or 1, then the name |
+//! | index | u8: 0 auto, 1 learned, 2 binary |
 //!
 //! | table | bytes |
 //! |---|---|
@@ -20,9 +21,11 @@ use crate::catalog::{COLUMNS_MAX, Column, RangeDescriptor, Table, TableSchema};
 use crate::error::{Error, Result};
 use crate::id::{CoreId, RangeId, TableId};
 use crate::key::{Key, KeySpan};
+use crate::learned::IndexKind;
 use crate::types::PgType;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const VERSION_WITHOUT_INDEX: u8 = 1;
 
 /// The schema as bytes.
 pub fn encode_schema(schema: &TableSchema) -> Vec<u8> {
@@ -45,6 +48,7 @@ pub fn encode_schema(schema: &TableSchema) -> Vec<u8> {
     if let Some(name) = &schema.key_name {
         put_bytes(&mut out, name.as_bytes());
     }
+    out.push(index_code(schema.index));
     out
 }
 
@@ -99,6 +103,18 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     let length = u32::try_from(bytes.len()).expect("a statement is smaller than 4 GiB");
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(bytes);
+}
+
+fn index_code(index: IndexKind) -> u8 {
+    match index {
+        IndexKind::Auto => 0,
+        IndexKind::Learned => 1,
+        IndexKind::Binary => 2,
+    }
+}
+
+fn index_of(code: u8) -> Option<IndexKind> {
+    IndexKind::ALL.into_iter().find(|index| index_code(*index) == code)
 }
 
 fn type_code(pg_type: PgType) -> (u8, u32) {
@@ -193,7 +209,8 @@ impl<'a> Input<'a> {
 }
 
 fn read_schema(input: &mut Input<'_>) -> Option<TableSchema> {
-    if input.byte()? != VERSION {
+    let version = input.byte()?;
+    if version != VERSION && version != VERSION_WITHOUT_INDEX {
         return None;
     }
     let count = usize::from(input.u16()?);
@@ -218,7 +235,8 @@ fn read_schema(input: &mut Input<'_>) -> Option<TableSchema> {
         key.push(index);
     }
     let key_name = if input.flag()? { Some(input.string()?) } else { None };
-    Some(TableSchema { columns, key, key_name })
+    let index = if version == VERSION { index_of(input.byte()?)? } else { IndexKind::Auto };
+    Some(TableSchema { columns, key, key_name, index })
 }
 
 fn read_table(input: &mut Input<'_>, id: TableId) -> Option<Table> {
@@ -253,7 +271,12 @@ mod tests {
             column("price", PgType::Numeric(Some((15, -2))), Some("1.5")),
             column("name", PgType::Varchar(Some(20)), None),
         ];
-        let schema = TableSchema { columns, key: vec![2, 0], key_name: Some("t_pkey".into()) };
+        let schema = TableSchema {
+            columns,
+            key: vec![2, 0],
+            key_name: Some("t_pkey".into()),
+            index: IndexKind::Binary,
+        };
         let split = Key::from_bytes(b"m");
         let span = |start: &Key, end: Option<&Key>| KeySpan { start: start.clone(), end: end.cloned() };
         let ranges = vec![
@@ -261,6 +284,22 @@ mod tests {
             RangeDescriptor { id: RangeId(9), span: span(&split, None), core: CoreId(1) },
         ];
         Table { id: TableId(16_384), name: "t".into(), schema: Arc::new(schema), ranges }
+    }
+
+    #[test]
+    fn a_schema_of_version_1_has_the_automatic_index() {
+        let mut schema = TableSchema::clone(&table().schema);
+        let mut bytes = encode_schema(&schema);
+        assert_eq!((bytes[0], bytes.pop()), (2, Some(2)));
+        bytes[0] = 1;
+        schema.index = IndexKind::Auto;
+        assert_eq!(decode_schema(&bytes), Ok(schema));
+        bytes.push(0);
+        assert!(decode_schema(&bytes).is_err());
+        bytes[0] = 2;
+        assert!(decode_schema(&bytes).is_ok());
+        bytes[0] = 3;
+        assert!(decode_schema(&bytes).is_err());
     }
 
     #[test]

@@ -1,16 +1,46 @@
 //! What is learned from the distribution of keys: where a key lies, how many lie below it, how to sort.
 //!
+//! - [`cdf`]: the share of a table's rows below a key, and its inverse; estimates and split points.
 //! - [`cone`]: key -> position, piecewise linear, with a measured error bound; above the fences of segments.
+//! - [`sort`]: a sort that puts each key near its place at once, by the distribution of a sample.
 //!
 //! Invariant: nothing here decides what is found. A model names a place to look first; searches check it.
 //!
 //! Sources: A. Galakatos et al., "FITing-Tree", SIGMOD 2019 (the shrinking cone); P. Ferragina and G. Vinciguerra, "The
 //! PGM-index", VLDB 2020 (the point after a repeated key).
 
+pub mod cdf;
 pub mod cone;
 pub mod search;
+pub mod sort;
 
 pub use cone::Model;
+
+/// How the rows of a table's segments are found: `CREATE TABLE .. WITH (index = ..)`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum IndexKind {
+    /// By a model where it pays.
+    #[default]
+    Auto,
+    /// By a model wherever the key's bytes can be seen as a number.
+    Learned,
+    /// By binary search.
+    Binary,
+}
+
+impl IndexKind {
+    /// All kinds.
+    pub const ALL: [IndexKind; 3] = [IndexKind::Auto, IndexKind::Learned, IndexKind::Binary];
+
+    /// Its name in SQL.
+    pub fn name(self) -> &'static str {
+        match self {
+            IndexKind::Auto => "auto",
+            IndexKind::Learned => "learned",
+            IndexKind::Binary => "binary",
+        }
+    }
+}
 
 /// The first eight bytes of a key as a number: rises with the key, but keys that differ later are equal.
 pub fn order_prefix(key: &[u8]) -> u64 {

@@ -22,6 +22,7 @@ use crate::error::{Error, Result, ValueError};
 use crate::fragment::{Flow, Fragment, FragmentRun};
 use crate::id::{CoreId, RangeId, TableId, TxnId};
 use crate::key::{Key, KeySpan};
+use crate::learned::IndexKind;
 use crate::router::{CatalogChange, ReadView};
 use crate::row::RowBuilder;
 use crate::shard::{NewRange, RangeImage, ScanId, ScanOpen, WriteMode, cut};
@@ -75,6 +76,7 @@ fn system_schema() -> TableSchema {
         ],
         key: vec![0, 1],
         key_name: Some("omen_catalog_pkey".into()),
+        index: IndexKind::Auto,
     }
 }
 

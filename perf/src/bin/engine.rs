@@ -19,6 +19,7 @@ use omen_core::error::{Result, ValueError};
 use omen_core::fragment::{Flow, Fragment, FragmentRun};
 use omen_core::id::{CoreId, TableId};
 use omen_core::key::{Key, KeySpan};
+use omen_core::learned::IndexKind;
 use omen_core::mesh;
 use omen_core::node::{MESH_CAPACITY, NodeConfig, NodeCore};
 use omen_core::router::{CatalogChange, Cursor, Router, Scan, Transaction};
@@ -71,6 +72,7 @@ fn schema() -> TableSchema {
         ],
         key: vec![0],
         key_name: Some("t_pkey".into()),
+        index: IndexKind::Auto,
     }
 }
 

@@ -13,6 +13,7 @@ use omen_core::env::Env;
 use omen_core::env::sim::{NodeId, Sim};
 use omen_core::id::{CoreId, TxnId};
 use omen_core::key::{Key, KeySpan};
+use omen_core::learned::IndexKind;
 use omen_core::memtable::{Memtable, ScanPosition, SortedCursor};
 use omen_core::router::ReadView;
 use omen_core::row::{Row, RowBuilder};
@@ -48,7 +49,7 @@ fn schema(types: &[PgType]) -> Arc<TableSchema> {
         hidden: false,
     };
     let columns = types.iter().enumerate().map(column).collect();
-    Arc::new(TableSchema { columns, key: vec![0], key_name: Some("pk".into()) })
+    Arc::new(TableSchema { columns, key: vec![0], key_name: Some("pk".into()), index: IndexKind::Auto })
 }
 
 fn table(name: &'static str, types: &[PgType], keys: impl Iterator<Item = i64>) -> Table {

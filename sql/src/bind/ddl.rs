@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use omen_core::catalog::{COLUMNS_MAX, Column, Table, TableSchema};
+use omen_core::learned::IndexKind;
 use omen_core::types::PgType;
 use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use sqlparser::ast::{
@@ -41,6 +42,16 @@ const ROW_ID: &str = "_rowid";
 
 /// Columns that PostgreSQL gives every table.
 const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+
+/// Storage parameters of PostgreSQL's tables (chapter CREATE TABLE), besides those of autovacuum: known, but not supported.
+const POSTGRES_PARAMETERS: [&str; 6] = [
+    "fillfactor",
+    "toast_tuple_target",
+    "parallel_workers",
+    "vacuum_index_cleanup",
+    "vacuum_truncate",
+    "log_autovacuum_min_duration",
+];
 
 const HINT_CONSTRAINT: &str =
     "A table has one unique constraint, its primary key; check other rules in the application.";
@@ -91,7 +102,8 @@ impl Binder<'_> {
                 _ => return Err(SqlError::unsupported("this constraint", HINT_CONSTRAINT)),
             }
         }
-        let schema = with_key(&name.name, columns, key)?;
+        let mut schema = with_key(&name.name, columns, key)?;
+        schema.index = self.index_kind(&create.table_options)?;
         Ok(CreateTable { name: name.name, schema, if_not_exists: create.if_not_exists })
     }
 
@@ -107,15 +119,6 @@ impl Binder<'_> {
         let hint = "A table is cut into ranges of its primary key by itself.";
         self.refuse(create.partition_by.is_some() || create.partition_of.is_some(), "PARTITION", hint)?;
         self.refuse(create.inherits.is_some(), "INHERITS", "List the columns.")?;
-        match &create.table_options {
-            CreateTableOptions::None => {}
-            CreateTableOptions::With(options) => {
-                for option in options {
-                    self.storage_parameter(option)?;
-                }
-            }
-            _ => return Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error: these table options")),
-        }
         let mut rest = create.clone();
         rest.columns.clear();
         rest.constraints.clear();
@@ -130,14 +133,38 @@ impl Binder<'_> {
         )
     }
 
-    /// Segments are always filled: the one fill factor there is can be named.
-    fn storage_parameter(&self, option: &SqlOption) -> Result<()> {
-        match option {
-            SqlOption::KeyValue { key, value } if fold(key) == "fillfactor" && value.to_string() == "100" => {
-                Ok(())
+    /// What `WITH (..)` says of the index; everything else there must be as if it were not written.
+    fn index_kind(&self, options: &CreateTableOptions) -> Result<IndexKind> {
+        let options = match options {
+            CreateTableOptions::None => return Ok(IndexKind::default()),
+            CreateTableOptions::With(options) => options,
+            _ => return Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error: these table options")),
+        };
+        let mut index = IndexKind::default();
+        let mut names: Vec<String> = Vec::with_capacity(options.len());
+        for option in options {
+            let SqlOption::KeyValue { key, value } = option else {
+                return Err(SqlError::new(SqlState::SYNTAX_ERROR, format!("syntax error: {option}")));
+            };
+            let (place, name) = (self.place_of(key), fold(key));
+            if names.contains(&name) {
+                return Err(invalid(format!("parameter \"{name}\" specified more than once")).at(place));
             }
-            other => Err(SqlError::unsupported(format!("storage parameter {other}"), "Leave it out.")),
+            match (name.as_str(), value) {
+                ("index", value) => index = index_of(value).map_err(|error| error.at(place))?,
+                // Segments are always filled: the one fill factor there is can be named.
+                ("fillfactor", value) if value.to_string() == "100" => {}
+                (known, _) if POSTGRES_PARAMETERS.contains(&known) || known.starts_with("autovacuum_") => {
+                    let what = format!("storage parameter {option}");
+                    return Err(SqlError::unsupported(what, "Leave it out."));
+                }
+                (unknown, _) => {
+                    return Err(invalid(format!("unrecognized parameter \"{unknown}\"")).at(place));
+                }
+            }
+            names.push(name);
         }
+        Ok(index)
     }
 
     /// Tables live in schema `public`.
@@ -322,6 +349,24 @@ impl Binder<'_> {
     }
 }
 
+fn invalid(message: String) -> SqlError {
+    SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
+}
+
+/// The index that a storage parameter's value names, as a string or a word.
+fn index_of(value: &Ast) -> Result<IndexKind> {
+    let text = match value {
+        Ast::Identifier(word) => word.value.clone(),
+        Ast::Value(value) => value.value.clone().into_string().unwrap_or_else(|| value.to_string()),
+        other => other.to_string(),
+    };
+    let kind = IndexKind::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(&text));
+    kind.ok_or_else(|| {
+        invalid(format!("invalid value for enum option \"index\": {text}"))
+            .detail("Valid values are \"auto\", \"learned\", and \"binary\".")
+    })
+}
+
 fn set_key(table: &str, key: &mut Option<Key>, named: Key) -> Result<()> {
     if key.is_some() {
         let message = format!("multiple primary keys for table \"{table}\" are not allowed");
@@ -342,7 +387,8 @@ fn with_key(table: &str, mut columns: Vec<Column>, key: Option<Key>) -> Result<T
             hidden: true,
         };
         columns.push(hidden);
-        return Ok(TableSchema { key: vec![columns.len() - 1], columns, key_name: None });
+        let key = vec![columns.len() - 1];
+        return Ok(TableSchema { key, columns, key_name: None, index: IndexKind::default() });
     };
     let mut key = Vec::with_capacity(named.columns.len());
     for name in &named.columns {
@@ -365,7 +411,8 @@ fn with_key(table: &str, mut columns: Vec<Column>, key: Option<Key>) -> Result<T
         columns[index].not_null = true;
         key.push(index);
     }
-    Ok(TableSchema { columns, key, key_name: Some(named.name.unwrap_or_else(|| key_name(table))) })
+    let key_name = Some(named.name.unwrap_or_else(|| key_name(table)));
+    Ok(TableSchema { columns, key, key_name, index: IndexKind::default() })
 }
 
 /// `<table>_pkey`, with the table's name cut so that it fits.

@@ -17,6 +17,7 @@ use omen_core::error::ValueError;
 use omen_core::fragment::{Flow, Fragment, FragmentRun};
 use omen_core::id::TableId;
 use omen_core::key::{Key, KeySpan};
+use omen_core::learned::IndexKind;
 use omen_core::mesh;
 use omen_core::node::{MESH_CAPACITY, NodeConfig, NodeCore};
 use omen_core::router::{CatalogChange, Cursor, ReadView, Router, Scan, Transaction};
@@ -216,6 +217,7 @@ fn schema() -> TableSchema {
         ],
         key: vec![0],
         key_name: Some("pkey".into()),
+        index: IndexKind::Auto,
     }
 }
 
