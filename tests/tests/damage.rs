@@ -11,6 +11,7 @@ use omen_core::clock::{Clock, Timestamp};
 use omen_core::env::sim::{NodeId, Sim, SimEnv};
 use omen_core::id::{CoreId, RangeId, TableId, TxnId};
 use omen_core::key::{Key, KeySpan};
+use omen_core::learned::IndexKind;
 use omen_core::router::ReadView;
 use omen_core::row::{Row, RowBuilder};
 use omen_core::shard::{NewRange, RangeImage, Recovered, Shard, ShardConfig, WriteMode};
@@ -56,7 +57,7 @@ fn schema() -> Arc<TableSchema> {
         ("at", PgType::Timestamp),
     ];
     let columns = columns.into_iter().map(column).collect();
-    Arc::new(TableSchema { columns, key: vec![0], key_name: Some("pkey".into()) })
+    Arc::new(TableSchema { columns, key: vec![0], key_name: Some("pkey".into()), index: IndexKind::Auto })
 }
 
 fn row(id: i64, version: i64) -> Row {

@@ -18,6 +18,7 @@ use omen_core::env::Env;
 use omen_core::env::uring::{CoreOptions, UringEnv, allowed_cpus, start};
 use omen_core::error::Result;
 use omen_core::id::{CoreId, TableId};
+use omen_core::learned::IndexKind;
 use omen_core::mesh;
 use omen_core::node::{MESH_CAPACITY, NodeConfig, NodeCore};
 use omen_core::router::{CatalogChange, Router};
@@ -90,6 +91,7 @@ fn schema() -> TableSchema {
         ],
         key: vec![0],
         key_name: Some("t_pkey".into()),
+        index: IndexKind::Auto,
     }
 }
 

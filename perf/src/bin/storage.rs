@@ -26,6 +26,7 @@ use omen_core::env::uring::{CoreOptions, UringEnv, allowed_cpus, start};
 use omen_core::error::Result;
 use omen_core::id::{CoreId, TableId};
 use omen_core::key::Key;
+use omen_core::learned::IndexKind;
 use omen_core::mesh;
 use omen_core::node::{MESH_CAPACITY, NodeConfig, NodeCore};
 use omen_core::router::{CatalogChange, Router, Transaction};
@@ -106,7 +107,7 @@ fn schema(columns: &[(&str, PgType)]) -> TableSchema {
         hidden: false,
     };
     let columns = columns.iter().map(column).collect();
-    TableSchema { columns, key: vec![0], key_name: Some("t_pkey".into()) }
+    TableSchema { columns, key: vec![0], key_name: Some("t_pkey".into()), index: IndexKind::Auto }
 }
 
 fn wide_schema() -> TableSchema {
