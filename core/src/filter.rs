@@ -7,13 +7,11 @@
 //!
 //! Masks are words of 64 rows, the first row in the lowest bit; filters only clear bits.
 
-#![allow(dead_code, reason = "scans take it up one by one")]
-
 mod arrays;
 mod image;
 pub(crate) mod mask;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::cmp::Ordering;
 use std::ops::Bound;
@@ -233,6 +231,11 @@ impl Filter {
             }
         }
         all
+    }
+
+    /// A filter on a `bigint` column that is not NULL.
+    pub(crate) fn at_most(column: usize, high: i64) -> Filter {
+        Filter::of(column, PgType::Int8, int_range(i64::MIN, high))
     }
 
     fn of(column: usize, pg_type: PgType, ready: Ready) -> Filter {

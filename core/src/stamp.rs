@@ -84,6 +84,11 @@ impl Sight {
         Sight { snapshot: view.snapshot.0.min(Timestamp::MAX.0 - 1), own: view.txn.0 | PROVISIONAL }
     }
 
+    /// The last commit that is seen, below [`Stamp::LIVE`].
+    pub(crate) fn snapshot(self) -> u64 {
+        self.snapshot
+    }
+
     /// Whether what the stamp marks has happened for the reader. Written without branches for loops over arrays.
     pub(crate) fn sees(self, stamp: u64) -> bool {
         (stamp <= self.snapshot) | (stamp == self.own)

@@ -28,6 +28,18 @@ pub(crate) fn is_empty(mask: &[u64]) -> bool {
     mask.iter().all(|word| *word == 0)
 }
 
+/// The first row that is left; beyond all if none is.
+pub(crate) fn first(mask: &[u64]) -> usize {
+    let index = mask.iter().position(|word| *word != 0);
+    index.map_or(mask.len() * WORD_ROWS, |index| index * WORD_ROWS + mask[index].trailing_zeros() as usize)
+}
+
+/// The last row that is left; 0 if none is.
+pub(crate) fn last(mask: &[u64]) -> usize {
+    let index = mask.iter().rposition(|word| *word != 0);
+    index.map_or(0, |index| index * WORD_ROWS + mask[index].ilog2() as usize)
+}
+
 /// Calls with each row that is left, rising.
 #[inline]
 pub(crate) fn for_each(mask: &[u64], mut row: impl FnMut(usize)) {

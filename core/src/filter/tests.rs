@@ -28,7 +28,8 @@ fn order(a: &Datum, b: &Datum) -> Ordering {
     bytes(a).cmp(&bytes(b))
 }
 
-fn holds(test: &Test, value: &Datum) -> bool {
+/// What a test means.
+pub(crate) fn holds(test: &Test, value: &Datum) -> bool {
     let compare = |op: Comparison, other: &Datum| {
         !value.is_null()
             && !other.is_null()
@@ -92,7 +93,8 @@ fn some_value(random: &mut Random, pg_type: PgType, near: &[Datum]) -> Datum {
     }
 }
 
-fn some_test(random: &mut Random, pg_type: PgType, values: &[Datum]) -> Test {
+/// A test that has something to do with these values.
+pub(crate) fn some_test(random: &mut Random, pg_type: PgType, values: &[Datum]) -> Test {
     let ordered = !matches!(pg_type, PgType::Json | PgType::Jsonb);
     match random.below(if ordered { 10 } else { 2 }) {
         0 => Test::IsNull,

@@ -4,7 +4,6 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use arrow_array::ArrayRef;
 use arrow_buffer::Buffer;
 
 use super::encoding::{EncodedBlock, Section, SegmentEncoder, Tables};
@@ -16,8 +15,8 @@ use super::keys::KeyColumns;
 use crate::column::{ColumnBuf, ColumnView};
 use crate::key::KeySpan;
 use crate::memtable::{Memtable, RowId};
-use crate::row::{Malformed, RowBuilder};
-use crate::stamp::{Sight, Stamp};
+use crate::row::RowBuilder;
+use crate::stamp::Stamp;
 use crate::types::PgType;
 
 /// The types of a table's columns, and of the column of begins that every block has behind them.
@@ -245,66 +244,5 @@ impl Block {
     /// Appends a column of a version to a row that is being built.
     pub(super) fn push_to(&self, column: usize, row: usize, out: &mut RowBuilder) {
         self.encoded.push_to(column, row, out);
-    }
-
-    /// Which of these rows are visible, rising, given the ends that are not LIVE, rows rising; `None` means all.
-    pub(super) fn visible(
-        &self,
-        rows: &Range<usize>,
-        ends: &[(u16, Stamp)],
-        sight: Sight,
-    ) -> Option<Vec<u16>> {
-        let begins = self.columns;
-        let row_of = |row: usize| u16::try_from(row).expect("below BLOCK_ROWS");
-        let begun = |begin: i64| sight.sees_commit(begin.cast_unsigned());
-        let all_begun = if self.encoded.is_constant(begins) {
-            if !begun(self.encoded.int(begins, 0)) {
-                return Some(Vec::new());
-            }
-            true
-        } else {
-            false
-        };
-        let gone: Vec<u16> =
-            ends.iter().filter(|(_, end)| sight.sees(end.to_bits())).map(|(row, _)| *row).collect();
-        if all_begun && gone.is_empty() {
-            return None;
-        }
-        let mut stamps = vec![0; rows.len()];
-        if !all_begun {
-            self.encoded.ints(begins, rows.clone(), &mut stamps);
-        }
-        let mut gone = gone.into_iter().peekable();
-        let mut visible = Vec::with_capacity(rows.len());
-        for (begin, row) in stamps.into_iter().zip(rows.clone()) {
-            let row = row_of(row);
-            while gone.next_if(|gone| *gone < row).is_some() {}
-            if (all_begun || begun(begin)) && gone.peek() != Some(&row) {
-                visible.push(row);
-            }
-        }
-        (visible.len() < rows.len()).then_some(visible)
-    }
-
-    /// Arrays of some columns of these rows, or of those selected.
-    ///
-    /// # Errors
-    /// If the bytes of a column are not values of its type.
-    pub(super) fn arrays(
-        &self,
-        types: &[PgType],
-        rows: Range<usize>,
-        columns: &[usize],
-        selected: Option<&[u16]>,
-    ) -> Result<Vec<ArrayRef>, Malformed> {
-        let array = |column: &usize| {
-            let mut values = ColumnBuf::with_capacity(types[*column], rows.len(), 0);
-            match selected {
-                Some(selected) => self.encoded.gather_to(*column, selected, &mut values),
-                None => self.encoded.append_to(*column, rows.clone(), &mut values),
-            }
-            values.freeze().array().cloned()
-        };
-        columns.iter().map(array).collect()
     }
 }

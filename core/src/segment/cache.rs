@@ -61,6 +61,11 @@ impl BlockCache {
         inner.small_bytes + inner.main_bytes
     }
 
+    /// Most bytes that it holds.
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.inner.borrow().bytes_max
+    }
+
     /// Changes the budget.
     pub fn set_bytes_max(&self, bytes_max: usize) {
         let mut inner = self.inner.borrow_mut();
@@ -87,12 +92,32 @@ impl BlockCache {
         Some(Rc::clone(&entry.block))
     }
 
+    /// Whether a block is here.
+    pub(super) fn contains(&self, id: BlockId) -> bool {
+        self.inner.borrow().entries.contains_key(&id)
+    }
+
     /// Adds a block that was read.
     pub(super) fn insert(&self, id: BlockId, block: Rc<Block>) {
         self.misses.set(self.misses.get() + 1);
         let mut inner = self.inner.borrow_mut();
         inner.insert(id, block);
         inner.evict();
+    }
+}
+
+impl BlockCache {
+    /// Adds a block that a scan has read: always if `keep`, else only if there is room, so that nothing goes for it.
+    pub(super) fn insert_scanned(&self, id: BlockId, block: &Rc<Block>, keep: bool) {
+        let fits = {
+            let inner = self.inner.borrow();
+            inner.small_bytes + inner.main_bytes + block.size_bytes() <= inner.bytes_max
+        };
+        if keep || fits {
+            self.insert(id, Rc::clone(block));
+        } else {
+            self.misses.set(self.misses.get() + 1);
+        }
     }
 }
 

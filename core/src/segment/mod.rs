@@ -19,6 +19,7 @@ pub mod format;
 mod keys;
 mod merge;
 mod reader;
+mod scan;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -37,6 +38,8 @@ pub use cache::BlockCache;
 pub use deletions::DeletionVector;
 pub use merge::{CursorVersion, Merged, PositionMap, SegmentCursor, merge, merge_span};
 pub use reader::Segment;
+pub use scan::BlockCounts;
+pub(crate) use scan::{BlockPlan, BlockScan};
 pub use writer::{SegmentWriter, WRITE_BYTES};
 
 /// A segment, unique in its shard for ever.

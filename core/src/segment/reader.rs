@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-
 use super::block::{Block, with_begins};
 use super::cache::BlockCache;
 use super::deletions::DeletionVector;
@@ -19,12 +17,10 @@ use super::zone::{ZONE_BYTES, Zone};
 use super::{Position, SegmentId, SegmentMeta, Version, Versions};
 use crate::catalog::TableSchema;
 use crate::clock::Timestamp;
-use crate::column::BatchSchema;
 use crate::env::{AlignedBuf, Env, File, OpenMode};
 use crate::error::{Error, Result};
 use crate::key::{Key, KeySpan};
-use crate::router::ReadView;
-use crate::stamp::{Sight, Stamp};
+use crate::stamp::Stamp;
 use crate::types::PgType;
 
 /// Bytes of the footer that are read at once.
@@ -46,7 +42,6 @@ pub struct Segment<E: Env> {
     zones: Vec<Zone>,
     tables: Rc<Tables>,
     deletions: RefCell<DeletionVector>,
-    batches: BatchSchema,
 }
 
 fn corrupt(path: &Path, offset: u64, detail: impl Into<String>) -> Error {
@@ -115,7 +110,6 @@ impl<E: Env> Segment<E> {
             zones,
             tables: Rc::new(tables),
             deletions: RefCell::default(),
-            batches: BatchSchema::default(),
         })
     }
 
@@ -207,7 +201,6 @@ impl<E: Env> Segment<E> {
     }
 
     /// The zone of a column in a block; that of the begins comes last.
-    #[allow(dead_code, reason = "scans take it up")]
     pub(super) fn zone(&self, block: usize, column: usize) -> Zone {
         self.zones[block * self.types.len() + column]
     }
@@ -289,7 +282,7 @@ impl<E: Env> Segment<E> {
     }
 
     /// The first of these blocks, and those after it that lie within this many bytes.
-    pub(super) fn blocks_within(&self, numbers: Range<usize>, bytes: u64) -> Range<usize> {
+    pub(crate) fn blocks_within(&self, numbers: Range<usize>, bytes: u64) -> Range<usize> {
         let start = self.fence(numbers.start).offset();
         let mut end = numbers.start + 1;
         while end < numbers.end && self.fence(end).end() - start <= bytes {
@@ -308,53 +301,42 @@ impl<E: Env> Segment<E> {
             .map_err(|detail| corrupt(&self.path, fence.offset(), detail))
     }
 
-    /// The visible rows of one block that lie in the span; `None` if there is none.
+    /// Calls with the ends in a block, rows rising.
+    pub(super) fn with_ends<T>(&self, number: usize, then: impl FnOnce(&[(u16, Stamp)]) -> T) -> T {
+        then(self.deletions.borrow().block(number))
+    }
+
+    /// Rows of a block.
+    pub(super) fn rows_of(&self, number: usize) -> usize {
+        usize::from(self.fence(number).rows)
+    }
+
+    /// A block, if it is in the cache.
+    pub(crate) fn cached_block(&self, number: usize, cache: &BlockCache) -> Option<Rc<Block>> {
+        cache.get(self.block_id(number))
+    }
+
+    /// Whether a block is in the cache; no use of it.
+    pub(crate) fn has_cached(&self, number: usize, cache: &BlockCache) -> bool {
+        cache.contains(self.block_id(number))
+    }
+
+    /// Blocks that follow one another, for a scan, in one read; they go into the cache if `keep`.
     ///
     /// # Errors
-    /// If the block cannot be read or is corrupt.
-    pub async fn scan_block(
+    /// If a block cannot be read or is corrupt.
+    pub(crate) async fn load_blocks(
         &self,
-        block: usize,
-        columns: &[usize],
-        span: &KeySpan,
-        view: &ReadView,
+        numbers: Range<usize>,
+        keep: bool,
         cache: &BlockCache,
-    ) -> Result<Option<RecordBatch>> {
-        let found = self.block(block, cache).await?;
-        self.scan(&found, block, columns, span, view)
-    }
-
-    /// As `scan_block`, without waiting; `None` if the block is not in the cache.
-    pub fn scan_block_cached(
-        &self,
-        block: usize,
-        columns: &[usize],
-        span: &KeySpan,
-        view: &ReadView,
-        cache: &BlockCache,
-    ) -> Option<Result<Option<RecordBatch>>> {
-        let found = cache.get(self.block_id(block))?;
-        Some(self.scan(&found, block, columns, span, view))
-    }
-
-    fn scan(
-        &self,
-        block: &Block,
-        number: usize,
-        columns: &[usize],
-        span: &KeySpan,
-        view: &ReadView,
-    ) -> Result<Option<RecordBatch>> {
-        let rows = block.rows_in(&self.keys, span);
-        let selected = block.visible(&rows, self.deletions.borrow().block(number), Sight::of(view));
-        let count = selected.as_ref().map_or(rows.len(), Vec::len);
-        if count == 0 {
-            return Ok(None);
+    ) -> Result<Vec<Rc<Block>>> {
+        let read = self.read_blocks(numbers.clone()).await?;
+        let blocks: Vec<Rc<Block>> = read.into_iter().map(Rc::new).collect();
+        for (number, block) in numbers.zip(&blocks) {
+            cache.insert_scanned(self.block_id(number), block, keep);
         }
-        let arrays = block.arrays(&self.types, rows, columns, selected.as_deref()).map_err(|_| {
-            corrupt(&self.path, self.fence(number).offset(), "a column with values not of its type")
-        })?;
-        Ok(Some(self.batches.batch(&self.schema, columns, arrays, count)))
+        Ok(blocks)
     }
 
     /// Reads every block from the file, past the cache: keys must be in order, and columns hold values of their types.

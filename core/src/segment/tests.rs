@@ -23,7 +23,7 @@ use crate::types::{Datum, PgType};
 
 const NODE: NodeId = NodeId(0);
 
-fn simulate<F: Future<Output = ()>>(seed: u64, test: impl FnOnce(Sim, SimEnv) -> F) {
+pub(super) fn simulate<F: Future<Output = ()>>(seed: u64, test: impl FnOnce(Sim, SimEnv) -> F) {
     let sim = Sim::new(seed);
     let env = sim.core(NODE, CoreId(0));
     let future = test(sim.clone(), env.clone());
@@ -33,7 +33,7 @@ fn simulate<F: Future<Output = ()>>(seed: u64, test: impl FnOnce(Sim, SimEnv) ->
     });
 }
 
-fn at(ts: u64) -> Stamp {
+pub(super) fn at(ts: u64) -> Stamp {
     Stamp::committed(Timestamp(ts))
 }
 
@@ -42,22 +42,27 @@ fn path(id: u64) -> PathBuf {
 }
 
 #[derive(Clone, Debug)]
-struct ModelVersion {
-    key: Key,
-    begin: u64,
+pub(super) struct ModelVersion {
+    pub(super) key: Key,
+    pub(super) begin: u64,
     /// `u64::MAX`: live.
-    end: u64,
-    values: Vec<Datum>,
+    pub(super) end: u64,
+    pub(super) values: Vec<Datum>,
 }
 
 impl ModelVersion {
-    fn end(&self) -> Stamp {
+    pub(super) fn end(&self) -> Stamp {
         if self.end == u64::MAX { Stamp::LIVE } else { at(self.end) }
     }
 }
 
 /// Versions of random keys in segment order; one in four keys has several, the later ones ended.
-fn versions(random: &mut Random, schema: &TableSchema, count: usize, same_begin: bool) -> Vec<ModelVersion> {
+pub(super) fn versions(
+    random: &mut Random,
+    schema: &TableSchema,
+    count: usize,
+    same_begin: bool,
+) -> Vec<ModelVersion> {
     let mut keys = BTreeMap::new();
     while keys.len() < count {
         let datums: Vec<Datum> =
@@ -95,7 +100,7 @@ fn any_key(random: &mut Random, pg_type: PgType) -> Datum {
     }
 }
 
-async fn write(
+pub(super) async fn write(
     env: &SimEnv,
     schema: &Arc<TableSchema>,
     id: u64,
@@ -112,7 +117,7 @@ async fn write(
     Rc::new(segment)
 }
 
-async fn set_ends(segment: &Segment<SimEnv>, versions: &[ModelVersion]) {
+pub(super) async fn set_ends(segment: &Segment<SimEnv>, versions: &[ModelVersion]) {
     let cache = BlockCache::new(1 << 20);
     for version in versions.iter().filter(|version| version.end != u64::MAX) {
         let found = segment.find(&version.key, &cache).await.expect("reads");
@@ -121,7 +126,7 @@ async fn set_ends(segment: &Segment<SimEnv>, versions: &[ModelVersion]) {
     }
 }
 
-fn view(snapshot: u64) -> ReadView {
+pub(super) fn view(snapshot: u64) -> ReadView {
     ReadView { snapshot: Timestamp(snapshot), txn: TxnId(1) }
 }
 
@@ -149,21 +154,50 @@ async fn check_find(segment: &Segment<SimEnv>, versions: &[ModelVersion], keys: 
     }
 }
 
+/// What a scan of some columns gives, part by part.
+pub(super) async fn scan_columns(
+    segment: &Segment<SimEnv>,
+    scan: &mut BlockScan,
+    span: &KeySpan,
+    cache: &BlockCache,
+) -> Vec<RecordBatch> {
+    let mut batches = Vec::new();
+    let blocks = segment.blocks_in(span);
+    for number in blocks.clone() {
+        let inside = (number > blocks.start || span.start.is_empty())
+            && (number + 1 < blocks.end || span.end.is_none());
+        match segment.plan_block(number, inside, scan) {
+            BlockPlan::Skip => segment.skip_block(scan),
+            BlockPlan::Count => segment.count_block(number, scan),
+            BlockPlan::Read => {
+                let block = match segment.cached_block(number, cache) {
+                    Some(block) => block,
+                    None => {
+                        let block = segment.load_blocks(number..number + 1, true, cache).await;
+                        block.expect("reads").remove(0)
+                    }
+                };
+                segment.scan_block(number, &block, span, inside, scan);
+            }
+        }
+        if scan.is_full() {
+            batches.extend(scan.take().expect("values of their types"));
+        }
+    }
+    batches.extend(scan.take().expect("values of their types"));
+    batches
+}
+
 async fn scan_all(segment: &Segment<SimEnv>, span: &KeySpan, view: &ReadView) -> Vec<Vec<Datum>> {
     let cache = BlockCache::new(1 << 20);
     let columns: Vec<usize> = (0..segment.schema().columns.len()).collect();
-    let mut rows = Vec::new();
-    for block in segment.blocks_in(span) {
-        let batch = segment.scan_block(block, &columns, span, view, &cache).await.expect("reads");
-        let cached =
-            segment.scan_block_cached(block, &[], span, view, &cache).expect("cached").expect("reads");
-        let count = |batch: &Option<RecordBatch>| batch.as_ref().map(RecordBatch::num_rows);
-        assert_eq!(count(&batch), count(&cached));
-        rows.extend(
-            batch.iter().flat_map(|batch| test_rows::values_of_batch(segment.schema(), &columns, batch)),
-        );
-    }
-    rows
+    let scan = |columns: &[usize]| BlockScan::new(segment.schema(), columns, &[], view);
+    let batches = scan_columns(segment, &mut scan(&columns), span, &cache).await;
+    let counted = scan_columns(segment, &mut scan(&[]), span, &cache).await;
+    let count = |batches: &[RecordBatch]| batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+    assert_eq!(count(&batches), count(&counted));
+    let rows = |batch: &RecordBatch| test_rows::values_of_batch(segment.schema(), &columns, batch);
+    batches.iter().flat_map(rows).collect()
 }
 
 async fn check_scan(segment: &Segment<SimEnv>, versions: &[ModelVersion], span: &KeySpan, view: &ReadView) {
@@ -656,10 +690,9 @@ fn the_cache_keeps_its_budget_and_what_is_used() {
         let budget = 60 * 33_000;
         let cache = BlockCache::new(budget);
         let read = async |block: usize| {
-            segment
-                .scan_block(block, &[0], &KeySpan::all(), &view(u64::MAX >> 1), &cache)
-                .await
-                .expect("reads");
+            if segment.cached_block(block, &cache).is_none() {
+                segment.load_blocks(block..block + 1, true, &cache).await.expect("reads");
+            }
             assert!(cache.size_bytes() <= budget);
         };
         for _ in 0..4 {
@@ -685,7 +718,7 @@ fn the_cache_keeps_its_budget_and_what_is_used() {
         assert_eq!(cache.size_bytes(), 0);
         read(3).await;
         let tiny = BlockCache::new(0);
-        segment.scan_block(0, &[0], &KeySpan::all(), &view(0), &tiny).await.expect("reads");
+        segment.load_blocks(0..1, true, &tiny).await.expect("reads");
         assert_eq!(tiny.size_bytes(), 0);
     });
 }

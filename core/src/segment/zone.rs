@@ -3,8 +3,6 @@
 //! Invariant: a zone that a filter is judged [`Judgement::None`] by holds no row for which it is true, and one judged
 //! [`Judgement::All`] no row for which it is not.
 
-#![allow(dead_code, reason = "scans take it up one by one")]
-
 use crate::column::{ColumnView, Layout};
 use crate::filter::{Filter, Images, image};
 use crate::types::PgType;
@@ -72,11 +70,6 @@ impl Zone {
 
     fn with(self, image: u64) -> Zone {
         Zone { min: self.min.min(image), max: self.max.max(image), nulls: self.nulls }
-    }
-
-    /// The zone of the rows of both.
-    pub(crate) fn union(self, other: Zone) -> Zone {
-        Zone { min: self.min.min(other.min), max: self.max.max(other.max), nulls: self.nulls | other.nulls }
     }
 
     /// What it says about a filter on its column.

@@ -16,6 +16,7 @@
 //! - Commit timestamps of one shard rise in the order of its log.
 //! - A reader at snapshot S gets an answer only when every commit at or before S that it depends on is durable.
 
+mod ahead;
 mod flush;
 mod range;
 mod read;
@@ -41,7 +42,7 @@ use crate::id::{CoreId, Lsn, RangeId, TableId, TxnId};
 use crate::key::KeySpan;
 use crate::manifest::Manifest;
 use crate::row::RowBuilder;
-use crate::segment::{BlockCache, SegmentId};
+use crate::segment::{BlockCache, BlockCounts, SegmentId};
 use crate::sync::{Signal, Turnstile};
 use crate::wal::Wal;
 
@@ -141,6 +142,8 @@ pub(crate) struct Inner<E: Env> {
     oldest_snapshot: RefCell<Option<OldestSnapshot>>,
     split_wanted: RefCell<Option<SplitWanted>>,
     next_segment: Cell<u64>,
+    /// What scans that ran to their end did with blocks.
+    block_counts: Cell<BlockCounts>,
 }
 
 /// Asks all cores for the oldest snapshot in use: versions that ended at or before it can be dropped.
@@ -209,6 +212,11 @@ impl<E: Env> Shard<E> {
     pub fn range_size_bytes(&self, id: RangeId) -> u64 {
         let state = self.0.state.borrow();
         state.ranges.get(&id).map_or(0, Range::size_bytes)
+    }
+
+    /// What scans that ran to their end did with blocks of segments.
+    pub fn block_counts(&self) -> BlockCounts {
+        self.0.block_counts.get()
     }
 
     /// Whether the log has failed; nothing can be written any more.

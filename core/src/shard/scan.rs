@@ -19,8 +19,9 @@ use crate::id::{CoreId, RangeId};
 use crate::key::KeySpan;
 use crate::memtable::ScanPosition;
 use crate::router::ReadView;
-use crate::segment::Segment;
+use crate::segment::{BlockCounts, BlockPlan, BlockScan, Segment};
 
+use super::ahead::Ahead;
 use super::range::SharedMemtable;
 use super::{Inner, Shard};
 
@@ -28,6 +29,8 @@ use super::{Inner, Shard};
 const PART_BYTES: usize = 512 << 10;
 /// A scan gives way to point requests at least this often, in nanoseconds.
 const SLICE_NS: u64 = 250_000;
+/// Blocks between two looks at the clock.
+const STEP_BLOCKS: usize = 16;
 
 /// A running scan: the core that reads it and a number it chose.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -84,7 +87,19 @@ pub(super) struct ScanRun<E: Env> {
     spans: Vec<KeySpan>,
     view: ReadView,
     rows: FilteredRows,
+    blocks: Box<BlockScan>,
+    ahead: Ahead,
     run: Box<dyn FragmentRun>,
+}
+
+/// What a scan came to.
+enum Step {
+    /// Rows.
+    Batch(RecordBatch),
+    /// Nothing yet.
+    Nothing,
+    /// There are no more rows.
+    End,
 }
 
 /// Which columns a scan reads of which rows.
@@ -160,6 +175,9 @@ impl<E: Env> Shard<E> {
             let within = |span: &KeySpan| range.span.intersect(span);
             let memtables = range.memtables.iter().map(|slot| Source::Memtable(slot.table.clone()));
             let segments = range.segments.iter().map(|segment| Source::Segment(segment.clone()));
+            let bytes: u64 = range.segments.iter().map(|segment| segment.meta().bytes).sum();
+            let rows = FilteredRows::new(&range.schema, open.fragment.columns(), open.fragment.filters());
+            let columns = open.fragment.columns();
             ScanRun {
                 sources: segments.chain(memtables).collect(),
                 source: 0,
@@ -167,7 +185,9 @@ impl<E: Env> Shard<E> {
                 at: At::Start,
                 spans: open.spans.iter().filter_map(within).collect(),
                 view: open.view,
-                rows: FilteredRows::new(&range.schema, open.fragment.columns(), open.fragment.filters()),
+                blocks: Box::new(BlockScan::new(&range.schema, columns, &rows.filters, &open.view)),
+                rows,
+                ahead: Ahead::new(bytes <= inner.cache.bytes_max() as u64),
                 run: open.fragment.start(),
             }
         };
@@ -193,7 +213,16 @@ impl<E: Env> Shard<E> {
 }
 
 impl<E: Env> Inner<E> {
-    async fn advance_scan(&self, id: ScanId, mut run: ScanRun<E>) -> Result<ScanPart> {
+    fn count_blocks(&self, counts: BlockCounts) {
+        let BlockCounts { read, pruned, counted } = self.block_counts.get();
+        self.block_counts.set(BlockCounts {
+            read: read + counts.read,
+            pruned: pruned + counts.pruned,
+            counted: counted + counts.counted,
+        });
+    }
+
+    async fn advance_scan(self: &Rc<Self>, id: ScanId, mut run: ScanRun<E>) -> Result<ScanPart> {
         let part = self.next_part(id, &mut run).await;
         let mut state = self.state.borrow_mut();
         match &part {
@@ -206,14 +235,15 @@ impl<E: Env> Inner<E> {
         part
     }
 
-    async fn next_part(&self, id: ScanId, run: &mut ScanRun<E>) -> Result<ScanPart> {
+    async fn next_part(self: &Rc<Self>, id: ScanId, run: &mut ScanRun<E>) -> Result<ScanPart> {
         let mut batches = Vec::new();
         let (mut bytes, mut counted) = (0, 0);
         let mut slice_end = self.env.monotonic_ns() + SLICE_NS;
         loop {
-            let flow = match run.next_batch(self).await? {
-                Some(batch) => run.run.push(batch, &mut batches)?,
-                None => Flow::Done,
+            let flow = match run.step(self).await? {
+                Step::Batch(batch) => run.run.push(batch, &mut batches)?,
+                Step::Nothing => Flow::More,
+                Step::End => Flow::Done,
             };
             if flow == Flow::Done {
                 run.run.finish(&mut batches)?;
@@ -236,58 +266,94 @@ impl<E: Env> Inner<E> {
 }
 
 impl<E: Env> ScanRun<E> {
-    /// The next visible rows; `None` at the end.
-    async fn next_batch(&mut self, inner: &Inner<E>) -> Result<Option<RecordBatch>> {
-        let columns = &self.rows.columns;
-        loop {
-            let (Some(source), Some(span)) = (self.sources.get(self.source), self.spans.get(self.span))
-            else {
-                return Ok(None);
-            };
-            let (batch, next) = match source {
-                Source::Memtable(table) => {
-                    let from = match self.at {
-                        At::Memtable(position) => position,
-                        _ => ScanPosition::START,
-                    };
-                    let (batch, next) = table.borrow().scan(span, columns, &self.view, from, BATCH_ROWS);
-                    (batch, next.map(At::Memtable))
-                }
-                Source::Segment(segment) => {
-                    let blocks = segment.blocks_in(span);
-                    let block = match self.at {
-                        At::Block(block) => block,
-                        _ => blocks.start,
-                    };
-                    let mut batch = None;
-                    if blocks.contains(&block) {
-                        let cache = &inner.cache;
-                        batch = match segment.scan_block_cached(block, columns, span, &self.view, cache) {
-                            Some(found) => found?,
-                            None => segment.scan_block(block, columns, span, &self.view, cache).await?,
-                        };
-                    }
-                    (batch, (block + 1 < blocks.end).then_some(At::Block(block + 1)))
-                }
-            };
-            match next {
-                Some(at) => self.at = at,
+    /// Goes on until there is a batch or it is time to look at the clock.
+    async fn step(&mut self, inner: &Rc<Inner<E>>) -> Result<Step> {
+        let (Some(source), Some(span)) = (self.sources.get(self.source), self.spans.get(self.span)) else {
+            let rest = self.blocks.take();
+            return match rest.map_err(|_| corrupt_rows())? {
+                Some(batch) => Ok(Step::Batch(batch)),
                 None => {
-                    self.at = At::Start;
-                    self.span += 1;
-                    if self.span == self.spans.len() {
-                        self.span = 0;
-                        self.source += 1;
-                    }
+                    inner.count_blocks(self.blocks.counts());
+                    Ok(Step::End)
                 }
-            }
-            let batch = match batch {
-                Some(batch) if !self.rows.filters.is_empty() => self.rows.of(&batch),
-                other => other,
             };
-            if batch.is_some() {
-                return Ok(batch);
+        };
+        let (step, next) = match source {
+            Source::Memtable(table) => {
+                let from = match self.at {
+                    At::Memtable(position) => position,
+                    _ => ScanPosition::START,
+                };
+                let columns = &self.rows.columns;
+                let (batch, next) = table.borrow().scan(span, columns, &self.view, from, BATCH_ROWS);
+                let batch = match batch {
+                    Some(batch) if !self.rows.filters.is_empty() => self.rows.of(&batch),
+                    other => other,
+                };
+                (batch.map_or(Step::Nothing, Step::Batch), next.map(At::Memtable))
+            }
+            Source::Segment(segment) => {
+                if self.blocks.is_full() {
+                    let batch = self.blocks.take().map_err(|_| corrupt_rows())?;
+                    return Ok(batch.map_or(Step::Nothing, Step::Batch));
+                }
+                let segment = segment.clone();
+                (Step::Nothing, self.scan_blocks(inner, &segment).await?)
+            }
+        };
+        match next {
+            Some(at) => self.at = at,
+            None => {
+                self.at = At::Start;
+                self.span += 1;
+                if self.span == self.spans.len() {
+                    self.span = 0;
+                    self.source += 1;
+                }
             }
         }
+        Ok(step)
+    }
+
+    /// Some blocks of a segment, as far as the batch has room; answers where to go on.
+    async fn scan_blocks(&mut self, inner: &Rc<Inner<E>>, segment: &Rc<Segment<E>>) -> Result<Option<At>> {
+        let span = &self.spans[self.span];
+        let blocks = segment.blocks_in(span);
+        let first = match self.at {
+            At::Block(block) => block,
+            _ => blocks.start,
+        };
+        let end = blocks.end.min(first + STEP_BLOCKS);
+        for number in first..end {
+            if self.blocks.is_full() {
+                return Ok(Some(At::Block(number)));
+            }
+            // The keys of all blocks but the first and the last lie in the span.
+            let inside = (number > blocks.start || span.start.is_empty())
+                && (number + 1 < blocks.end || span.end.is_none());
+            match segment.plan_block(number, inside, &self.blocks) {
+                BlockPlan::Skip => segment.skip_block(&mut self.blocks),
+                BlockPlan::Count => segment.count_block(number, &mut self.blocks),
+                BlockPlan::Read => {
+                    let block = match segment.cached_block(number, &inner.cache) {
+                        Some(block) => block,
+                        None => {
+                            let wanted = number..blocks.end;
+                            self.ahead.block(inner, segment, wanted, &self.blocks).await?
+                        }
+                    };
+                    segment.scan_block(number, &block, span, inside, &mut self.blocks);
+                }
+            }
+        }
+        Ok((end < blocks.end).then_some(At::Block(end)))
+    }
+}
+
+/// Blocks have right checksums but hold values that are not of their types.
+fn corrupt_rows() -> Error {
+    Error::Corrupt {
+        place: "a block of a segment".into(),
+        detail: "a column with values not of its type".into(),
     }
 }

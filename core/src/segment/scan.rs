@@ -1,0 +1,324 @@
+//! Scans of blocks: which rows of a block a reader sees and its filters keep, and their values in batches.
+//!
+//! Work is left out in this order: blocks that a zone excludes are not read; rows that the span, the deletion vector, the
+//! begins or a filter exclude are cleared from a mask, and filters run on what is encoded: once for a constant, once for
+//! each value of a dictionary, in bulk over numbers. Only then are values decoded, those of the wanted columns in the
+//! rows that are left, straight into the batch, which goes on across blocks and segments.
+//!
+//! Begins are a column like any other here: a view is a filter on it.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+
+use super::SegmentId;
+use super::block::Block;
+use super::encoding::{DictionaryId, EncodedBlock};
+use super::format::BLOCK_ROWS;
+use super::reader::Segment;
+use super::zone::Judgement;
+use crate::catalog::TableSchema;
+use crate::column::{BatchSchema, ColumnBuf};
+use crate::env::Env;
+use crate::filter::{Filter, Ready, mask};
+use crate::fragment::BATCH_ROWS;
+use crate::key::KeySpan;
+use crate::router::ReadView;
+use crate::row::Malformed;
+use crate::stamp::Sight;
+use crate::types::PgType;
+
+/// A batch with this many bytes of values of varying length takes no further block.
+const BATCH_BYTES: usize = 4 << 20;
+/// Filters are put in order again after this many blocks.
+const REORDER_BLOCKS: u64 = 32;
+
+type Mask = [u64; mask::words(BLOCK_ROWS)];
+
+/// What a scan did with blocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BlockCounts {
+    /// Looked into.
+    pub read: u64,
+    /// Left out by their zones.
+    pub pruned: u64,
+    /// Answered by what is known of them without their bytes.
+    pub counted: u64,
+}
+
+/// What a scan does with a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum BlockPlan {
+    /// No row of it is wanted.
+    Skip,
+    /// The number of its rows is all that is wanted.
+    Count,
+    /// Read it.
+    Read,
+}
+
+/// A filter and how it fared.
+#[derive(Debug)]
+struct Ordered {
+    filter: Filter,
+    asked: u64,
+    kept: u64,
+    /// Which codes of a segment's dictionary it accepts.
+    accepted: Option<(SegmentId, DictionaryId, Vec<bool>)>,
+}
+
+/// A scan of some columns of the rows that a view sees and filters keep.
+#[derive(Debug)]
+pub(crate) struct BlockScan {
+    schema: Arc<TableSchema>,
+    sight: Sight,
+    filters: Vec<Ordered>,
+    columns: Vec<usize>,
+    batches: BatchSchema,
+    values: Vec<ColumnBuf>,
+    rows: usize,
+    counts: BlockCounts,
+    scratch: Scratch,
+}
+
+/// Memory that is used for every block.
+#[derive(Debug, Default)]
+struct Scratch {
+    ints: Vec<i64>,
+    floats: Vec<f64>,
+    codes: Vec<u32>,
+    bytes: Vec<u8>,
+    rows: Vec<u16>,
+}
+
+impl BlockScan {
+    /// A scan that has seen nothing.
+    pub(crate) fn new(
+        schema: &Arc<TableSchema>,
+        columns: &[usize],
+        filters: &[Filter],
+        view: &ReadView,
+    ) -> BlockScan {
+        let sight = Sight::of(view);
+        let begun = Filter::at_most(schema.columns.len(), sight.snapshot().cast_signed());
+        let filters = std::iter::once(&begun).chain(filters);
+        let filters =
+            filters.map(|filter| Ordered { filter: filter.clone(), asked: 0, kept: 0, accepted: None });
+        let mut scan = BlockScan {
+            schema: Arc::clone(schema),
+            sight,
+            filters: filters.collect(),
+            columns: columns.to_vec(),
+            batches: BatchSchema::default(),
+            values: Vec::new(),
+            rows: 0,
+            counts: BlockCounts::default(),
+            scratch: Scratch::default(),
+        };
+        scan.values = scan.buffers(0);
+        scan
+    }
+
+    /// Empty columns; those of varying length get room for as many bytes as those before them.
+    fn buffers(&self, rows: usize) -> Vec<ColumnBuf> {
+        let buffer = |(index, column): (usize, &usize)| {
+            let bytes = self.values.get(index).map_or(0, ColumnBuf::bytes_len);
+            ColumnBuf::with_capacity(self.schema.columns[*column].pg_type, rows, bytes + bytes / 8)
+        };
+        self.columns.iter().enumerate().map(buffer).collect()
+    }
+
+    /// Whether the batch has no room for another block.
+    pub(crate) fn is_full(&self) -> bool {
+        self.rows + BLOCK_ROWS > BATCH_ROWS
+            || self.values.iter().map(ColumnBuf::bytes_len).sum::<usize>() >= BATCH_BYTES
+    }
+
+    /// The batch so far, if it has rows.
+    ///
+    /// # Errors
+    /// If a block held bytes that are not values of their type.
+    pub(crate) fn take(&mut self) -> Result<Option<RecordBatch>, Malformed> {
+        let rows = std::mem::take(&mut self.rows);
+        if rows == 0 {
+            return Ok(None);
+        }
+        let empty = self.buffers(rows.min(BATCH_ROWS));
+        let values = std::mem::replace(&mut self.values, empty);
+        let arrays = values.into_iter().map(|values| values.freeze().array().cloned());
+        let arrays = arrays.collect::<Result<_, _>>()?;
+        Ok(Some(self.batches.batch(&self.schema, &self.columns, arrays, rows)))
+    }
+
+    /// What was done so far.
+    pub(crate) fn counts(&self) -> BlockCounts {
+        self.counts
+    }
+
+    /// Puts the filter first that leaves the fewest rows for its price.
+    fn reorder(&mut self) {
+        let key = |ordered: &Ordered| {
+            // Rows kept of eight; a filter that was never asked is taken for one that keeps half.
+            let kept = (8 * ordered.kept).checked_div(ordered.asked).unwrap_or(4);
+            (kept, ordered.filter.rank())
+        };
+        self.filters.sort_by_key(key);
+    }
+}
+
+impl<E: Env> Segment<E> {
+    /// What a scan does with a block; `inside`: all its keys lie in the scan's span.
+    pub(crate) fn plan_block(&self, number: usize, inside: bool, scan: &BlockScan) -> BlockPlan {
+        let mut decided = inside && scan.columns.is_empty();
+        for Ordered { filter, .. } in &scan.filters {
+            match self.zone(number, filter.column).judge(filter) {
+                Judgement::None => return BlockPlan::Skip,
+                Judgement::Some => decided = false,
+                Judgement::All => {}
+            }
+        }
+        if decided { BlockPlan::Count } else { BlockPlan::Read }
+    }
+
+    /// Notes that a block was left out.
+    pub(crate) fn skip_block(&self, scan: &mut BlockScan) {
+        scan.counts.pruned += 1;
+    }
+
+    /// Adds the number of a block's visible rows, all of which the filters keep.
+    pub(crate) fn count_block(&self, number: usize, scan: &mut BlockScan) {
+        let ended = self
+            .with_ends(number, |ends| ends.iter().filter(|(_, end)| scan.sight.sees(end.to_bits())).count());
+        scan.rows += self.rows_of(number) - ended;
+        scan.counts.counted += 1;
+    }
+
+    /// Adds the rows of a block.
+    pub(crate) fn scan_block(
+        &self,
+        number: usize,
+        block: &Block,
+        span: &KeySpan,
+        inside: bool,
+        scan: &mut BlockScan,
+    ) {
+        scan.counts.read += 1;
+        if scan.counts.read.is_multiple_of(REORDER_BLOCKS) {
+            scan.reorder();
+        }
+        let rows = if inside { 0..block.rows() } else { block.rows_in(self.keys(), span) };
+        let mut mask: Mask = [0; mask::words(BLOCK_ROWS)];
+        mask::fill(&mut mask, rows.end);
+        (0..rows.start).for_each(|row| mask::clear(&mut mask, row));
+        self.with_ends(number, |ends| {
+            let ended = ends.iter().filter(|(_, end)| scan.sight.sees(end.to_bits()));
+            ended.for_each(|(row, _)| mask::clear(&mut mask, usize::from(*row)));
+        });
+        let BlockScan { filters, scratch, .. } = scan;
+        for ordered in filters.iter_mut() {
+            if self.zone(number, ordered.filter.column).judge(&ordered.filter) == Judgement::All {
+                continue;
+            }
+            ordered.asked += mask::count(&mask) as u64;
+            retain(ordered, block.encoded(), self.id(), &mut mask, scratch);
+            let kept = mask::count(&mask);
+            ordered.kept += kept as u64;
+            if kept == 0 {
+                return;
+            }
+        }
+        let count = mask::count(&mask);
+        scan.rows += count;
+        if count == 0 || scan.columns.is_empty() {
+            return;
+        }
+        let first = mask::first(&mask);
+        if mask::last(&mask) - first + 1 == count {
+            for (column, out) in scan.columns.iter().zip(&mut scan.values) {
+                block.encoded().append_to(*column, first..first + count, out);
+            }
+            return;
+        }
+        let selected = &mut scan.scratch.rows;
+        selected.clear();
+        mask::for_each(&mask, |row| selected.push(u16::try_from(row).expect("below BLOCK_ROWS")));
+        for (column, out) in scan.columns.iter().zip(&mut scan.values) {
+            block.encoded().gather_to(*column, selected, out);
+        }
+    }
+}
+
+/// Clears the rows of a block that fail a filter.
+fn retain(
+    ordered: &mut Ordered,
+    block: &EncodedBlock,
+    segment: SegmentId,
+    mask: &mut Mask,
+    scratch: &mut Scratch,
+) {
+    let filter = &ordered.filter;
+    let column = filter.column;
+    match (&filter.ready, block.valid(column)) {
+        (Ready::Never, _) | (Ready::Null, None) => return mask.fill(0),
+        (Ready::Null, Some(valid)) => return mask::and_not_bits(mask, valid, 0),
+        (_, Some(valid)) => mask::and_bits(mask, valid, 0),
+        (_, None) => {}
+    }
+    if filter.ready == Ready::NotNull || mask::is_empty(mask) {
+        return;
+    }
+    let accepts = |row: usize, bytes: &mut Vec<u8>| {
+        bytes.clear();
+        block.value(column, row, bytes) && filter.accepts(Some(bytes))
+    };
+    if block.is_constant(column) {
+        if !accepts(mask::first(mask), &mut scratch.bytes) {
+            mask.fill(0);
+        }
+        return;
+    }
+    let rows = block.rows();
+    match filter.ready {
+        Ready::Ints(_) if filter.pg_type != PgType::Bool => {
+            scratch.ints.resize(BLOCK_ROWS, 0);
+            if block.ints(column, 0..rows, &mut scratch.ints[..rows]) {
+                return filter.retain_ints(&scratch.ints[..rows], mask);
+            }
+        }
+        Ready::Floats(_) => {
+            scratch.floats.resize(BLOCK_ROWS, 0.0);
+            if block.floats(column, 0..rows, &mut scratch.floats[..rows]) {
+                return filter.retain_floats(&scratch.floats[..rows], mask);
+            }
+        }
+        _ => {
+            scratch.codes.resize(BLOCK_ROWS, 0);
+            if let Some(id) = block.codes(column, 0..rows, &mut scratch.codes[..rows]) {
+                let accepted = accepted(&mut ordered.accepted, filter, block, segment, id);
+                let codes = &scratch.codes;
+                return mask::retain(mask, |row| accepted.get(codes[row] as usize) == Some(&true));
+            }
+        }
+    }
+    mask::retain(mask, |row| accepts(row, &mut scratch.bytes));
+}
+
+/// Which codes of a dictionary a filter accepts; asked once for each value of it.
+fn accepted<'a>(
+    known: &'a mut Option<(SegmentId, DictionaryId, Vec<bool>)>,
+    filter: &Filter,
+    block: &EncodedBlock,
+    segment: SegmentId,
+    id: DictionaryId,
+) -> &'a [bool] {
+    if !matches!(known, Some((of, dictionary, _)) if (*of, *dictionary) == (segment, id)) {
+        let tables = block.tables();
+        let codes = u32::try_from(tables.dictionary_len(id)).expect("codes are u32");
+        let accepted = (0..codes).map(|code| filter.accepts(Some(tables.dictionary_value(id, code))));
+        *known = Some((segment, id, accepted.collect()));
+    }
+    known.as_ref().map_or(&[], |(_, _, accepted)| accepted)
+}

@@ -1,0 +1,113 @@
+use super::super::tests::{scan_columns, set_ends, simulate, versions, view, write};
+use super::*;
+use crate::filter::tests::{holds, some_test};
+use crate::filter::{ColumnFilter, Comparison, Test};
+use crate::key::Key;
+use crate::segment::BlockCache;
+use crate::stamp::visible;
+use crate::test_rows::{self, ALL_TYPES, Random};
+use crate::types::Datum;
+
+fn some_span(random: &mut Random, keys: &[Key]) -> KeySpan {
+    let key = |random: &mut Random| keys[random.below(keys.len() as u64) as usize].clone();
+    let (one, other) = (key(random), key(random));
+    match random.below(4) {
+        0 => KeySpan { start: one.clone().min(other.clone()), end: Some(one.max(other)) },
+        1 => KeySpan { start: one, end: None },
+        2 => KeySpan { start: Key::default(), end: Some(one) },
+        _ => KeySpan::all(),
+    }
+}
+
+#[test]
+fn filtered_scans_answer_what_the_model_answers() {
+    for seed in 0..4 {
+        simulate(seed, |_, env| async move {
+            let mut random = Random::new(seed + 40);
+            let schema = test_rows::schema(&ALL_TYPES, &[0]);
+            let mut model = versions(&mut random, &schema, 3_000, seed % 2 == 0);
+            if seed % 2 == 1 {
+                // Long runs of one value, so that zones and constants decide.
+                let runs = model.clone();
+                for (row, version) in model.iter_mut().enumerate() {
+                    version.values[1..].clone_from_slice(&runs[row / 1_100].values[1..]);
+                }
+            }
+            let segment = write(&env, &schema, 1, &model).await;
+            set_ends(&segment, &model).await;
+            let keys: Vec<Key> = model.iter().map(|version| version.key.clone()).collect();
+            let cache = BlockCache::new(64 << 20);
+            for round in 0..60 {
+                let tests = (0..random.below(4)).map(|_| {
+                    let column = random.below(ALL_TYPES.len() as u64) as usize;
+                    let values: Vec<Datum> = (0..9).map(|i| model[i * 300].values[column].clone()).collect();
+                    let test = some_test(&mut random, ALL_TYPES[column], &values);
+                    ColumnFilter { column, test }
+                });
+                let filters: Vec<ColumnFilter> = tests.collect();
+                let mut columns: Vec<usize> = (0..ALL_TYPES.len()).collect();
+                columns.retain(|_| round % 5 != 0 && random.one_in(3));
+                let span = some_span(&mut random, &keys);
+                let view = view(random.pick(&[0, 999_500, 1_000_000, 1_500_000]));
+                let ready = Filter::all(&filters, &schema);
+                let mut scan = BlockScan::new(&schema, &columns, &ready, &view);
+                let batches = scan_columns(&segment, &mut scan, &span, &cache).await;
+                let wanted = model.iter().filter(|version| {
+                    let passes = |filter: &ColumnFilter| holds(&filter.test, &version.values[filter.column]);
+                    let begin = crate::stamp::Stamp::committed(crate::clock::Timestamp(version.begin));
+                    span.contains(&version.key)
+                        && visible(begin, version.end(), &view)
+                        && filters.iter().all(passes)
+                });
+                let wanted: Vec<Vec<Datum>> = wanted
+                    .map(|version| columns.iter().map(|column| version.values[*column].clone()).collect())
+                    .collect();
+                let found: Vec<Vec<Datum>> = batches
+                    .iter()
+                    .flat_map(|batch| test_rows::values_of_batch(&schema, &columns, batch))
+                    .collect();
+                assert!(batches.iter().all(|batch| batch.num_rows() <= BATCH_ROWS));
+                let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+                assert_eq!(rows, wanted.len(), "{filters:?} in {span:?}");
+                assert!(columns.is_empty() || found == wanted, "{filters:?} in {span:?}");
+            }
+        });
+    }
+}
+
+#[test]
+fn blocks_that_need_no_look_are_not_read() {
+    simulate(7, |_, env| async move {
+        let mut random = Random::new(7);
+        let schema = test_rows::schema(&[PgType::Int8, PgType::Text], &[0]);
+        let model = versions(&mut random, &schema, 20_000, true);
+        let segment = write(&env, &schema, 1, &model).await;
+        let cache = BlockCache::new(64 << 20);
+        let blocks = segment.block_count() as u64;
+        assert!(blocks > 10);
+        let count = async |tests: &[ColumnFilter], view: ReadView| {
+            let ready = Filter::all(tests, &schema);
+            let mut scan = BlockScan::new(&schema, &[], &ready, &view);
+            let batches = scan_columns(&segment, &mut scan, &KeySpan::all(), &cache).await;
+            (batches.iter().map(RecordBatch::num_rows).sum::<usize>(), scan.counts())
+        };
+        let on_key = |op, value| ColumnFilter { column: 0, test: Test::Compare(op, Datum::Int8(value)) };
+        let only_counted = BlockCounts { read: 0, pruned: 0, counted: blocks };
+        assert_eq!(count(&[], view(1_000_000)).await, (20_000, only_counted));
+        assert_eq!(count(&[], view(5)).await, (0, BlockCounts { read: 0, pruned: blocks, counted: 0 }));
+        assert_eq!(cache.size_bytes(), 0);
+        let middle = model[10_000].values[0].clone();
+        let Datum::Int8(middle) = middle else { panic!("the key column") };
+        let (rows, counts) = count(&[on_key(Comparison::GreaterOrEqual, middle)], view(1_000_000)).await;
+        assert_eq!(rows, 10_000);
+        assert!(counts.read <= 1 && counts.pruned + counts.counted + counts.read == blocks, "{counts:?}");
+        let (rows, counts) = count(&[on_key(Comparison::Equal, middle)], view(1_000_000)).await;
+        assert_eq!((rows, counts.read, counts.pruned), (1, 1, blocks - 1));
+        segment.set_end(
+            segment.find(&model[3].key, &cache).await.expect("reads").newest().expect("there").position(),
+            crate::stamp::Stamp::committed(crate::clock::Timestamp(1_000_001)),
+        );
+        assert_eq!(count(&[], view(1_000_000)).await.0, 20_000);
+        assert_eq!(count(&[], view(1_000_001)).await, (19_999, only_counted));
+    });
+}
