@@ -1,5 +1,8 @@
 //! Every byte of a shard's files is flipped, one after the other, after the shard was closed: opening it and reading all
 //! of it must say that it is corrupt. It must never panic, nor give a row that is wrong, nor leave one out.
+//!
+//! Inside of long runs of zeros (padding and space made ahead) only some bytes are flipped; `OMENDB_FLIP_ALL=1` flips
+//! those too.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,7 +29,11 @@ const DAMAGED: NodeId = NodeId(1);
 const RANGE: RangeId = RangeId(1);
 const COLUMNS: [usize; 5] = [0, 1, 2, 3, 4];
 /// Of a page that holds nothing but zeros, every so many bytes are flipped.
-const ZEROS_STRIDE: usize = 61;
+const ZERO_PAGE_STRIDE: usize = 61;
+/// Of other runs of zeros, every so many.
+const ZEROS_STRIDE: usize = 7;
+/// Zeros on both sides that make a run.
+const RUN_MARGIN: usize = 16;
 /// At every so many bytes all eight bits are flipped, at the others one.
 const ALL_BITS_STRIDE: usize = 211;
 const PAGE: usize = 4_096;
@@ -182,6 +189,21 @@ fn damage(sim: &Sim, rows: &Rows, path: &Path, offset: usize, mask: u8) {
     drop(place);
 }
 
+/// The bytes of a page to flip.
+fn chosen(page: &[u8], stride: usize) -> Vec<usize> {
+    if std::env::var_os("OMENDB_FLIP_ALL").is_some() {
+        return (0..page.len()).collect();
+    }
+    if page.iter().all(|byte| *byte == 0) {
+        return (0..page.len()).step_by(ZERO_PAGE_STRIDE).collect();
+    }
+    let in_run = |at: usize| {
+        let around = &page[at.saturating_sub(RUN_MARGIN)..page.len().min(at + RUN_MARGIN)];
+        around.iter().all(|byte| *byte == 0)
+    };
+    (0..page.len()).step_by(stride).filter(|at| at % ZEROS_STRIDE == 0 || !in_run(*at)).collect()
+}
+
 fn flip_all(kind: &str, log_rows: i64, stride: usize) {
     let sim = Sim::new(7);
     sim.set_steps_max(u64::MAX);
@@ -198,8 +220,7 @@ fn flip_all(kind: &str, log_rows: i64, stride: usize) {
     for path in files {
         let bytes = sim.file_bytes(WHOLE, &path).expect("listed");
         for (page, content) in bytes.chunks(PAGE).enumerate() {
-            let zeros = content.iter().all(|byte| *byte == 0);
-            for within in (0..content.len()).step_by(if zeros { ZEROS_STRIDE } else { stride }) {
+            for within in chosen(content, stride) {
                 let offset = page * PAGE + within;
                 let masks = if offset % ALL_BITS_STRIDE == 0 { 0..8 } else { offset % 8..offset % 8 + 1 };
                 flips += masks.len();

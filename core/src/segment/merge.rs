@@ -332,13 +332,14 @@ pub async fn merge_span<E: Env>(
     Ok(Merged { meta, positions })
 }
 
-/// The cursor whose version comes first.
+/// The cursor whose version comes first. A transaction that changed a row twice leaves two versions with one begin; if
+/// they lie in two inputs, the newer is in the later one.
 fn smallest<E: Env>(cursors: &[SegmentCursor<E>]) -> Option<usize> {
     let mut first: Option<(usize, &Decoded, usize)> = None;
     for (index, cursor) in cursors.iter().enumerate() {
         let Some(block) = &cursor.block else { continue };
         let row = cursor.rows.start;
-        if first.is_none_or(|(_, best, best_row)| block.compare(row, best, best_row) == Ordering::Less) {
+        if first.is_none_or(|(_, best, best_row)| block.compare(row, best, best_row) != Ordering::Greater) {
             first = Some((index, block, row));
         }
     }

@@ -345,6 +345,11 @@ impl State {
         let framed = format::RECORD_HEADER_BYTES + record.payload.len();
         self.reserved_bytes -= framed;
         self.charged_bytes -= framed as u64;
+        if self.closing {
+            // Who had a reservation when the log was closed is told when it waits.
+            self.tail = Lsn(self.tail.0 + framed as u64);
+            return self.tail;
+        }
         self.queued_bytes += framed;
         let Batch { place, buffer } = self.batch_with_room(framed);
         let from = place.len();
