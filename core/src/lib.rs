@@ -11,6 +11,8 @@ pub mod env;
 pub mod error;
 pub mod filter;
 pub mod fragment;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod id;
 pub mod key;
 pub mod learned;

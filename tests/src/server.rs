@@ -136,6 +136,17 @@ impl Server {
         text.split_off(usize::try_from(self.logged).unwrap())
     }
 
+    /// Largest resident memory since it started, in bytes.
+    ///
+    /// # Panics
+    /// If the process has ended.
+    pub fn peak_memory_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the process lives");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of KiB");
+        kib << 10
+    }
+
     /// Ends the process at once, as a crash does.
     ///
     /// # Panics

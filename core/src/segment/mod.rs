@@ -16,6 +16,8 @@ mod deletions;
 mod encoding;
 mod fences;
 pub mod format;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod keys;
 mod merge;
 mod reader;

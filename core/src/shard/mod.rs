@@ -46,6 +46,8 @@ use crate::segment::{BlockCache, BlockCounts, SegmentId};
 use crate::sync::{Signal, Turnstile};
 use crate::wal::Wal;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use records::decode as decode_record;
 pub use recovery::Recovered;
 pub use scan::{ScanId, ScanOpen, ScanPart};
 pub use split::{RangeImage, SegmentImage, SplitPlan, cut};

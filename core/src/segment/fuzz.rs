@@ -1,0 +1,94 @@
+//! Any bytes as a part of a segment: decoding answers with an error, or with something that can be read without a panic.
+
+use std::rc::Rc;
+
+use super::block::{Block, with_begins};
+use super::encoding::{SegmentEncoder, Tables};
+use super::format::{BLOCK_MAGIC, BlockId, Footer, Trailer};
+use super::keys::KeyColumns;
+use super::{SegmentId, block};
+use crate::catalog::{Column, TableSchema};
+use crate::row::RowReader;
+use crate::types::{Datum, PgType};
+
+const TYPES: [PgType; 10] = [
+    PgType::Int8,
+    PgType::Bool,
+    PgType::Int2,
+    PgType::Int4,
+    PgType::Float4,
+    PgType::Float8,
+    PgType::Numeric(None),
+    PgType::Text,
+    PgType::Varchar(Some(9)),
+    PgType::Bytea,
+];
+
+const ID: BlockId = BlockId { segment: SegmentId(7), block: 3 };
+
+/// The part (0 footer, 1 trailer, 2 tables, else a block), columns, a number (of blocks or rows), then the bytes. The
+/// first fields of a block are put right.
+pub fn segment(input: &[u8]) {
+    let Some(([part, columns, low, high], bytes)) = input.split_first_chunk() else { return };
+    let number = u16::from_le_bytes([*low, *high]);
+    let types: Vec<PgType> = with_begins(TYPES[..1 + usize::from(*columns) % TYPES.len()].iter().copied());
+    match part % 5 {
+        0 => {
+            if let Ok(footer) = Footer::decode(bytes, u32::from(number)) {
+                assert_eq!(footer.encode(), bytes);
+            }
+        }
+        1 => {
+            let crc = bytes.last_chunk().map_or(0, |crc| u32::from_le_bytes(*crc));
+            let _ = Trailer::decode(bytes, crc);
+        }
+        2 => drop(Tables::decode(bytes, &types)),
+        _ => read_block(bytes, &types, usize::from(number) % 1_025),
+    }
+}
+
+fn read_block(bytes: &[u8], types: &[PgType], rows: usize) {
+    let mut image = bytes.to_vec();
+    image.resize(image.len().max(24), 0);
+    image[..4].copy_from_slice(&BLOCK_MAGIC.to_le_bytes());
+    image[4..6].copy_from_slice(&(rows as u16).to_le_bytes());
+    image[6..8].copy_from_slice(&(types.len() as u16).to_le_bytes());
+    image[8..16].copy_from_slice(&ID.segment.0.to_le_bytes());
+    image[16..20].copy_from_slice(&ID.block.to_le_bytes());
+    image[20..24].fill(0);
+    let tables = Tables::decode(&SegmentEncoder::new(types).tables(), types).expect("of nothing");
+    if let Ok(block) = Block::decode(&image, ID, rows, types, &Rc::new(tables)) {
+        let _ = block.verify(&KeyColumns::new(&schema(types)), types);
+    }
+}
+
+fn schema(types: &[PgType]) -> TableSchema {
+    let column = |pg_type: &PgType| Column {
+        name: "c".into(),
+        pg_type: *pg_type,
+        not_null: false,
+        default: None,
+        hidden: false,
+    };
+    // Without the begins.
+    let columns = types[..types.len() - 1].iter().map(column).collect();
+    TableSchema { columns, key: vec![0], key_name: None }
+}
+
+/// A block of all these types, as input.
+pub fn seed() -> Vec<u8> {
+    let types = with_begins(TYPES.into_iter());
+    let mut plain = block::PlainRows::new(&types);
+    for id in 0..20 {
+        let mut data = vec![Datum::Int8(id), Datum::Bool(id % 2 == 0), Datum::Int2(id as i16)];
+        data.extend([Datum::Int4(-1), Datum::Float4(0.5), Datum::Float8(id as f64), Datum::Null]);
+        data.extend([Datum::Text("text".into()), Datum::Null, Datum::Bytea(vec![id as u8; 3].into())]);
+        let row = crate::row::RowBuilder::default().row(&data).expect("small");
+        let mut reader = RowReader::new(&row, TYPES.len()).expect("a row");
+        let values = TYPES.map(|pg_type| reader.next_bytes(pg_type).expect("a value"));
+        plain.push(crate::stamp::Stamp::committed(crate::clock::Timestamp(9)), values.into_iter());
+    }
+    let mut input = vec![4, TYPES.len() as u8 - 1, 20, 0];
+    plain.encode(ID, &mut SegmentEncoder::new(&types), &mut input);
+    input
+}
