@@ -12,7 +12,6 @@ mod workload;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use omen_core::Error;
 use omen_core::env::sim::{FileOp, Sim};

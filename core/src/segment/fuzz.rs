@@ -72,7 +72,7 @@ fn schema(types: &[PgType]) -> TableSchema {
     };
     // Without the begins.
     let columns = types[..types.len() - 1].iter().map(column).collect();
-    TableSchema { columns, key: vec![0], key_name: None }
+    TableSchema { columns, key: vec![0], key_name: None, index: crate::learned::IndexKind::Auto }
 }
 
 /// A block of all these types, as input.

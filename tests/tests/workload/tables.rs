@@ -136,7 +136,7 @@ pub fn accounts_schema() -> TableSchema {
         columns: columns.into_iter().map(|name| column(name, true)).collect(),
         key: vec![0],
         key_name: Some("pkey".into()),
-            index: IndexKind::Auto,
+        index: IndexKind::Auto,
     }
 }
 
