@@ -47,6 +47,7 @@ class Run:
         self.target = options.target or self.target_folder()
         self.baselines = None
         self.python = None
+        self.deadline = float("inf")
 
     def target_folder(self):
         if os.environ.get("CARGO_TARGET_DIR"):
@@ -67,7 +68,11 @@ class Run:
     def measure(self, command, seconds=120, round_number=0):
         """Runs a program, prints what it says, and keeps its `result` lines."""
         command = [str(word) for word in command]
-        label = " ".join([os.path.basename(command[0])] + command[1:3])
+        label = " ".join([os.path.basename(word) for word in command[:3]])
+        seconds = min(seconds, self.deadline - time.monotonic())
+        if seconds <= 0:
+            self.lack(label, "no time was left")
+            return False
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
             stdin=subprocess.DEVNULL, cwd=self.work,
@@ -83,7 +88,7 @@ class Run:
         timer.cancel()
         if process.returncode == 0:
             return True
-        why = f"ended with {process.returncode}" if process.returncode >= 0 else f"stopped after {seconds} s"
+        why = f"ended with {process.returncode}" if process.returncode >= 0 else f"stopped after {seconds:.0f} s"
         self.lack(label, f"{why}: {' / '.join(last)}"[:400])
         return False
 
@@ -326,6 +331,7 @@ def options():
     parser.add_argument("--data", type=pathlib.Path, default=data, required=data is None)
     parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
     parser.add_argument("--without", default="", help="some of rocksdb,fjall,duckdb")
+    parser.add_argument("--minutes", type=float, default=12, help="after which what is left is skipped")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=2_000_000, help="of the point reads")
     parser.add_argument("--scan-rows", type=int, default=5_000_000)
@@ -356,6 +362,7 @@ def main():
             build(run)
             python(run)
             machine, began = facts(run), time.monotonic()
+            run.deadline = began + chosen.minutes * 60
             for part in chosen.parts:
                 say(f"=== {part}: {PARTS[part].__doc__}")
                 try:
