@@ -353,6 +353,158 @@ impl ColumnBuf {
     }
 }
 
+/// Rows of one batch, whose columns are read one after another, each of all rows.
+pub(crate) struct RowCursors<'a> {
+    bytes: &'a [u8],
+    rows: Vec<RowCursor>,
+    has_nulls: bool,
+}
+
+struct RowCursor {
+    /// Where the row begins, with its null bitmap.
+    start: usize,
+    /// Where the next column begins.
+    at: usize,
+    end: usize,
+}
+
+impl<'a> RowCursors<'a> {
+    /// Rows of `columns` columns that lie there in `bytes`.
+    ///
+    /// # Errors
+    /// If one is too short for its null bitmap.
+    pub(crate) fn new(
+        bytes: &'a [u8],
+        columns: usize,
+        places: impl Iterator<Item = Range<usize>>,
+    ) -> Result<RowCursors<'a>, Malformed> {
+        let bitmap = columns.div_ceil(8);
+        let mut rows = Vec::with_capacity(places.size_hint().0);
+        let mut null_bits = 0;
+        for Range { start, end } in places {
+            let nulls = bytes[start..end].get(..bitmap).ok_or(Malformed)?;
+            null_bits |= nulls.iter().fold(0, |bits, byte| bits | byte);
+            rows.push(RowCursor { start, at: start + bitmap, end });
+        }
+        Ok(RowCursors { bytes, rows, has_nulls: null_bits != 0 })
+    }
+
+    /// Whether every byte of every row has been read.
+    ///
+    /// # Errors
+    /// If not.
+    pub(crate) fn check_ends(&self) -> Result<(), Malformed> {
+        if self.rows.iter().all(|row| row.at == row.end) { Ok(()) } else { Err(Malformed) }
+    }
+
+    /// Bytes of all rows.
+    pub(crate) fn bytes_total(&self) -> usize {
+        self.rows.iter().map(|row| row.end - row.start).sum()
+    }
+
+    /// Bytes of the largest row.
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.rows.iter().map(|row| row.end - row.start).max().unwrap_or(0)
+    }
+
+    /// The next `N` bytes of each row; bytes beyond the end of one set `bad`.
+    fn take_fixed<const N: usize>(&mut self, bad: &mut bool) -> impl Iterator<Item = [u8; N]> {
+        let bytes = self.bytes;
+        self.rows.iter_mut().map(move |row| {
+            let value = bytes.get(row.at..row.at + N).and_then(|value| value.first_chunk());
+            row.at += N;
+            *bad |= row.at > row.end;
+            value.copied().unwrap_or([0; N])
+        })
+    }
+}
+
+impl ColumnBuf {
+    /// Appends the next column of each row, checked as `check_value` does. After an error some may have been appended.
+    ///
+    /// # Errors
+    /// If a row ends before or the bytes are not a value of the type.
+    pub(crate) fn push_rows(
+        &mut self,
+        pg_type: PgType,
+        index: usize,
+        rows: &mut RowCursors<'_>,
+    ) -> Result<(), Malformed> {
+        let plain = !rows.has_nulls && self.valid.is_none();
+        let mut bad = false;
+        match (plain, self.layout) {
+            (true, Layout::Fixed(8)) => {
+                self.values.extend(rows.take_fixed(&mut bad).map(i64::from_le_bytes));
+                self.len += rows.rows.len();
+            }
+            (true, Layout::Fixed(4)) => {
+                self.values.extend(rows.take_fixed(&mut bad).map(i32::from_le_bytes));
+                self.len += rows.rows.len();
+            }
+            _ => return self.push_rows_singly(pg_type, index, rows),
+        }
+        if bad { Err(Malformed) } else { Ok(()) }
+    }
+
+    fn push_rows_singly(
+        &mut self,
+        pg_type: PgType,
+        index: usize,
+        rows: &mut RowCursors<'_>,
+    ) -> Result<(), Malformed> {
+        let RowCursors { bytes, rows, has_nulls } = rows;
+        let fixed = pg_type.row_size();
+        for row in rows {
+            if *has_nulls && bit(&bytes[row.start..], index) {
+                self.push_null();
+                continue;
+            }
+            let rest = bytes.get(row.at..row.end).ok_or(Malformed)?;
+            let (value, taken) = match fixed {
+                Some(size) => (rest.get(..size).ok_or(Malformed)?, size),
+                None => {
+                    let (length, rest) = rest.split_first_chunk::<4>().ok_or(Malformed)?;
+                    let length = u32::from_le_bytes(*length) as usize;
+                    (rest.get(..length).ok_or(Malformed)?, 4 + length)
+                }
+            };
+            row.at += taken;
+            check_value(pg_type, value)?;
+            self.push(Some(value));
+        }
+        Ok(())
+    }
+
+    /// Forgets the values after the first `len`.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        if len >= self.len {
+            return;
+        }
+        match self.layout {
+            Layout::Bits => truncate_bits(&mut self.values, len),
+            Layout::Fixed(size) => self.values.truncate(len * size),
+            Layout::Bytes => {
+                self.values.truncate(self.offsets[len] as usize);
+                self.offsets.truncate(len + 1);
+            }
+        }
+        if let Some(valid) = &mut self.valid {
+            truncate_bits(valid, len);
+        }
+        self.len = len;
+    }
+}
+
+/// Bits beyond the last are zero, since bits are appended by setting them.
+fn truncate_bits(bits: &mut MutableBuffer, len: usize) {
+    bits.truncate(len.div_ceil(8));
+    if !len.is_multiple_of(8)
+        && let Some(last) = bits.as_slice_mut().last_mut()
+    {
+        *last &= (1 << (len % 8)) - 1;
+    }
+}
+
 /// Copies of a known size compile to a move.
 #[inline]
 fn push_fixed(values: &mut MutableBuffer, bytes: &[u8]) {

@@ -71,6 +71,17 @@ impl fmt::Debug for Key {
     }
 }
 
+/// The first 8 bytes as a number; a shorter key is filled up with zeros. Order of numbers never contradicts that of keys.
+#[inline]
+pub fn prefix64(key: &[u8]) -> u64 {
+    if let Some(first) = key.first_chunk() {
+        return u64::from_be_bytes(*first);
+    }
+    let mut bytes = [0; 8];
+    bytes[..key.len()].copy_from_slice(key);
+    u64::from_be_bytes(bytes)
+}
+
 /// Appends the encoding of one column value.
 ///
 /// # Panics

@@ -9,7 +9,10 @@
 //!
 //! Repeated until the end of the buffer. The number of changes is the holder's to know.
 
-use crate::key::KEY_BYTES_MAX;
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use crate::key::{KEY_BYTES_MAX, Key, prefix64};
 use crate::row::{Malformed, ROW_BYTES_MAX};
 
 const HEADER_BYTES: usize = 7;
@@ -122,6 +125,170 @@ impl WriteBatch {
     }
 }
 
+/// The changes of a batch in order of their keys, which are distinct.
+#[derive(Clone, Debug)]
+pub struct SortedBatch<'a> {
+    bytes: &'a [u8],
+    /// The first 8 bytes of each key as a big-endian number, and where the change begins.
+    order: Vec<(u64, u32)>,
+    key_length: Option<usize>,
+    inserts: usize,
+    deletes: usize,
+}
+
+impl WriteBatch {
+    /// The changes in order of keys.
+    ///
+    /// # Errors
+    /// A key that occurs twice.
+    ///
+    /// # Panics
+    /// If the batch has 4 GiB: holders cut batches long before.
+    pub fn sorted(&self) -> Result<SortedBatch<'_>, Key> {
+        let mut sorted = SortedBatch {
+            bytes: &self.bytes,
+            order: Vec::with_capacity(self.count),
+            key_length: None,
+            inserts: 0,
+            deletes: 0,
+        };
+        let mut rising = true;
+        let mut last: &[u8] = &[];
+        let mut lengths = (usize::MAX, 0);
+        let mut at = 0;
+        while at < self.bytes.len() {
+            let Parts { op, key, end } = parts(&self.bytes, at);
+            let key = &self.bytes[key];
+            rising &= at == 0 || last < key;
+            last = key;
+            lengths = (lengths.0.min(key.len()), lengths.1.max(key.len()));
+            sorted.inserts += usize::from(op == WriteOp::Insert);
+            sorted.deletes += usize::from(op == WriteOp::Delete);
+            let offset = u32::try_from(at).expect("a batch is smaller than 4 GiB");
+            sorted.order.push((prefix64(key), offset));
+            at = end;
+        }
+        sorted.key_length = (lengths.0 == lengths.1).then_some(lengths.0);
+        if !rising {
+            sorted.sort()?;
+        }
+        Ok(sorted)
+    }
+}
+
+impl<'a> SortedBatch<'a> {
+    fn sort(&mut self) -> Result<(), Key> {
+        self.order.sort_unstable();
+        let bytes = self.bytes;
+        for ties in self.order.chunk_by_mut(|a, b| a.0 == b.0) {
+            let key = |entry: &(u64, u32)| &bytes[parts(bytes, entry.1 as usize).key];
+            ties.sort_unstable_by(|a, b| key(a).cmp(key(b)));
+            if let Some(twice) = ties.windows(2).find(|pair| key(&pair[0]) == key(&pair[1])) {
+                return Err(Key::from_bytes(key(&twice[0])));
+            }
+        }
+        Ok(())
+    }
+
+    /// Number of changes.
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// The length of every key, if they are equally long.
+    pub fn key_length(&self) -> Option<usize> {
+        self.key_length
+    }
+
+    /// Whether every change is a new row.
+    pub fn is_all_inserts(&self) -> bool {
+        self.inserts == self.order.len()
+    }
+
+    /// The first 8 bytes of a key as a big-endian number; a shorter key is filled up with zeros.
+    #[inline]
+    pub fn prefix(&self, position: usize) -> u64 {
+        self.order[position].0
+    }
+
+    /// The key of a change.
+    #[inline]
+    pub fn key(&self, position: usize) -> &'a [u8] {
+        &self.bytes[parts(self.bytes, self.order[position].1 as usize).key]
+    }
+
+    /// Where the row of a change lies in `bytes`.
+    #[inline]
+    pub fn row(&self, position: usize) -> Range<usize> {
+        let Parts { key, end, .. } = parts(self.bytes, self.order[position].1 as usize);
+        key.end..end
+    }
+
+    /// The packed changes.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// A change.
+    pub fn get(&self, position: usize) -> Write<'a> {
+        let Parts { op, key, end } = parts(self.bytes, self.order[position].1 as usize);
+        Write { op, row: &self.bytes[key.end..end], key: &self.bytes[key] }
+    }
+
+    /// Changes from `from` on whose keys are below this one end here.
+    pub fn end_below(&self, from: usize, key: &[u8]) -> usize {
+        let prefix = prefix64(key);
+        let below = |at: usize| match self.prefix(at).cmp(&prefix) {
+            Ordering::Equal => self.key(at) < key,
+            order => order == Ordering::Less,
+        };
+        let (mut low, mut high) = (from, self.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            (low, high) = if below(middle) { (middle + 1, high) } else { (low, middle) };
+        }
+        low
+    }
+
+    /// Without those that remove a row; `None` if there are none of those.
+    pub fn without_deletes(&self) -> Option<SortedBatch<'a>> {
+        if self.deletes == 0 {
+            return None;
+        }
+        let stays = |at: &u32| parts(self.bytes, *at as usize).op != WriteOp::Delete;
+        let order = self.order.iter().copied().filter(|(_, at)| stays(at)).collect();
+        Some(SortedBatch { order, deletes: 0, ..*self })
+    }
+}
+
+/// One change in packed bytes; the row follows the key.
+struct Parts {
+    op: WriteOp,
+    key: Range<usize>,
+    end: usize,
+}
+
+/// The change that begins at `at` of bytes that were packed by `push` or checked by `from_bytes`.
+#[inline]
+fn parts(bytes: &[u8], at: usize) -> Parts {
+    let header = bytes[at..].first_chunk::<HEADER_BYTES>().expect("packed by push or checked by from_bytes");
+    let [tag, k0, k1, r0, r1, r2, r3] = *header;
+    let op = match tag {
+        1 => WriteOp::Insert,
+        2 => WriteOp::Update,
+        _ => WriteOp::Delete,
+    };
+    let start = at + HEADER_BYTES;
+    let key = start..start + usize::from(u16::from_le_bytes([k0, k1]));
+    let end = key.end + u32::from_le_bytes([r0, r1, r2, r3]) as usize;
+    Parts { op, key, end }
+}
+
 struct Writes<'a> {
     rest: &'a [u8],
 }
@@ -177,6 +344,43 @@ mod tests {
         for cut in 0..batch.as_bytes().len() {
             let read = WriteBatch::from_bytes(&batch.as_bytes()[..cut]);
             assert_eq!(read.is_ok(), whole.contains(&cut), "cut to {cut} bytes");
+        }
+    }
+
+    #[test]
+    fn sorted_batches_are_in_order_and_refuse_repeated_keys() {
+        let mut random = crate::test_rows::Random::new(3);
+        for case in 0..400 {
+            let mut batch = WriteBatch::new();
+            let mut model = std::collections::BTreeMap::new();
+            let mut repeated = false;
+            for n in 0..random.below(40) {
+                let length = if case % 2 == 0 { 8 } else { random.below(12) as usize };
+                let mut key = vec![0; length];
+                key.iter_mut().rev().take(3).for_each(|byte| *byte = random.below(12) as u8);
+                let op = random.pick(&[WriteOp::Insert, WriteOp::Insert, WriteOp::Update, WriteOp::Delete]);
+                let row = if op == WriteOp::Delete { vec![] } else { vec![n as u8; n as usize] };
+                batch.push(Write { op, key: &key, row: &row });
+                repeated |= model.insert(key, (op, row)).is_some();
+            }
+            let Ok(sorted) = batch.sorted() else {
+                assert!(repeated);
+                continue;
+            };
+            assert!(!repeated && sorted.len() == model.len());
+            for (position, (key, (op, row))) in model.iter().enumerate() {
+                assert_eq!(sorted.get(position), Write { op: *op, key, row });
+                assert_eq!(sorted.key(position), &**key);
+                assert_eq!(sorted.prefix(position), prefix64(key));
+                assert_eq!(&sorted.bytes()[sorted.row(position)], &**row);
+                assert_eq!(sorted.end_below(0, key), position);
+            }
+            assert_eq!(sorted.is_all_inserts(), model.values().all(|(op, _)| *op == WriteOp::Insert));
+            let lengths = || model.keys().map(Vec::len);
+            assert_eq!(sorted.key_length(), lengths().min().filter(|least| lengths().all(|l| l == *least)));
+            let kept = sorted.without_deletes().unwrap_or_else(|| sorted.clone());
+            let rows = model.iter().filter(|(_, (op, _))| *op != WriteOp::Delete).map(|(key, _)| &**key);
+            assert!((0..kept.len()).map(|position| kept.key(position)).eq(rows));
         }
     }
 }

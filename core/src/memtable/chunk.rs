@@ -2,18 +2,19 @@
 //! its columns become Arrow buffers that scans share; its stamps can still change.
 
 use std::cell::Cell;
+use std::ops::Range;
 
 use arrow_array::{ArrayRef, BooleanArray};
 use arrow_buffer::BooleanBuffer;
 use arrow_select::filter::FilterBuilder;
 
 use super::RowId;
-use super::index::prefix64;
-use crate::column::{Column, ColumnBuf, ColumnView};
-use crate::key::KeySpan;
-use crate::row::RowReader;
+use crate::column::{Column, ColumnBuf, ColumnView, RowCursors};
+use crate::key::{KeySpan, prefix64};
+use crate::row::{Malformed, RowReader};
 use crate::stamp::{Sight, Stamp};
 use crate::types::PgType;
+use crate::write_batch::SortedBatch;
 
 /// Versions in a chunk, as many as a batch has rows (`fragment::BATCH_ROWS`).
 pub(super) const CHUNK_ROWS: usize = 1 << CHUNK_BITS;
@@ -52,6 +53,21 @@ impl KeyList {
 
     fn offset(bytes: usize) -> u32 {
         u32::try_from(bytes).expect("CHUNK_ROWS keys of at most KEY_BYTES_MAX")
+    }
+
+    /// Adds keys of a batch, at least one.
+    fn extend(&mut self, batch: &SortedBatch<'_>, positions: Range<usize>) {
+        let eight =
+            batch.key_length() == Some(8) && self.ends.is_empty() && (self.count == 0 || self.length == 8);
+        if !eight {
+            return positions.for_each(|position| self.push(batch.key(position)));
+        }
+        self.length = 8;
+        self.count += positions.len();
+        self.bytes.reserve(positions.len() * 8);
+        for position in positions {
+            self.bytes.extend_from_slice(&batch.prefix(position).to_be_bytes());
+        }
     }
 
     #[inline]
@@ -199,6 +215,46 @@ impl Chunk {
         self.prefixes = (self.prefixes.0.min(prefix), self.prefixes.1.max(prefix));
     }
 
+    /// Appends versions of rows of a batch, which have keys of at most `KEY_BYTES_MAX`; answers the size of the largest.
+    ///
+    /// # Errors
+    /// If one does not hold all columns. Then nothing has changed.
+    pub(super) fn extend(
+        &mut self,
+        types: &[PgType],
+        batch: &SortedBatch<'_>,
+        positions: Range<usize>,
+        begin: Stamp,
+    ) -> Result<usize, Malformed> {
+        let Columns::Growing(columns) = &mut self.columns else { panic!("a frozen chunk gets no rows") };
+        let before = self.begins.len();
+        let rows = positions.clone().map(|position| batch.row(position));
+        let mut rows = RowCursors::new(batch.bytes(), types.len(), rows)?;
+        let mut numbered = columns.iter_mut().zip(types).enumerate();
+        let read =
+            numbered.try_for_each(|(index, (column, pg_type))| column.push_rows(*pg_type, index, &mut rows));
+        if let Err(malformed) = read.and_then(|()| rows.check_ends()) {
+            columns.iter_mut().for_each(|column| column.truncate(before));
+            return Err(malformed);
+        }
+        self.var_bytes += rows.bytes_total();
+        let count = positions.len();
+        self.prefixes.0 = self.prefixes.0.min(batch.prefix(positions.start));
+        self.prefixes.1 = self.prefixes.1.max(batch.prefix(positions.end - 1));
+        self.keys.extend(batch, positions);
+        self.begins.resize(before + count, begin.to_bits());
+        if !self.ends.is_empty() {
+            self.ends.resize(before + count, Stamp::LIVE.to_bits());
+        }
+        if !self.previous.is_empty() {
+            self.previous.resize(before + count, NO_ROW);
+        }
+        if let Some(extremes) = self.extremes.get() {
+            self.extremes.set(Some(extremes.with(begin.to_bits(), Stamp::LIVE.to_bits())));
+        }
+        Ok(rows.bytes_max())
+    }
+
     /// Makes the columns shareable; no more rows may come.
     pub(super) fn freeze(&mut self) {
         let columns = std::mem::replace(&mut self.columns, Columns::Frozen(Vec::new()));
@@ -226,6 +282,15 @@ impl Chunk {
     pub(super) fn set_begin(&mut self, row: usize, begin: Stamp) {
         self.begins[row] = begin.to_bits();
         self.extremes.set(None);
+    }
+
+    /// Changes when some versions begin; answers how many of them were provisional.
+    pub(super) fn set_begins(&mut self, rows: Range<usize>, begin: Stamp) -> usize {
+        let begins = &mut self.begins[rows];
+        let provisional = begins.iter().filter(|bits| Stamp::from_bits(**bits).txn().is_some()).count();
+        begins.fill(begin.to_bits());
+        self.extremes.set(None);
+        provisional
     }
 
     /// Answers the bytes of memory that this took.

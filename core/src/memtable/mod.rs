@@ -9,6 +9,7 @@
 
 mod chunk;
 mod index;
+mod leaf;
 #[cfg(test)]
 mod tests;
 
@@ -25,9 +26,11 @@ use crate::router::ReadView;
 use crate::row::{Malformed, RowBuilder};
 use crate::stamp::{Sight, Stamp, visible};
 use crate::types::PgType;
+use crate::write_batch::SortedBatch;
 
 use chunk::{CHUNK_BITS, CHUNK_ROWS, Chunk, Visible};
-use index::{Index, KeySource, Place};
+use index::{Index, Located as Places, Place};
+use leaf::KeySource;
 
 /// A version in its memtable. Ids rise in the order of insertion and are not dense.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -71,6 +74,17 @@ enum Position {
 impl ScanPosition {
     /// The beginning.
     pub const START: ScanPosition = ScanPosition(Position::Start);
+}
+
+/// Where the keys of a batch are in a memtable, or belong; good until the next insertion.
+#[derive(Debug)]
+pub(crate) struct Located(Places);
+
+impl Located {
+    /// Keys that are there, by their position in the batch, rising, and their newest versions.
+    pub(crate) fn found(&self) -> &[(usize, RowId)] {
+        &self.0.found
+    }
 }
 
 /// Walks all versions of a memtable in order of keys, newest first within a key. The memtable must not get new rows
@@ -203,6 +217,67 @@ impl Memtable {
         Ok(id)
     }
 
+    /// Where the keys of a batch are, or belong.
+    pub(crate) fn locate(&self, batch: &SortedBatch<'_>) -> Located {
+        Located(self.index.locate(batch, &self.chunks))
+    }
+
+    /// Whether nothing has been inserted since keys were located.
+    pub(crate) fn is_current(&self, located: &Located) -> bool {
+        self.index.is_current(&located.0)
+    }
+
+    /// Adds a version of every row of a batch, in order of keys, as `insert` does one by one. The batch removes no rows
+    /// and was located since the last insertion. Answers the new versions.
+    ///
+    /// # Errors
+    /// If a row does not hold all columns of the table. Then nothing has changed for any reader.
+    ///
+    /// # Panics
+    /// If the batch was not located since the last insertion.
+    pub(crate) fn insert_sorted(
+        &mut self,
+        batch: &SortedBatch<'_>,
+        located: &Located,
+        begin: Stamp,
+    ) -> Result<Vec<RowId>, Malformed> {
+        let mut rows = Vec::with_capacity(batch.len());
+        let mut done = 0;
+        while done < batch.len() {
+            self.make_room();
+            let chunk_index = self.chunks.0.len() - 1;
+            let chunk = &mut self.chunks.0[chunk_index];
+            let first = chunk.len();
+            let positions = done..batch.len().min(done + CHUNK_ROWS - first);
+            done = positions.end;
+            let appended = chunk.extend(&self.types, batch, positions.clone(), begin);
+            self.row_bytes_max = self.row_bytes_max.max(match appended {
+                Ok(bytes) => bytes,
+                Err(malformed) => {
+                    // Rows of the batch that went into chunks before this one are in no index.
+                    self.disown(&rows);
+                    return Err(malformed);
+                }
+            });
+            rows.extend((first..first + positions.len()).map(|row| RowId::new(chunk_index, row)));
+        }
+        self.index.insert_sorted(batch, &located.0, &rows, &self.chunks);
+        for (position, previous) in &located.0.found {
+            let row = rows[*position];
+            self.chunks.0[row.chunk()].set_previous(row.row(), *previous);
+        }
+        self.versions += rows.len();
+        self.provisional += if begin.txn().is_some() { rows.len() } else { 0 };
+        Ok(rows)
+    }
+
+    /// Makes rows that no key leads to invisible to scans of chunks.
+    fn disown(&mut self, rows: &[RowId]) {
+        for (chunk, rows) in runs(rows) {
+            self.chunks.0[chunk].set_begins(rows, Stamp::ABORTED);
+        }
+    }
+
     /// Makes the last chunk one that is not full.
     fn make_room(&mut self) {
         let last = self.chunks.0.last_mut();
@@ -220,6 +295,15 @@ impl Memtable {
     /// The newest version of a key, whatever its stamps; it may be aborted: then `previous` leads on.
     pub fn newest(&self, key: &[u8]) -> Option<RowId> {
         self.index.get(key, &self.chunks)
+    }
+
+    /// This version, or the newest before it, that has not aborted.
+    pub(crate) fn not_aborted(&self, newest: RowId) -> Option<RowId> {
+        let mut row = newest;
+        while self.begin(row) == Stamp::ABORTED {
+            row = self.previous(row)?;
+        }
+        Some(row)
     }
 
     /// The version of the same key before this one.
@@ -241,6 +325,14 @@ impl Memtable {
     pub fn set_begin(&mut self, row: RowId, begin: Stamp) {
         self.count_provisional(self.begin(row), begin);
         self.chunks.0[row.chunk()].set_begin(row.row(), begin);
+    }
+
+    /// Changes when versions begin.
+    pub(crate) fn set_begins(&mut self, rows: &[RowId], begin: Stamp) {
+        for (chunk, rows) in runs(rows) {
+            self.provisional += if begin.txn().is_some() { rows.len() } else { 0 };
+            self.provisional -= self.chunks.0[chunk].set_begins(rows, begin);
+        }
     }
 
     /// Changes when a version ends.

@@ -5,6 +5,7 @@ use crate::clock::Timestamp;
 use crate::id::TxnId;
 use crate::test_rows::{self, ALL_TYPES, Random};
 use crate::types::Datum;
+use crate::write_batch::WriteBatch;
 
 /// What a memtable should hold: every version of every key, oldest first.
 #[derive(Default)]
@@ -43,6 +44,16 @@ struct History {
     now: u64,
     keys: u64,
     open: Vec<(TxnId, Vec<Key>)>,
+    /// Whether batches are written too.
+    bulk: bool,
+}
+
+/// The same changes, the last first.
+fn reversed(batch: &WriteBatch) -> WriteBatch {
+    let writes: Vec<_> = batch.iter().collect();
+    let mut reversed = WriteBatch::new();
+    writes.into_iter().rev().for_each(|write| reversed.push(write));
+    reversed
 }
 
 fn at(ts: u64) -> Stamp {
@@ -52,12 +63,16 @@ fn at(ts: u64) -> Stamp {
 impl History {
     fn new(seed: u64, schema: Arc<TableSchema>, keys: u64) -> History {
         let (memtable, random) = (Memtable::new(schema), Random::new(seed));
-        History { memtable, model: Model::default(), random, now: 10, keys, open: Vec::new() }
+        History { memtable, model: Model::default(), random, now: 10, keys, open: Vec::new(), bulk: false }
     }
 
     fn any_key(&mut self) -> Vec<Datum> {
-        let schema = Arc::clone(self.memtable.schema());
         let n = self.random.below(self.keys);
+        self.key_of(n)
+    }
+
+    fn key_of(&self, n: u64) -> Vec<Datum> {
+        let schema = self.memtable.schema();
         let part = |(place, column): (usize, &usize)| match (schema.columns[*column].pg_type, place) {
             (PgType::Int8, _) => Datum::Int8(n as i64 - 50),
             (PgType::Int4, _) => Datum::Int4((n / 100) as i32),
@@ -100,17 +115,59 @@ impl History {
         }
     }
 
+    /// Writes a batch: keys at even distances, so that some fall between others and some do not.
+    fn write_many(&mut self, txn: Option<TxnId>) {
+        let count = self.random.pick(&[1, 2, 40, 300, 1_500]);
+        let step = self.random.pick(&[1, 1, 3, 17]);
+        let first = self.random.below(self.keys * 2);
+        self.now += 1;
+        let stamp = txn.map_or(at(self.now), Stamp::provisional);
+        let (mut batch, mut rows) = (WriteBatch::new(), BTreeMap::new());
+        for n in (0..count).map(|i| first + i * step) {
+            let key_values = self.key_of(n);
+            let key = Key::of(&key_values).expect("short");
+            let Ok(newest) = self.newest(&key, txn) else { continue };
+            let versions = self.model.versions.get_mut(&key);
+            if let Some(live) = versions.and_then(|versions| versions.get_mut(newest?))
+                && live.end == Stamp::LIVE
+            {
+                live.end = stamp;
+                self.memtable.set_end(live.id, stamp);
+            }
+            if !self.random.one_in(9) {
+                let values = test_rows::values(&mut self.random, self.memtable.schema(), &key_values);
+                batch.insert(&key, &test_rows::row(&values));
+                rows.insert(key.clone(), values);
+            }
+            let open = self.open.iter_mut().find(|open| Some(open.0) == txn);
+            open.into_iter().for_each(|open| open.1.push(key.clone()));
+        }
+        let batch = if self.random.one_in(2) { reversed(&batch) } else { batch };
+        if batch.is_empty() {
+            return;
+        }
+        let sorted = batch.sorted().expect("distinct keys");
+        let located = self.memtable.locate(&sorted);
+        let made = self.memtable.insert_sorted(&sorted, &located, stamp).expect("valid");
+        for (position, ((key, values), id)) in rows.into_iter().zip(made).enumerate() {
+            assert_eq!(sorted.key(position), &*key);
+            let version = ModelVersion { id, values, begin: stamp, end: Stamp::LIVE };
+            self.model.versions.entry(key).or_default().push(version);
+        }
+    }
+
     fn end_transaction(&mut self) {
         let (txn, keys) = self.open.remove(0);
         let commit = self.random.one_in(2);
         self.now += 1;
         let mine = Stamp::provisional(txn);
         let (begin, end) = if commit { (at(self.now), at(self.now)) } else { (Stamp::ABORTED, Stamp::LIVE) };
+        let mut made = Vec::new();
         for key in keys {
-            for version in self.model.versions.get_mut(&key).expect("written") {
+            for version in self.model.versions.get_mut(&key).into_iter().flatten() {
                 if version.begin == mine {
                     version.begin = begin;
-                    self.memtable.set_begin(version.id, begin);
+                    made.push(version.id);
                 }
                 if version.end == mine {
                     version.end = end;
@@ -118,6 +175,7 @@ impl History {
                 }
             }
         }
+        self.memtable.set_begins(&made, begin);
     }
 
     fn run(&mut self, writes: u64) {
@@ -128,8 +186,13 @@ impl History {
                 2..5 if !self.open.is_empty() => {
                     let last = self.open.len() as u64;
                     let txn = self.open[self.random.below(last) as usize].0;
-                    self.write(Some(txn));
+                    if self.bulk && self.random.one_in(20) {
+                        self.write_many(Some(txn))
+                    } else {
+                        self.write(Some(txn))
+                    }
                 }
+                _ if self.bulk && self.random.one_in(20) => self.write_many(None),
                 _ => self.write(None),
             }
         }
@@ -238,6 +301,95 @@ fn histories_agree_with_a_model() {
             history.run(writes / 2);
             history.check();
         }
+    }
+}
+
+#[test]
+fn histories_with_batches_agree_with_a_model() {
+    let pair_key = [PgType::Bytea, PgType::Int4, PgType::Uuid, PgType::Int8];
+    for (seed, schema, keys, writes) in [
+        (1, test_rows::schema(&ALL_TYPES, &[0]), 4_000, 300),
+        (2, test_rows::schema(&[PgType::Text, PgType::Int8, PgType::Bool], &[0]), 3_000, 400),
+        (3, test_rows::schema(&pair_key, &[1, 3]), 20_000, 500),
+        (4, test_rows::schema(&[PgType::Int8, PgType::Text], &[0]), 1_000_000, 1_500),
+        (5, test_rows::schema(&[PgType::Int8], &[0]), 60_000, 1_000),
+    ] {
+        let mut history = History::new(seed, schema, keys);
+        history.bulk = true;
+        for _ in 0..2 {
+            history.run(writes / 2);
+            history.check();
+        }
+    }
+}
+
+#[test]
+fn a_batch_with_a_malformed_row_changes_nothing() {
+    let mut memtable = loaded(CHUNK_ROWS as i64 - 5);
+    let view = everything(9);
+    let count = |memtable: &Memtable| {
+        let (mut position, mut rows) = (Some(ScanPosition::START), 0);
+        while let Some(from) = position {
+            let (batch, next) = memtable.scan(&KeySpan::all(), &[0, 1], &view, from, CHUNK_ROWS);
+            rows += batch.map_or(0, |batch| batch.num_rows());
+            position = next;
+        }
+        rows
+    };
+    let mut insert = |broken: Option<i64>| {
+        let mut batch = WriteBatch::new();
+        for n in 10_000..10_020 {
+            let text = if n % 3 == 0 { Datum::Null } else { Datum::Text("é".into()) };
+            let values = [Datum::Int8(n), text];
+            let mut row = test_rows::row(&values).to_vec();
+            if broken == Some(n) {
+                row.pop();
+            }
+            batch.insert(&test_rows::key_of(&memtable.schema, &values), &row);
+        }
+        let sorted = batch.sorted().expect("distinct");
+        let located = memtable.locate(&sorted);
+        let made = memtable.insert_sorted(&sorted, &located, at(5));
+        (made.is_ok(), count(&memtable), memtable.version_count(), memtable.key_count())
+    };
+    let before = CHUNK_ROWS - 5;
+    for n in 10_000..10_020 {
+        assert_eq!(insert(Some(n)), (false, before, before, before), "row {n}");
+    }
+    assert_eq!(insert(None), (true, before + 20, before + 20, before + 20));
+}
+
+#[test]
+fn batches_that_nothing_falls_into_stay_whole() {
+    let mut memtable = Memtable::new(test_rows::schema(&[PgType::Int8, PgType::Int8], &[0]));
+    let load = |memtable: &mut Memtable, keys: &mut dyn Iterator<Item = i64>| {
+        let mut batch = WriteBatch::new();
+        for n in keys {
+            let values = [Datum::Int8(n), Datum::Int8(-n)];
+            batch.insert(&test_rows::key_of(&memtable.schema, &values), &test_rows::row(&values));
+        }
+        let sorted = batch.sorted().expect("distinct");
+        let located = memtable.locate(&sorted);
+        memtable.insert_sorted(&sorted, &located, at(5)).expect("valid");
+    };
+    for batch in 0..30 {
+        // Two sessions, each with a part of its own.
+        load(&mut memtable, &mut (batch * 1_000..(batch + 1) * 1_000));
+        load(&mut memtable, &mut (1_000_000 + batch * 2_000..1_000_000 + (batch + 1) * 2_000).step_by(2));
+    }
+    assert!(memtable.index.size_bytes() < 60_000 / 2, "{} bytes", memtable.index.size_bytes());
+    let runs = memtable.index.size_bytes();
+    load(&mut memtable, &mut [1_000_001, 1_030_001].into_iter());
+    assert!(memtable.index.size_bytes() < runs + 8 * 512 * 12, "{} bytes", memtable.index.size_bytes());
+    let rows: Vec<RowId> = memtable.iter_sorted().collect();
+    let keys: Vec<i64> = rows
+        .iter()
+        .map(|row| (u64::from_be_bytes(memtable.key(*row).try_into().expect("int8")) ^ 1 << 63) as i64)
+        .collect();
+    assert_eq!(keys.len(), 60_002);
+    assert!(keys.is_sorted());
+    for (row, key) in rows.iter().zip(keys).step_by(97) {
+        assert_eq!(memtable.newest(&Key::of(&[Datum::Int8(key)]).expect("short")), Some(*row));
     }
 }
 

@@ -123,8 +123,7 @@ pub(crate) struct Inner<E: Env> {
     manifest: Manifest<E>,
     cache: BlockCache,
     state: RefCell<State<E>>,
-    /// Scratch for log payloads and rows.
-    payload: RefCell<Vec<u8>>,
+    /// Scratch for rows.
     row_builder: RefCell<RowBuilder>,
     /// A transaction has ended here, or a range is gone: whoever waits for a lock looks again.
     released: Signal,

@@ -123,19 +123,11 @@ impl<E: Env> Range<E> {
     pub fn newest_in_memory(&self, key: &[u8]) -> Option<Newest<E>> {
         self.memtables.iter().rev().find_map(|slot| {
             let table = slot.table.borrow();
-            let mut row = table.newest(key)?;
-            while table.begin(row) == Stamp::ABORTED {
-                row = table.previous(row)?;
-            }
+            let row = table.not_aborted(table.newest(key)?)?;
             let (begin, end) = (table.begin(row), table.end(row));
             drop(table);
             Some(Newest { place: Place::Memtable(slot.table.clone(), row), begin, end })
         })
-    }
-
-    /// Whether some segment may hold the key.
-    pub fn may_be_on_disk(&self, key: &[u8]) -> bool {
-        self.segments.iter().any(|segment| segment.covers(key))
     }
 
     /// Starts a new memtable; the former one takes no more writes. Nothing happens if nothing was applied to it.

@@ -82,13 +82,6 @@ pub enum LogRecord {
     },
 }
 
-/// Starts the payload of a write or stage record in `out`: its first word, then the packed changes.
-pub fn encode_changes(first: u64, batch: &WriteBatch, out: &mut Vec<u8>) {
-    out.clear();
-    out.extend_from_slice(&first.to_le_bytes());
-    out.extend_from_slice(batch.as_bytes());
-}
-
 /// Payload of a prepare, resolve or decide record.
 pub fn encode_outcome(txn: TxnId, at: Option<Timestamp>) -> [u8; 16] {
     let mut bytes = [0; 16];

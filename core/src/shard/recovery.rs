@@ -81,7 +81,6 @@ impl<E: Env> Shard<E> {
             manifest,
             cache: replay.cache,
             state: RefCell::new(replay.state),
-            payload: RefCell::new(Vec::new()),
             row_builder: RefCell::new(RowBuilder::default()),
             released: Signal::default(),
             freed: Signal::default(),
@@ -219,7 +218,7 @@ impl<E: Env> Replaying<E> {
             detail: format!("a row of range {id} does not fit its table"),
         })?;
         if let Some(txn) = txn {
-            self.state.txns.entry(txn).or_default().created(id, &active, row);
+            self.state.txns.entry(txn).or_default().created(id, &active, &[row]);
         }
         Ok(())
     }

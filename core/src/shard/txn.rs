@@ -46,11 +46,11 @@ impl<E: Env> Default for Participant<E> {
 }
 
 impl<E: Env> Participant<E> {
-    /// It made a version.
-    pub fn created(&mut self, range: RangeId, table: &SharedMemtable, row: RowId) {
+    /// It made versions.
+    pub fn created(&mut self, range: RangeId, table: &SharedMemtable, made: &[RowId]) {
         match self.created.last_mut() {
-            Some((_, last, rows)) if Rc::ptr_eq(last, table) => rows.push(row),
-            _ => self.created.push((range, table.clone(), vec![row])),
+            Some((_, last, rows)) if Rc::ptr_eq(last, table) => rows.extend_from_slice(made),
+            _ => self.created.push((range, table.clone(), made.to_vec())),
         }
     }
 
@@ -90,8 +90,7 @@ impl<E: Env> Participant<E> {
             None => (Stamp::ABORTED, Stamp::LIVE),
         };
         for (_, table, rows) in &self.created {
-            let mut table = table.borrow_mut();
-            rows.iter().for_each(|row| table.set_begin(*row, begin));
+            table.borrow_mut().set_begins(rows, begin);
         }
         self.ended.iter().for_each(|(_, place)| place.set_end(end));
     }

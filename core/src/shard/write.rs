@@ -1,22 +1,29 @@
 //! Changes of one range: checked, logged and applied in one turn of the loop.
+//!
+//! A batch is sorted by key once; from then on memtables, segments and columns are gone through in that order, in a
+//! few passes over the whole batch.
 
-use hashbrown::HashSet;
+use std::rc::Rc;
 
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::id::{Lsn, RangeId, TxnId};
 use crate::key::Key;
+use crate::memtable::{Located, RowId};
 use crate::router::ReadView;
+use crate::segment::Segment;
 use crate::stamp::Stamp;
 use crate::wal::{Record, Reservation, Wal};
-use crate::write_batch::{Write, WriteBatch, WriteOp};
+use crate::write_batch::{SortedBatch, Write, WriteBatch, WriteOp};
 
-use super::range::{Newest, Place, Range, SegmentHit, newest_in_segments};
-use super::records::{CHANGES_OFFSET, encode_changes, kind};
+use super::range::{Newest, Place, Range, SegmentHit, SharedMemtable, newest_in_segments};
+use super::records::{CHANGES_OFFSET, kind};
 use super::{Inner, Shard};
 
 /// Raft term of a range with a single voter.
 pub(super) const TERM: u64 = 1;
+/// Keys that are searched in segments between two turns of the loop.
+const SEARCHES_PER_TURN: usize = 1_024;
 
 /// What becomes of the changes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,9 +44,15 @@ enum Attempt {
     Locked(Key, TxnId),
 }
 
-/// What the segments hold for the keys of a batch, by position in the batch, as of one structure of the range.
-struct Searched<E: Env> {
+/// A batch in order of keys, and what is known of its keys. Positions count in that order.
+struct Changes<'a, E: Env> {
+    batch: &'a WriteBatch,
+    sorted: SortedBatch<'a>,
+    /// Where the keys belong in a memtable that was the active one.
+    located: Option<(SharedMemtable, Located)>,
+    /// The structure of the range when segments were searched.
     structure: u64,
+    /// What they hold for each key; `None` for one that was in memory then.
     hits: Vec<Option<SegmentHit<E>>>,
 }
 
@@ -73,19 +86,22 @@ impl<E: Env> Shard<E> {
             let limit = inner.config.wal_record_bytes_max;
             return Err(Error::TooLarge { what: format!("changes of {framed} bytes exceed {limit} bytes") });
         }
-        if let Some(key) = repeated_key(batch) {
-            let table = inner.state.borrow_mut().range(id)?.table;
-            return Err(Error::DuplicateKey { table, key });
-        }
+        let sorted = match batch.sorted() {
+            Ok(sorted) => sorted,
+            Err(key) => {
+                let table = inner.state.borrow_mut().range(id)?.table;
+                return Err(Error::DuplicateKey { table, key });
+            }
+        };
         inner.admit().await?;
         let mut reservation = inner.wal.reserve(framed).await?;
         let deadline = inner.deadline(inner.config.lock_timeout);
-        let mut searched = Searched { structure: 0, hits: Vec::new() };
+        let mut changes = Changes { batch, sorted, located: None, structure: 0, hits: Vec::new() };
         let lsn = loop {
             let seen = inner.released.epoch();
-            match inner.try_write(id, view, batch, mode, &searched, &mut reservation)? {
+            match inner.try_write(id, view, &mut changes, mode, &mut reservation)? {
                 Attempt::Applied(lsn) => break lsn,
-                Attempt::NeedsSegments => searched = inner.search_segments(id, batch).await?,
+                Attempt::NeedsSegments => inner.search_segments(id, &mut changes).await?,
                 Attempt::Locked(key, holder) => {
                     drop(reservation);
                     inner.wait_for_lock(id, seen, deadline, key, holder).await?;
@@ -107,9 +123,8 @@ impl<E: Env> Inner<E> {
         &self,
         id: RangeId,
         view: ReadView,
-        batch: &WriteBatch,
+        changes: &mut Changes<'_, E>,
         mode: WriteMode,
-        searched: &Searched<E>,
         reservation: &mut Reservation,
     ) -> Result<Attempt> {
         let mut state = self.state.borrow_mut();
@@ -119,20 +134,20 @@ impl<E: Env> Inner<E> {
         if range.moving && !range.open_txns.contains(&view.txn) {
             return Err(Error::RangeMoved);
         }
-        let mut replaced = Vec::new();
-        for (index, write) in batch.iter().enumerate() {
-            if !range.span.contains(write.key) {
-                return Err(Error::RangeMoved);
-            }
-            let Some(newest) = newest(range, write.key, index, searched) else {
-                return Ok(Attempt::NeedsSegments);
-            };
-            match judge(range, &write, newest, view)? {
-                Verdict::New => {}
-                Verdict::Replaces(place) => replaced.push(place),
-                Verdict::Locked(holder) => return Ok(Attempt::Locked(Key::from_bytes(write.key), holder)),
-            }
+        let sorted = &changes.sorted;
+        let inside = range.span.contains(sorted.key(0)) && range.span.contains(sorted.key(sorted.len() - 1));
+        if !inside {
+            return Err(Error::RangeMoved);
         }
+        let located = changes.locate(range);
+        let Some(newest) = changes.newest(range, &located) else {
+            changes.located = Some((range.active().clone(), located));
+            return Ok(Attempt::NeedsSegments);
+        };
+        let replaced = match changes.judge(range, newest, view)? {
+            Ok(replaced) => replaced,
+            Err(locked) => return Ok(locked),
+        };
         let (kind, first, stamp) = match mode {
             WriteMode::Commit => {
                 let commit = self.tick();
@@ -141,20 +156,18 @@ impl<E: Env> Inner<E> {
             WriteMode::Stage => (kind::STAGE, view.txn.0, Stamp::provisional(view.txn)),
         };
         range.index += 1;
-        let mut payload = self.payload.borrow_mut();
-        encode_changes(first, batch, &mut payload);
-        let record = Record { range: id, term: TERM, index: range.index, kind, payload: &payload };
-        let lsn = self.wal.append(reservation, record);
-        apply(range, batch, stamp, &replaced, |table, row| {
-            if mode == WriteMode::Stage {
-                state.txns.entry(view.txn).or_default().created(id, table, row);
-            }
-        });
+        let payload = changes.batch.as_bytes();
+        let record = Record { range: id, term: TERM, index: range.index, kind, payload };
+        let lsn = self.wal.append_after(reservation, &first.to_le_bytes(), record);
+        replaced.iter().for_each(|place| place.set_end(stamp));
+        range.dirty = true;
+        let made = insert(range.active(), &changes.sorted, located, stamp);
         match mode {
             WriteMode::Commit => state.undurable.push_back((crate::clock::Timestamp(first), lsn)),
             WriteMode::Stage => {
                 range.open_txns.insert(view.txn);
                 let participant = state.txns.entry(view.txn).or_default();
+                participant.created(id, range.active(), &made);
                 participant.ranges.insert(id);
                 participant.ended.extend(replaced.into_iter().map(|place| (id, place)));
             }
@@ -163,23 +176,36 @@ impl<E: Env> Inner<E> {
     }
 
     /// Searches the segments for the keys that the memtables do not hold.
-    async fn search_segments(&self, id: RangeId, batch: &WriteBatch) -> Result<Searched<E>> {
-        let (structure, segments, absent) = {
+    async fn search_segments(&self, id: RangeId, changes: &mut Changes<'_, E>) -> Result<()> {
+        let (segments, in_memory) = {
             let mut state = self.state.borrow_mut();
             let range = state.range(id)?;
-            let absent: Vec<bool> =
-                batch.iter().map(|write| range.newest_in_memory(write.key).is_none()).collect();
-            (range.structure, range.segments.clone(), absent)
+            changes.structure = range.structure;
+            let located = changes.locate(range);
+            let in_memory = changes.newest_in_memory(range, &located);
+            changes.located = Some((range.active().clone(), located));
+            (range.segments.clone(), in_memory)
         };
-        let mut hits = Vec::with_capacity(absent.len());
-        for (write, absent) in batch.iter().zip(absent) {
-            let hit = match absent {
-                true => Some(newest_in_segments(&segments, write.key, &self.cache).await?),
-                false => None,
-            };
-            hits.push(hit);
+        let sorted = &changes.sorted;
+        let is_in_memory = |position: usize| in_memory.get(position).is_some_and(Option::is_some);
+        changes.hits.clear();
+        changes.hits.extend((0..sorted.len()).map(|position| (!is_in_memory(position)).then_some(None)));
+        let mut searches = 0;
+        for segment in segments.iter().rev() {
+            for position in covered(segment, sorted) {
+                if !matches!(changes.hits[position], Some(None)) {
+                    continue;
+                }
+                let one = std::slice::from_ref(segment);
+                changes.hits[position] =
+                    Some(newest_in_segments(one, sorted.key(position), &self.cache).await?);
+                searches += 1;
+                if searches % SEARCHES_PER_TURN == 0 {
+                    self.env.yield_now().await;
+                }
+            }
         }
-        Ok(Searched { structure, hits })
+        Ok(())
     }
 
     async fn wait_for_lock(
@@ -198,44 +224,101 @@ impl<E: Env> Inner<E> {
     }
 }
 
-/// Applies checked changes to the stores; tells of each version that it made.
-pub(super) fn apply<E: Env>(
-    range: &mut Range<E>,
-    batch: &WriteBatch,
-    stamp: Stamp,
-    replaced: &[Place<E>],
-    mut made: impl FnMut(&super::range::SharedMemtable, crate::memtable::RowId),
-) {
-    replaced.iter().for_each(|place| place.set_end(stamp));
-    range.dirty = true;
-    let active = range.active().clone();
-    for write in batch.iter().filter(|write| write.op != WriteOp::Delete) {
-        let row = active.borrow_mut().insert(write.key, write.row, stamp);
-        let row = row.expect("sessions encode rows by the schema of the table, whose id names the range");
-        made(&active, row);
-    }
+/// The positions of keys that a segment may hold.
+fn covered<E: Env>(segment: &Segment<E>, sorted: &SortedBatch<'_>) -> std::ops::Range<usize> {
+    let meta = segment.meta();
+    let start = sorted.end_below(0, &meta.first_key);
+    let mut end = sorted.end_below(start, &meta.last_key);
+    end += usize::from(end < sorted.len() && *sorted.key(end) == *meta.last_key);
+    start..end
 }
 
-/// The newest version of a key. Outer `None`: the segments must be searched first.
-fn newest<E: Env>(
-    range: &Range<E>,
-    key: &[u8],
-    index: usize,
-    searched: &Searched<E>,
-) -> Option<Option<Newest<E>>> {
-    let in_memory = range.newest_in_memory(key);
-    if in_memory.is_some() || !range.may_be_on_disk(key) {
-        return Some(in_memory);
+/// Adds the rows of checked changes to a memtable in which they were located.
+fn insert(active: &SharedMemtable, sorted: &SortedBatch<'_>, located: Located, stamp: Stamp) -> Vec<RowId> {
+    let mut table = active.borrow_mut();
+    let made = match sorted.without_deletes() {
+        None => table.insert_sorted(sorted, &located, stamp),
+        Some(rows) if rows.is_empty() => Ok(Vec::new()),
+        Some(rows) => {
+            let located = table.locate(&rows);
+            table.insert_sorted(&rows, &located, stamp)
+        }
+    };
+    made.expect("sessions encode rows by the schema of the table, whose id names the range")
+}
+
+impl<E: Env> Changes<'_, E> {
+    /// Where the keys belong in the range's active memtable.
+    fn locate(&mut self, range: &Range<E>) -> Located {
+        let active = range.active();
+        let table = active.borrow();
+        let known = self.located.take().filter(|(of, at)| Rc::ptr_eq(of, active) && table.is_current(at));
+        known.map_or_else(|| table.locate(&self.sorted), |(_, located)| located)
     }
-    if searched.structure != range.structure {
-        return None;
+
+    /// The newest versions of the keys in the memtables that did not abort; empty if there is none at all.
+    fn newest_in_memory(&self, range: &Range<E>, located: &Located) -> Vec<Option<Newest<E>>> {
+        let mut newest: Vec<Option<Newest<E>>> = Vec::new();
+        for (age, slot) in range.memtables.iter().rev().enumerate() {
+            let table = slot.table.borrow();
+            let older = (age > 0).then(|| table.locate(&self.sorted));
+            for (position, row) in older.as_ref().unwrap_or(located).found() {
+                let Some(row) = table.not_aborted(*row) else { continue };
+                newest.resize_with(self.sorted.len(), || None);
+                let (begin, end) = (table.begin(row), table.end(row));
+                let place = || Place::Memtable(slot.table.clone(), row);
+                newest[*position].get_or_insert_with(|| Newest { place: place(), begin, end });
+            }
+        }
+        newest
     }
-    let hit = searched.hits.get(index)?.as_ref()?;
-    Some(hit.as_ref().map(|(segment, position, begin)| Newest {
-        place: Place::Segment(segment.clone(), *position),
-        begin: *begin,
-        end: segment.end(*position),
-    }))
+
+    /// The newest versions of the keys; empty if there is none at all. `None`: the segments must be searched first.
+    fn newest(&self, range: &Range<E>, located: &Located) -> Option<Vec<Option<Newest<E>>>> {
+        let mut newest = self.newest_in_memory(range, located);
+        for segment in &range.segments {
+            for position in covered(segment, &self.sorted) {
+                if newest.get(position).is_some_and(Option::is_some) {
+                    continue;
+                }
+                if self.structure != range.structure {
+                    return None;
+                }
+                if let Some((segment, place, begin)) = self.hits.get(position)?.as_ref()? {
+                    newest.resize_with(self.sorted.len(), || None);
+                    let end = segment.end(*place);
+                    let place = Place::Segment(segment.clone(), *place);
+                    newest[position] = Some(Newest { place, begin: *begin, end });
+                }
+            }
+        }
+        Some(newest)
+    }
+
+    /// What the changes replace, or the first lock they meet.
+    fn judge(
+        &self,
+        range: &Range<E>,
+        newest: Vec<Option<Newest<E>>>,
+        view: ReadView,
+    ) -> Result<std::result::Result<Vec<Place<E>>, Attempt>> {
+        let mut replaced = Vec::new();
+        if newest.is_empty() && self.sorted.is_all_inserts() {
+            return Ok(Ok(replaced));
+        }
+        let mut newest = newest.into_iter();
+        for position in 0..self.sorted.len() {
+            let write = self.sorted.get(position);
+            match judge(range, &write, newest.next().flatten(), view)? {
+                Verdict::New => {}
+                Verdict::Replaces(place) => replaced.push(place),
+                Verdict::Locked(holder) => {
+                    return Ok(Err(Attempt::Locked(Key::from_bytes(write.key), holder)));
+                }
+            }
+        }
+        Ok(Ok(replaced))
+    }
 }
 
 fn judge<E: Env>(
@@ -261,15 +344,4 @@ fn judge<E: Env>(
         _ if !live || newest.begin.timestamp().is_some_and(|begin| begin > view.snapshot) => Err(conflict()),
         _ => Ok(Verdict::Replaces(newest.place)),
     }
-}
-
-/// A key that occurs twice in the batch.
-fn repeated_key(batch: &WriteBatch) -> Option<Key> {
-    let mut last: Option<&[u8]> = None;
-    let rising = batch.iter().all(|write| last.replace(write.key).is_none_or(|last| last < write.key));
-    if rising {
-        return None;
-    }
-    let mut seen = HashSet::with_capacity(batch.len());
-    batch.iter().find(|write| !seen.insert(write.key)).map(|write| Key::from_bytes(write.key))
 }

@@ -178,13 +178,14 @@ impl BatchHeader {
     }
 }
 
-/// Writes a record to `out`, which has exactly its size.
+/// Writes a record, whose payload begins with `head`, to `out`, which has exactly its size.
 ///
 /// # Panics
 /// If `out` has another size or the payload needs more than 32 bits.
-pub fn encode_record(record: &Record<'_>, salt: u64, lsn: Lsn, out: &mut [u8]) {
-    assert_eq!(out.len(), RECORD_HEADER_BYTES + record.payload.len(), "a record fills its place");
-    let length = u32::try_from(record.payload.len()).expect("bounded by record_bytes_max");
+pub fn encode_record(head: &[u8], record: &Record<'_>, salt: u64, lsn: Lsn, out: &mut [u8]) {
+    let payload_bytes = head.len() + record.payload.len();
+    assert_eq!(out.len(), RECORD_HEADER_BYTES + payload_bytes, "a record fills its place");
+    let length = u32::try_from(payload_bytes).expect("bounded by record_bytes_max");
     out[4..8].copy_from_slice(&length.to_le_bytes());
     out[8..12].copy_from_slice(&salt.to_le_bytes()[..4]);
     out[12..16].copy_from_slice(&[record.kind, 0, 0, 0]);
@@ -192,7 +193,9 @@ pub fn encode_record(record: &Record<'_>, salt: u64, lsn: Lsn, out: &mut [u8]) {
     put_u64(out, 24, record.range.0);
     put_u64(out, 32, record.term);
     put_u64(out, 40, record.index);
-    out[RECORD_HEADER_BYTES..].copy_from_slice(record.payload);
+    let (first, rest) = out[RECORD_HEADER_BYTES..].split_at_mut(head.len());
+    first.copy_from_slice(head);
+    rest.copy_from_slice(record.payload);
     let checksum = crc32c::crc32c(&out[4..]);
     out[..4].copy_from_slice(&checksum.to_le_bytes());
 }
@@ -272,7 +275,7 @@ mod tests {
     fn record() {
         let record = Record { range: RangeId(5), term: 6, index: 7, kind: 8, payload: b"payload" };
         let mut bytes = [0; RECORD_HEADER_BYTES + 7];
-        encode_record(&record, FILE.salt, Lsn(40), &mut bytes);
+        encode_record(b"pay", &Record { payload: b"load", ..record }, FILE.salt, Lsn(40), &mut bytes);
         assert_eq!(record_size(&bytes, 55), Some(55));
         assert_eq!(record_size(&bytes, 54), None);
         assert_eq!(decode_record(&bytes, FILE.salt, Lsn(40)), Some(record));

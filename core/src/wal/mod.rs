@@ -286,15 +286,18 @@ impl<E: Env> Wal<E> {
     /// # Panics
     /// If the reservation is too small or the payload larger than the options allow.
     pub fn append(&self, reservation: &mut Reservation, record: Record<'_>) -> Lsn {
+        self.append_after(reservation, &[], record)
+    }
+
+    /// As `append`, of a record whose payload begins with `head` and goes on with that of `record`: a large payload is
+    /// copied only to where it is written from.
+    pub fn append_after(&self, reservation: &mut Reservation, head: &[u8], record: Record<'_>) -> Lsn {
         let mut state = self.state().borrow_mut();
         let largest = state.options().record_bytes_max as usize;
-        assert!(
-            record.payload.len() <= largest,
-            "a payload of {} bytes, more than {largest}",
-            record.payload.len()
-        );
-        let free = reservation.take(Self::framed(record.payload.len()));
-        let lsn = state.append(&record);
+        let bytes = head.len() + record.payload.len();
+        assert!(bytes <= largest, "a payload of {bytes} bytes, more than {largest}");
+        let free = reservation.take(Self::framed(bytes));
+        let lsn = state.append(head, &record);
         if free > 0 {
             state.release(0, free);
         }

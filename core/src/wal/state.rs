@@ -340,9 +340,9 @@ impl State {
 
     // ---- appending ----
 
-    /// Adds a record for which space is reserved; gives the LSN after it.
-    pub fn append(&mut self, record: &Record<'_>) -> Lsn {
-        let framed = format::RECORD_HEADER_BYTES + record.payload.len();
+    /// Adds a record for which space is reserved; gives the LSN after it. Its payload begins with `head`.
+    pub fn append(&mut self, head: &[u8], record: &Record<'_>) -> Lsn {
+        let framed = format::RECORD_HEADER_BYTES + head.len() + record.payload.len();
         self.reserved_bytes -= framed;
         self.charged_bytes -= framed as u64;
         if self.closing {
@@ -354,7 +354,7 @@ impl State {
         let Batch { place, buffer } = self.batch_with_room(framed);
         let from = place.len();
         let lsn = Lsn(place.header.lsn.0 + from as u64);
-        format::encode_record(record, place.header.salt, lsn, &mut buffer[from..from + framed]);
+        format::encode_record(head, record, place.header.salt, lsn, &mut buffer[from..from + framed]);
         place.header.bytes += u32::try_from(framed).expect("a batch is smaller than a file");
         place.end = Lsn(lsn.0 + framed as u64);
         self.tail = place.end;
