@@ -255,6 +255,27 @@ impl<'a> SortedBatch<'a> {
         low
     }
 
+    /// Some of the changes, packed anew in batches that end when they have reached `bytes_max`.
+    pub fn pack(&self, positions: Range<usize>, bytes_max: usize) -> Vec<WriteBatch> {
+        let mut left = self.bytes.len() / self.len().max(1) * (positions.len() + 1);
+        let mut batches: Vec<WriteBatch> = Vec::new();
+        for (_, at) in &self.order[positions] {
+            let at = *at as usize;
+            let end = parts(self.bytes, at).end;
+            let last = match batches.last_mut().filter(|last| last.bytes.len() < bytes_max) {
+                Some(last) => last,
+                None => {
+                    batches.push(WriteBatch::with_capacity(left.min(bytes_max + bytes_max / 4)));
+                    batches.last_mut().expect("pushed before")
+                }
+            };
+            last.bytes.extend_from_slice(&self.bytes[at..end]);
+            last.count += 1;
+            left = left.saturating_sub(end - at);
+        }
+        batches
+    }
+
     /// Without those that remove a row; `None` if there are none of those.
     pub fn without_deletes(&self) -> Option<SortedBatch<'a>> {
         if self.deletes == 0 {
@@ -378,6 +399,11 @@ mod tests {
             assert_eq!(sorted.is_all_inserts(), model.values().all(|(op, _)| *op == WriteOp::Insert));
             let lengths = || model.keys().map(Vec::len);
             assert_eq!(sorted.key_length(), lengths().min().filter(|least| lengths().all(|l| l == *least)));
+            let (start, end) = (sorted.len() / 3, sorted.len() - sorted.len() / 4);
+            let packed = sorted.pack(start..end, 20);
+            let writes = packed.iter().flat_map(WriteBatch::iter);
+            assert!(writes.eq((start..end).map(|position| sorted.get(position))));
+            assert!(packed.iter().all(|batch| batch.len() == batch.iter().count()));
             let kept = sorted.without_deletes().unwrap_or_else(|| sorted.clone());
             let rows = model.iter().filter(|(_, (op, _))| *op != WriteOp::Delete).map(|(key, _)| &**key);
             assert!((0..kept.len()).map(|position| kept.key(position)).eq(rows));

@@ -9,7 +9,7 @@
 //! has that length, and if it is at most 8, no leaf keeps common bytes apart and equal prefixes are equal keys.
 
 use super::RowId;
-use super::leaf::{KeySource, LEAF_KEYS, Leaf, LeafBuilder, RUN_ROWS_MIN, count_below};
+use super::leaf::{KeySource, LEAF_KEYS, Leaf, LeafBuilder, Leaves, RUN_ROWS_MIN, count_below};
 use crate::key::prefix64;
 use crate::write_batch::SortedBatch;
 
@@ -45,8 +45,7 @@ pub(super) struct Index {
     firsts: Vec<u64>,
     /// The 8 bytes after those: they decide between leaves whose `firsts` tie.
     seconds: Vec<u64>,
-    #[expect(clippy::vec_box, reason = "inserting a leaf moves those after it")]
-    leaves: Vec<Box<Leaf>>,
+    leaves: Leaves,
     len: usize,
     lengths: Lengths,
     common_bytes: usize,
@@ -187,8 +186,7 @@ impl Index {
     }
 
     /// Puts leaves in the places of others, whose numbers rise.
-    #[expect(clippy::vec_box, reason = "as in `leaves`")]
-    fn replace_leaves(&mut self, replaced: Vec<(usize, Vec<Box<Leaf>>)>, keys: &impl KeySource) {
+    fn replace_leaves(&mut self, replaced: Vec<(usize, Leaves)>, keys: &impl KeySource) {
         const SPLICES_MAX: usize = 4;
         if replaced.len() <= SPLICES_MAX {
             return replaced.into_iter().rev().for_each(|(at, leaves)| self.splice(at, leaves, keys));
@@ -218,8 +216,7 @@ impl Index {
     }
 
     /// Puts leaves in the place of one.
-    #[expect(clippy::vec_box, reason = "as in `leaves`")]
-    fn splice(&mut self, at: usize, leaves: Vec<Box<Leaf>>, keys: &impl KeySource) {
+    fn splice(&mut self, at: usize, leaves: Leaves, keys: &impl KeySource) {
         leaves.iter().for_each(|leaf| self.count(leaf));
         self.firsts.splice(at..=at, leaves.iter().map(|leaf| prefix64(keys.key(leaf.row(0)))));
         self.seconds.splice(at..=at, leaves.iter().map(|leaf| second64(keys.key(leaf.row(0)))));
@@ -428,8 +425,7 @@ impl Index {
         }
     }
 
-    #[expect(clippy::vec_box, reason = "as in `leaves`")]
-    fn push_leaves(&mut self, leaves: Vec<Box<Leaf>>, keys: &impl KeySource) {
+    fn push_leaves(&mut self, leaves: Leaves, keys: &impl KeySource) {
         for leaf in leaves {
             let key = keys.key(leaf.row(0));
             self.firsts.push(prefix64(key));
@@ -441,13 +437,12 @@ impl Index {
 }
 
 /// The leaves of a leaf and of entries that belong into it: slot, position in the batch, and whether the key is new.
-#[expect(clippy::vec_box, reason = "as in `Index::leaves`")]
 fn rebuild<K: KeySource>(
     mut builder: LeafBuilder<'_, K>,
     leaf: &Leaf,
     entries: &[(usize, usize, bool)],
     rows: &[RowId],
-) -> Vec<Box<Leaf>> {
+) -> Leaves {
     let mut done = 0;
     for group in entries.chunk_by(|a, b| a.0 == b.0 && a.2 && b.2) {
         let (slot, first, is_new) = group[0];

@@ -324,6 +324,10 @@ fn search_run(
     if key_of(low) == key { Ok(low) } else { Err(low) }
 }
 
+/// Leaves in order.
+#[expect(clippy::vec_box, reason = "inserting a leaf moves those after it")]
+pub(super) type Leaves = Vec<Box<Leaf>>;
+
 /// Makes leaves of entries that come in order.
 pub(super) struct LeafBuilder<'a, K> {
     keys: &'a K,
@@ -335,7 +339,7 @@ pub(super) struct LeafBuilder<'a, K> {
     rows: Vec<RowId>,
     /// Of the rows' keys, unless bytes are kept apart.
     prefixes: Vec<u64>,
-    leaves: Vec<Box<Leaf>>,
+    leaves: Leaves,
 }
 
 impl<'a, K: KeySource> LeafBuilder<'a, K> {
@@ -430,7 +434,7 @@ impl<'a, K: KeySource> LeafBuilder<'a, K> {
     }
 
     /// The leaves.
-    pub(super) fn finish(mut self) -> Vec<Box<Leaf>> {
+    pub(super) fn finish(mut self) -> Leaves {
         self.cut();
         self.leaves
     }

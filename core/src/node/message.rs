@@ -64,7 +64,7 @@ pub enum Request {
         /// Whose changes, and what the transaction sees.
         view: ReadView,
         /// The changes.
-        batch: WriteBatch,
+        batch: Arc<WriteBatch>,
         /// What becomes of them.
         mode: WriteMode,
     },

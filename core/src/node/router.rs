@@ -43,7 +43,7 @@ pub(super) fn first_row_id(core: CoreId) -> i64 {
 struct Part {
     range: RangeId,
     core: CoreId,
-    batch: WriteBatch,
+    batch: Arc<WriteBatch>,
 }
 
 impl<E: Env> Local<E> {
@@ -63,30 +63,28 @@ impl<E: Env> Local<E> {
         Ok(())
     }
 
-    /// Cuts a batch by the ranges that own its keys, and by size.
+    /// Cuts a batch by the ranges that own its keys, and by size. What is cut is in order of keys.
     fn cut(&self, table: TableId, batch: WriteBatch) -> Result<Vec<Part>> {
         let table = self.table(table)?;
         let Some(first) = batch.iter().next() else { return Ok(Vec::new()) };
-        let (range, core) = {
-            let owner = table.range_of(first.key);
-            (owner.id, owner.core)
-        };
+        let owner = table.range_of(first.key);
         let small = batch.as_bytes().len() <= WRITE_BYTES || batch.len() == 1;
-        if small && batch.iter().all(|write| table.range_of(write.key).id == range) {
-            return Ok(vec![Part { range, core, batch }]);
+        if small && batch.iter().all(|write| owner.span.contains(write.key)) {
+            return Ok(vec![Part { range: owner.id, core: owner.core, batch: Arc::new(batch) }]);
         }
+        let sorted = batch.sorted().map_err(|key| Error::DuplicateKey { table: table.id, key })?;
         let mut parts: Vec<Part> = Vec::new();
-        for write in batch.iter() {
-            let owner = table.range_of(write.key);
-            let room = |part: &Part| part.range == owner.id && part.batch.as_bytes().len() < WRITE_BYTES;
-            let index = match parts.iter().rposition(room) {
-                Some(index) => index,
-                None => {
-                    parts.push(Part { range: owner.id, core: owner.core, batch: WriteBatch::new() });
-                    parts.len() - 1
-                }
+        let mut start = 0;
+        while start < sorted.len() {
+            let owner = table.range_of(sorted.key(start));
+            let end = match &owner.span.end {
+                Some(end) => sorted.end_below(start, end),
+                None => sorted.len(),
             };
-            parts[index].batch.push(write);
+            for batch in sorted.pack(start..end, WRITE_BYTES) {
+                parts.push(Part { range: owner.id, core: owner.core, batch: Arc::new(batch) });
+            }
+            start = end;
         }
         Ok(parts)
     }
@@ -98,14 +96,18 @@ impl<E: Env> Local<E> {
         table: TableId,
         batch: WriteBatch,
     ) -> Result<()> {
-        let view = txn.view();
-        for part in self.cut(table, batch)? {
-            let batch = part.batch.clone();
-            let request = Request::Write { range: part.range, view, batch, mode: WriteMode::Stage };
-            let answer = self.start_call(part.core, request);
-            txn.sent(part.core, Sent { table, batch: part.batch, answer });
-        }
+        let parts = self.cut(table, batch)?;
+        self.send_parts(txn, table, parts);
         Ok(())
+    }
+
+    fn send_parts(self: &Rc<Self>, txn: &mut NodeTxn<E>, table: TableId, parts: Vec<Part>) {
+        let view = txn.view();
+        for Part { range, core, batch } in parts {
+            let request = Request::Write { range, view, batch: batch.clone(), mode: WriteMode::Stage };
+            let answer = self.start_call(core, request);
+            txn.sent(core, Sent { table, batch, answer });
+        }
     }
 
     async fn stage(self: &Rc<Self>, txn: &mut NodeTxn<E>, table: TableId, batch: WriteBatch) -> Result<()> {
@@ -265,22 +267,24 @@ impl<E: Env> Router for NodeCore<E> {
         loop {
             let mut parts = node.cut(table, batch)?;
             if parts.len() > 1 || txn.has_written() {
-                for part in parts {
-                    node.stage(&mut txn, table, part.batch).await?;
-                }
+                txn.settle(0).await?;
+                node.send_parts(&mut txn, table, parts);
                 return txn.commit().await;
             }
-            let Some(part) = parts.pop() else { return txn.commit().await };
-            batch = part.batch;
-            let request = |batch| Request::Write { range: part.range, view, batch, mode: WriteMode::Commit };
-            let written = match part.core == node.core {
-                true => node.shard.write(part.range, view, &batch, WriteMode::Commit).await,
-                false => node.call(part.core, request(batch.clone())).await.map(drop),
+            let Some(Part { range, core, batch: part }) = parts.pop() else { return txn.commit().await };
+            let mode = WriteMode::Commit;
+            let written = match core == node.core {
+                true => node.shard.write(range, view, &part, mode).await,
+                false => {
+                    let request = Request::Write { range, view, batch: part.clone(), mode };
+                    node.call(core, request).await.map(drop)
+                }
             };
             match written {
                 Err(Error::RangeMoved) => node.await_move(&mut moves).await?,
                 other => return other,
             }
+            batch = Arc::unwrap_or_clone(part);
         }
     }
 

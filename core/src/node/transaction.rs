@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::env::Env;
@@ -29,7 +30,7 @@ pub struct NodeTxn<E: Env> {
 pub(super) struct Sent {
     pub table: TableId,
     /// What was sent, to be sent again if the range has moved.
-    pub batch: WriteBatch,
+    pub batch: Arc<WriteBatch>,
     pub answer: Receiver<Result<Reply>>,
 }
 
@@ -77,7 +78,10 @@ impl<E: Env> NodeTxn<E> {
                 Ok(_) => {}
                 Err(Error::RangeMoved) if failure.is_none() => {
                     let again = match self.node.await_move(&mut moves).await {
-                        Ok(()) => self.node.clone().send_writes(self, sent.table, sent.batch),
+                        Ok(()) => {
+                            let batch = Arc::unwrap_or_clone(sent.batch);
+                            self.node.clone().send_writes(self, sent.table, batch)
+                        }
                         Err(error) => Err(error),
                     };
                     failure = again.err();
