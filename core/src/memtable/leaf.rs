@@ -325,7 +325,6 @@ fn search_run(
 }
 
 /// Leaves in order.
-#[expect(clippy::vec_box, reason = "inserting a leaf moves those after it")]
 pub(super) type Leaves = Vec<Box<Leaf>>;
 
 /// Makes leaves of entries that come in order.
