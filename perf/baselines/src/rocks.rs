@@ -38,7 +38,7 @@ impl Store for Rocks {
     fn write(&self, batch: &[(Key, Vec<u8>)]) {
         let mut writes = WriteBatch::default();
         batch.iter().for_each(|(key, row)| writes.put(key, row));
-        self.db.write_opt(&writes, &self.durable).expect("writes");
+        self.db.write_opt(writes, &self.durable).expect("writes");
     }
 
     fn get(&self, key: &Key) -> Option<usize> {
