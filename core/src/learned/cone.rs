@@ -12,7 +12,7 @@
 //! Encoding, little-endian: magic `"cone"` u32 | keys u32 | below u32 | above u32 | pieces u32 | then for each piece
 //! first key u64, start u32, slope f32. 20 + 16 * pieces bytes.
 
-use super::search::{branchless_upper_bound, window_partition_point};
+use super::search::{branchless_lower_bound, branchless_upper_bound, window_partition_point};
 
 /// Largest part of the keys that one piece may cover: a slope of 24 bits then errs by at most a quarter of a position.
 const PIECE_KEYS_MAX: u32 = 1 << 22;
@@ -217,7 +217,17 @@ impl Model {
 
     /// How many of the keys, those that it was built from, are below this one.
     pub fn lower_bound(&self, keys: &[u64], key: u64) -> usize {
-        self.partition_point(keys.len(), key, |index| keys[index] < key)
+        let (low, high) = self.window(key);
+        let Some(window) = keys.get(low..high) else {
+            return self.partition_point(keys.len(), key, |index| keys[index] < key);
+        };
+        let found = low + branchless_lower_bound(window, key);
+        let is_low = found == low && low > 0 && keys[low - 1] >= key;
+        let is_high = found == high && keys.get(high).is_some_and(|next| *next < key);
+        if is_low || is_high {
+            return self.partition_point(keys.len(), key, |index| keys[index] < key);
+        }
+        found
     }
 
     /// Most positions that a guess is off.

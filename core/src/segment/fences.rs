@@ -8,12 +8,10 @@ use std::ops::Range;
 use super::format::{Fence, Footer};
 use crate::key::{Key, KeySpan};
 use crate::learned::search::branchless_lower_bound;
-use crate::learned::{Model, order_prefix};
+use crate::learned::{IndexKind, Model, Statistics, choose, order_prefix};
 
-/// Fewer fences than these fit the cache nearest to the core, where a binary search is as fast as a model.
-const MODEL_BLOCKS_MIN: usize = 4_096;
-/// Most places by which the model may miss.
-const EPSILON: u32 = 32;
+/// Most places by which the model may miss, but for one: few, because its pieces are few anyway.
+const EPSILON: u32 = 2;
 
 /// See the module.
 #[derive(Debug)]
@@ -23,7 +21,7 @@ pub(super) struct Fences {
     common: Box<[u8]>,
     /// The 8 bytes of each first key that follow, as a big-endian number; a shorter rest is filled up with zeros.
     words: Vec<u64>,
-    /// Number -> place in `words`, for segments of many blocks.
+    /// Number -> place in `words`, where it was asked for or pays.
     model: Option<Model>,
     keys: FirstKeys,
     last_key: Key,
@@ -40,7 +38,7 @@ enum FirstKeys {
 
 impl Fences {
     /// The fences of a footer, whose first keys rise.
-    pub(super) fn new(footer: Footer) -> Fences {
+    pub(super) fn new(footer: Footer, index: IndexKind) -> Fences {
         let count = footer.fences.len();
         let length = footer.first_key(0).len();
         let is_word = length <= size_of::<u64>()
@@ -55,7 +53,9 @@ impl Fences {
         };
         let word = |block: usize| order_prefix(&footer.first_key(block)[common.len()..]);
         let words: Vec<u64> = (0..count).map(word).collect();
-        let model = (count >= MODEL_BLOCKS_MIN).then(|| Model::build(words.iter().copied(), EPSILON));
+        let model = (index != IndexKind::Binary).then(|| Model::build(words.iter().copied(), EPSILON));
+        let pays = |model: &Model| index == IndexKind::Learned || choose(Statistics::of(&words, model));
+        let model = model.filter(pays);
         Fences {
             common,
             words,

@@ -9,6 +9,7 @@ use super::super::format::{BLOCK_ROWS, Detail};
 use super::alp::Exponents;
 use super::front::Front;
 use super::ints::{Cursor, Ints, u16_at};
+use super::invert::lower_bound;
 use super::values::{Odd, int_of, is_int};
 use super::{DictionaryId, Section, Tables};
 use crate::column::{ColumnBuf, Layout};
@@ -294,42 +295,14 @@ impl EncodedBlock {
 
     /// The first of these rows whose integer is at least `value`; their integers rise.
     pub(crate) fn int_lower_bound(&self, column: usize, rows: Range<usize>, value: i64) -> usize {
-        let (mut low, mut high) = (rows.start, rows.end);
-        let guess = match &self.columns[column].data {
-            Data::Ints(ints) => ints.guess(value),
-            _ => None,
-        };
-        if let Some(guess) = guess.map(|guess| guess.clamp(low, high)) {
-            // Steps that double, from the guess to both sides.
-            let mut step = 2;
-            loop {
-                let below = guess.saturating_sub(step).max(low);
-                if below == low || self.int(column, below) < value {
-                    low = below;
-                    break;
-                }
-                high = below;
-                step *= 4;
+        let encoded = &self.columns[column];
+        match &encoded.data {
+            Data::Ints(ints) => {
+                let get = |row| narrow(encoded.layout, ints.get(self, row));
+                lower_bound(rows, value, ints.line(), get)
             }
-            step = 2;
-            while guess + step < high {
-                if self.int(column, guess + step) >= value {
-                    high = guess + step;
-                    break;
-                }
-                low = low.max(guess + step);
-                step *= 4;
-            }
+            _ => lower_bound(rows, value, None, |row| self.int(column, row)),
         }
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.int(column, middle) < value {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
     }
 
     /// Appends the values of some rows.

@@ -27,6 +27,7 @@ use std::ops::Range;
 
 use super::bits::{Packed, packed_bytes};
 use super::block::EncodedBlock;
+use super::invert::Line;
 
 /// Binary digits of the slope of a piece behind the point.
 pub(super) const PIECE_SHIFT: u8 = 12;
@@ -417,15 +418,16 @@ impl Ints {
         format!("{model} {codes}{}", if self.exceptions.is_some() { " exceptions" } else { "" })
     }
 
-    /// About the row of a value, if integers rise.
-    pub(super) fn guess(&self, value: i64) -> Option<usize> {
+    /// The line that the integers lie along, if one was fitted to them.
+    pub(super) fn line(&self) -> Option<Line> {
         let Model::Line { slope } = self.model else { return None };
-        let (distance, slope) =
-            (i128::from(value) - i128::from(self.base), i128::from(slope) * i128::from(self.scale));
-        if slope <= 0 || distance <= 0 {
-            return Some(0);
-        }
-        usize::try_from((distance << self.shift) / slope).ok()
+        let middle = match self.codes {
+            Codes::Packed(packed) => 1_u64.checked_shl(u32::from(packed.width())).unwrap_or(0) / 2,
+            Codes::Runs { .. } => 0,
+        };
+        let start = self.base.wrapping_add(self.scale.wrapping_mul(middle as i64));
+        let rise = slope as f64 * self.scale as f64 / (1_u64 << self.shift) as f64;
+        Some(Line { start, rise })
     }
 }
 

@@ -12,6 +12,7 @@ mod fit;
 mod front;
 mod fsst;
 mod ints;
+mod invert;
 mod plan;
 #[cfg(test)]
 mod probe;
