@@ -406,7 +406,7 @@ impl EncodedBlock {
     }
 
     /// The codec of a column, for measurements.
-    pub(super) fn kind(&self, column: usize) -> String {
+    pub(crate) fn kind(&self, column: usize) -> String {
         let ints = Ints::kind;
         match &self.columns[column].data {
             Data::Same(_) => "same".into(),

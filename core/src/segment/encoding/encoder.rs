@@ -8,6 +8,7 @@ use super::block::{
 };
 use super::fit::Choice;
 use super::front::Front;
+use super::plan::{Plans, Seen};
 use super::shared::{DictionaryBuilder, SymbolsBuilder};
 use super::tables;
 use super::values::{Odd, int_of, is_int};
@@ -30,6 +31,7 @@ pub(crate) struct SegmentEncoder {
     /// Tables of symbols, of all columns.
     symbols: Vec<Vec<u8>>,
     symbols_columns: Vec<u16>,
+    plans: Plans,
     scratch: Vec<i64>,
 }
 
@@ -41,6 +43,17 @@ struct Work<'a> {
     /// Which rows are not NULL, if some are.
     mask: Option<Vec<bool>>,
     image: Image,
+}
+
+impl Work<'_> {
+    fn seen(&self) -> Seen<'_> {
+        match &self.image {
+            Image::None => None,
+            Image::Ints(ints) | Image::Codes(ints) | Image::Scaled { ints, .. } => {
+                Some((ints, self.mask.as_deref()))
+            }
+        }
+    }
 }
 
 /// What the integers of a column are.
@@ -71,6 +84,7 @@ impl SegmentEncoder {
             shared: types.iter().map(shared).collect(),
             symbols: Vec::new(),
             symbols_columns: Vec::new(),
+            plans: Plans::new(types.len()),
             scratch: Vec::new(),
         }
     }
@@ -89,16 +103,20 @@ impl SegmentEncoder {
             let work = self.work(column, *view, rows);
             works.push(work);
         }
-        let mut sections = Vec::with_capacity(columns.len());
-        let offset = |bytes: usize| u32::try_from(bytes).expect("a block is below 4 GiB");
-        for column in 0..columns.len() {
-            out.resize(start + (out.len() - start).next_multiple_of(8), 0);
-            let at = out.len();
-            let valid = encode_valid(&works, column);
-            self.encode_column(column, &mut works[column], &valid, out);
-            sections.push(Section { offset: offset(at - start), bytes: offset(out.len() - at) });
+        let seen: Vec<Seen<'_>> = works.iter().map(Work::seen).collect();
+        self.plans.learn(&seen, rows, &mut self.scratch);
+        let mut parts = vec![Vec::new(); columns.len()];
+        for column in self.plans.order().to_vec() {
+            self.encode_column(column, &mut works, &mut parts[column]);
         }
-        sections
+        let offset = |bytes: usize| u32::try_from(bytes).expect("a block is below 4 GiB");
+        let mut place = |part: Vec<u8>| {
+            out.resize(start + (out.len() - start).next_multiple_of(8), 0);
+            let section = Section { offset: offset(out.len() - start), bytes: offset(part.len()) };
+            out.extend_from_slice(&part);
+            section
+        };
+        parts.into_iter().map(&mut place).collect()
     }
 
     /// What the blocks share, for the footer.
@@ -112,6 +130,9 @@ impl SegmentEncoder {
         }
         for (column, bytes) in self.symbols_columns.iter().zip(&self.symbols) {
             parts.push((*column, tables::SYMBOLS, bytes.clone()));
+        }
+        for (column, is_list, bytes) in self.plans.tables() {
+            parts.push((column, if is_list { tables::LIST } else { tables::MAP }, bytes));
         }
         let size = |bytes: usize| u32::try_from(bytes).expect("tables are bounded");
         let mut out = size(parts.len()).to_le_bytes().to_vec();
@@ -160,32 +181,54 @@ impl SegmentEncoder {
         Work { pg_type, view, rows, mask, image }
     }
 
-    fn encode_column(&mut self, column: usize, work: &mut Work<'_>, valid: &[u8], out: &mut Vec<u8>) {
-        let scratch = &mut self.scratch;
-        let mask = work.mask.as_deref();
-        match &mut work.image {
+    fn encode_column(&mut self, column: usize, works: &mut [Work<'_>], out: &mut Vec<u8>) {
+        let valid = encode_valid(works, column);
+        // What is read back for NULLs replaces what the column had there, for the columns that follow from it.
+        let mut image = std::mem::replace(&mut works[column].image, Image::None);
+        let valid = valid.as_slice();
+        match &mut image {
             Image::Ints(ints) => {
-                let choice = Choice::own(ints, mask, scratch);
                 head(INTS, valid, out);
-                choice.write(ints, mask, out);
+                self.encode_ints(column, works, ints, out);
             }
             Image::Codes(codes) => {
-                let choice = Choice::own(codes, mask, scratch);
                 head(DICTIONARY, valid, out);
-                choice.write(codes, mask, out);
+                self.encode_ints(column, works, codes, out);
             }
             Image::Scaled { scale, ints, odd } => {
-                let choice = Choice::own(ints, mask, scratch);
                 head(SCALED, valid, out);
                 out.push(*scale);
-                write_odd(&work.view, odd, out);
-                choice.write(ints, mask, out);
+                write_odd(&works[column].view, odd, out);
+                self.encode_ints(column, works, ints, out);
             }
-            Image::None => match Layout::of(work.pg_type) {
-                Layout::Bits => head(SAME, valid, out),
-                Layout::Fixed(_) => self.encode_fixed(column, work, valid, out),
-                Layout::Bytes => self.encode_strings(column, work, valid, out),
-            },
+            Image::None => self.encode_plain(column, &works[column], valid, out),
+        }
+        works[column].image = image;
+    }
+
+    /// Integers, as they follow from other columns or as they are.
+    fn encode_ints(&mut self, column: usize, works: &[Work<'_>], ints: &mut [i64], out: &mut Vec<u8>) {
+        let mask = works[column].mask.as_deref();
+        let seen = |other: u16| works[usize::from(other)].seen().map(|(ints, _)| ints.to_vec());
+        let followed = self.plans.choose(column, ints, mask, &seen, &mut self.scratch);
+        if let Some((choice, codes, good)) = followed
+            && (good || choice.bytes() < Choice::own(ints, mask, &mut self.scratch).bytes())
+        {
+            self.plans.take(&choice);
+            return match codes {
+                Some(codes) => choice.write_codes(ints, mask, out, |row, _| codes[row]),
+                None => choice.write(ints, mask, out),
+            };
+        }
+        Choice::own(ints, mask, &mut self.scratch).write(ints, mask, out);
+    }
+
+    /// A column without integers.
+    fn encode_plain(&mut self, column: usize, work: &Work<'_>, valid: &[u8], out: &mut Vec<u8>) {
+        match Layout::of(work.pg_type) {
+            Layout::Bits => head(SAME, valid, out),
+            Layout::Fixed(_) => self.encode_fixed(column, work, valid, out),
+            Layout::Bytes => self.encode_strings(column, work, valid, out),
         }
     }
 

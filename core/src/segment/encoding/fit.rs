@@ -66,6 +66,23 @@ pub(super) fn fit(dense: &[i64], rows: usize) -> Fit {
     best
 }
 
+/// Places in lists; those below 0, and those that would need too many bits, are exceptions.
+pub(super) fn fit_list(places: &[i64], mask: Mask<'_>) -> Fit {
+    let mut best = Fit { scale: 1, bytes: usize::MAX, ..Fit::default() };
+    for width in 0..=4 {
+        let counts = |row: usize| mask.is_none_or(|mask| mask[row]);
+        let fits = |place: i64| (0..1 << width).contains(&place);
+        let misses = (0..places.len()).filter(|row| counts(*row) && !fits(places[*row])).count();
+        let bytes = HEAD_BYTES
+            + packed_bytes(places.len(), width)
+            + if misses > 0 { EXCEPTIONS_BYTES + misses * 5 } else { 0 };
+        if bytes < best.bytes {
+            best = Fit { width, bytes, ..best };
+        }
+    }
+    best
+}
+
 /// The largest number that divides all differences to `min`.
 fn divisor(dense: &[i64], min: i64) -> u64 {
     let mut divisor = 0u64;
@@ -189,6 +206,11 @@ impl Choice {
         Choice { model, pieces: Vec::new(), shift, predicted, fit }
     }
 
+    /// A model whose differences are known.
+    pub(super) fn with_fit(model: Model, predicted: Vec<i64>, fit: Fit) -> Choice {
+        Choice { model, pieces: Vec::new(), shift: 0, predicted, fit }
+    }
+
     /// Bytes that it takes.
     pub(super) fn bytes(&self) -> usize {
         self.fit.bytes + model_bytes(self.model)
@@ -281,8 +303,7 @@ impl Choice {
             } else {
                 let predicted = self.predicted.get(row).copied().unwrap_or(0);
                 let away = fit.scale.wrapping_mul(code) as i64;
-                let base = if matches!(self.model, Model::List { .. }) { 0 } else { fit.base };
-                *value = predicted.wrapping_add(base).wrapping_add(away);
+                *value = predicted.wrapping_add(fit.base).wrapping_add(away);
             }
             codes[row] = code;
         }

@@ -25,6 +25,7 @@
 
 use std::ops::Range;
 
+use super::super::format::Bytes;
 use super::bits::{Packed, packed_bytes};
 use super::block::EncodedBlock;
 use super::invert::Line;
@@ -46,7 +47,7 @@ pub(super) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     pub(super) fn new(bytes: &'a [u8], range: Range<usize>) -> Option<Cursor<'a>> {
         (range.start <= range.end).then_some(())?;
-        Some(Cursor { bytes: bytes.get(..range.end)?, at: range.start })
+        Some(Cursor { bytes: Bytes(bytes).slice(0, range.end)?, at: range.start })
     }
 
     /// Takes `count` bytes and says where they are.
@@ -219,7 +220,7 @@ impl Codes {
 }
 
 #[inline]
-fn along(slope: i64, by: i64, shift: u8) -> i64 {
+pub(super) fn along(slope: i64, by: i64, shift: u8) -> i64 {
     slope.wrapping_mul(by) >> shift
 }
 

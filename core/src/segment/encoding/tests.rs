@@ -413,3 +413,89 @@ fn floats_and_numerics_of_every_pattern() {
         corrupt(&mut random, &encoded, 40);
     }
 }
+
+/// Columns that follow from each other, through others and with exceptions; NULLs lie where they like.
+fn related(random: &mut Random, rows: usize, nulls: u64) -> (Vec<PgType>, Vec<Values>) {
+    let types = vec![
+        PgType::Int4,
+        PgType::Int4,
+        PgType::Int8,
+        PgType::Int4,
+        PgType::Text,
+        PgType::Text,
+        PgType::Timestamp,
+        PgType::Int2,
+        PgType::Numeric(None),
+        PgType::Int8,
+        PgType::Bool,
+    ];
+    let mut columns: Vec<Values> = vec![Vec::new(); types.len()];
+    for row in 0..rows as i64 {
+        let shipped = random.below(2500) as i64;
+        let received = shipped + 1 + random.below(30) as i64 + if random.one_in(50) { 100_000 } else { 0 };
+        let delay = received - shipped + random.pick(&[0, 0, 0, -40, 40]);
+        let tail = random.below(60) as i64;
+        let hour = random.below(24) as i64;
+        let numeric = Numeric::new(i128::from(tail * 1000 + tail % 7), 2).expect("small");
+        let wide = if random.one_in(20) { i64::MIN } else { shipped.wrapping_mul(1 << 50) };
+        let values = [
+            int_bytes(PgType::Int4, shipped),
+            int_bytes(PgType::Int4, received),
+            delay.to_le_bytes().to_vec(),
+            int_bytes(PgType::Int4, shipped / 365 + if random.one_in(60) { 7 } else { 0 }),
+            format!("N{tail:05}").into_bytes(),
+            random.pick(&["UA", "AA", "DL", "漢"]).repeat(1 + (tail % 3) as usize).into_bytes(),
+            (hour * 3_600_000_000 + row / 700 * 86_400_000_000).to_le_bytes().to_vec(),
+            int_bytes(PgType::Int2, hour),
+            numeric.to_bytes().to_vec(),
+            wide.to_le_bytes().to_vec(),
+            vec![u8::from(shipped > 1200)],
+        ];
+        for (column, value) in columns.iter_mut().zip(values) {
+            column.push((nulls == 0 || !random.one_in(nulls)).then_some(value));
+        }
+    }
+    (types, columns)
+}
+
+#[test]
+fn columns_that_follow_from_others() {
+    let mut random = Random::new(6);
+    for (rows, block_rows, nulls) in [(256 * 17 + 5, 256, 0), (2048, 512, 12), (1024, 512, 2)] {
+        let (types, columns) = related(&mut random, rows, nulls);
+        let encoded = check(&types, &columns, block_rows);
+        corrupt(&mut random, &encoded, 8);
+        if nulls == 0 {
+            let size = |column: usize| {
+                let bytes = encoded.blocks.iter().map(|(_, sections, _)| sections[column].bytes as usize);
+                bytes.sum::<usize>() * 8 / rows
+            };
+            // Bits of a row: alone they would take 12, 5 and 12 or more.
+            let sizes: Vec<usize> = (0..types.len()).map(size).collect();
+            let limits = [13, 8, 8, 3, 7, 3, 2, 6, 2, 15, 2];
+            assert!(sizes.iter().zip(limits).all(|(size, limit)| *size <= limit), "{sizes:?} of {limits:?}");
+        }
+    }
+}
+
+#[test]
+fn columns_that_follow_from_themselves_are_refused() {
+    let types = [PgType::Int8, PgType::Int8];
+    let follow = |other: u16| {
+        let mut section = vec![super::block::INTS, super::block::VALID_ALL, 3, 0, 0, 0];
+        section.extend_from_slice(&[0; 8]);
+        section.extend_from_slice(&other.to_le_bytes());
+        section.extend_from_slice(&1i64.to_le_bytes());
+        section
+    };
+    let decode = |first: u16, second: u16| {
+        let (mut bytes, second) = (follow(first), follow(second));
+        let size = bytes.len() as u32;
+        bytes.resize(32, 0);
+        bytes.extend_from_slice(&second);
+        let sections = [Section { offset: 0, bytes: size }, Section { offset: 32, bytes: size }];
+        let tables = Rc::new(Tables::decode(&[0; 4], &types).expect("none"));
+        EncodedBlock::decode(&Buffer::from_vec(bytes), &sections, 9, &types, &tables).map(|_| ())
+    };
+    assert!(decode(1, 0).is_err() && decode(0, 0).is_err() && decode(1, 1).is_err() && decode(2, 1).is_err());
+}
