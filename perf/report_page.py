@@ -1,6 +1,7 @@
 """Makes docs/performance.md from what perf/report.py has measured."""
 
 import collections
+import fnmatch
 import math
 import statistics
 
@@ -158,7 +159,7 @@ def update_goals(results):
 
 GOALS = [point_goals, insert_goals, size_goals, scan_goals, index_goals, update_goals]
 
-# Part -> title, what was done, names of results.
+# Part -> title, what was done, patterns of the results' names.
 SECTIONS = {
     "point": ("Point reads", """The wide table (`id int8` key with gaps, `a int8`, `price float8`, `email text` of 18
 bytes, `ts timestamp`, `status text` of 8 values), loaded in key order, flushed and merged; random keys that exist, all
@@ -172,46 +173,58 @@ cache, `bytes` what the process was charged; fjall has no direct reads.""", ["lo
 durable before its session goes on; 16 sessions: 8 on each of OmenDB's two cores, 16 threads for the others. RocksDB
 with a synced log (group commit), 4 memtables of 64 MiB and 2 background jobs; fjall with SyncData.""",
         ["insert_sequential", "insert_random"]),
+    "encodings": ("Encodings", """One by one, on one thread, by `perf/src/bin/encodings.rs`.""", ["encod*"]),
     "update": ("Write amplification", """1M rows of the wide table (85 bytes with their keys: five times the memory of 16 MiB),
 then 1.5M uniform updates in durable batches of 1,000. Bytes the process wrote to disk over bytes of keys and rows; half
 of the memory is for memtables, a quarter for the cache. What is still in memory at the end counts for nobody.""",
         ["write_amplification"]),
     "sizes": ("Sizes", """One COPY through the binary, CHECKPOINT and VACUUM, then the sum of the segment files. DuckDB and
 Parquet are made from the same CSV. PostgreSQL 15 and ClickHouse were measured once, not in this run.""",
-        ["size_flights", "size_lineitem"]),
+        ["size_flights", "size_lineitem", "size_*"]),
+    "index": ("Learned index and sort", """CPU time of one thread. `lookup_KEYS`: nanoseconds to find a random key that is
+there, each lookup waiting for the one before; `index_KEYS`: bytes of memory per key. Real keys are the z-order of all
+points of OpenStreetMap's time zone boundaries (four million, and hard: neighbours are far from a line); the others are
+generated, and their names say so. `lookup` and `index_memory` are the worst of the real keys.""",
+        ["lookup", "index_memory", "lookup_*", "index_*", "segment_find_*", "sort_*"]),
     "scan": ("Scans", """The wide table, one core, warm. `scan_filtered_sum`: `sum(a) WHERE price BETWEEN ..` that a
 tenth of the rows pass; logical bytes are 16 per row. `scan_text_count`: `count(*) WHERE status = ..`; logical bytes are
 the text's. DuckDB: one thread, the same rows in its own file and in a temporary table.""",
-        ["scan_filtered_sum", "scan_text_count"]),
+        ["scan_filtered_sum", "scan_text_count", "scan_*"]),
 }
 
 
-def table(results, name):
-    keys, lines = results.keys(name), [f"`{name}`", ""]
-    lines += ["| engine | " + " | ".join(keys) + " |", "|---|" + "---:|" * len(keys)]
-    for engine in results.engines(name):
-        values = " | ".join(number(results.get(name, engine, key)) for key in keys)
-        lines.append(f"| {engine} | {values} |")
-    if name.startswith("size_"):
-        for engine, size in REFERENCES.get(name.removeprefix("size_"), {}).items():
-            values = " | ".join(number(size) if key == "bytes" else "-" for key in keys)
-            lines.append(f"| {engine} (earlier) | {values} |")
-    return lines + [""]
+def matching(results, patterns):
+    """Names of results in the order of the patterns."""
+    found = [name for pattern in patterns for name in results.names() if fnmatch.fnmatch(name, pattern)]
+    return list(dict.fromkeys(found))
+
+
+def tables(results, names):
+    """Figures by result and engine; results with the same figures share a table."""
+    groups = collections.defaultdict(list)
+    for name in names:
+        groups[tuple(results.keys(name))].append(name)
+    lines = []
+    for keys, members in groups.items():
+        lines += ["| result | engine | " + " | ".join(keys) + " |", "|---|---|" + "---:|" * len(keys)]
+        for name in members:
+            for engine in results.engines(name):
+                values = " | ".join(number(results.get(name, engine, key)) for key in keys)
+                lines.append(f"| {name} | {engine} | {values} |")
+            for engine, size in REFERENCES.get(name.removeprefix("size_"), {}).items():
+                values = " | ".join(number(size) if key == "bytes" else "-" for key in keys)
+                lines.append(f"| {name} | {engine} (earlier) | {values} |")
+        lines.append("")
+    return lines
 
 
 def rest(results):
     """Results of programs that this file knows nothing of: all in one table."""
-    known = {name for _, _, names in SECTIONS.values() for name in names}
-    others = [name for name in results.names() if name not in known and not name.startswith("size_")]
+    known = {name for _, _, patterns in SECTIONS.values() for name in matching(results, patterns)}
+    others = [name for name in results.names() if name not in known]
     if not others:
         return []
-    lines = ["## Everything else that was measured", "", "| result | engine | figures |", "|---|---|---|"]
-    for name in others:
-        for engine in results.engines(name):
-            keys = [key for key in results.keys(name) if results.get(name, engine, key) is not None]
-            figures = ", ".join(f"{key} {number(results.get(name, engine, key))}" for key in keys)
-            lines.append(f"| {name} | {engine} | {figures} |")
-    return lines + [""]
+    return ["## Everything else that was measured", ""] + tables(results, others)
 
 
 def page(record):
@@ -230,12 +243,10 @@ def page(record):
         lines += ["Not measured or failed in this run:", ""]
         lines += [f"- {missing['what']}: {missing['why']}" for missing in record["missing"]] + [""]
     for title, text, names in SECTIONS.values():
-        present = [name for name in names if results.engines(name)]
-        if title == "Sizes":
-            present += [name for name in results.names() if name.startswith("size_") and name not in present]
+        present = matching(results, names)
         if present:
             lines += [f"## {title}", "", text, ""]
-            lines += [line for name in present for line in table(results, name)]
+            lines += tables(results, present)
     lines += rest(results)
     lines += ["## Run it again", "", "    perf/report.py --data DIR", "",
               "on a quiet machine; `--help` lists what can be left out. RocksDB needs a C++ compiler and libclang to build,",
