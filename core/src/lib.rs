@@ -20,6 +20,7 @@ pub mod manifest;
 pub mod memtable;
 pub mod mesh;
 pub mod node;
+mod pace;
 pub mod router;
 pub mod row;
 pub mod segment;

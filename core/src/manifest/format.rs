@@ -7,7 +7,7 @@
 //! | file header | bytes | |
 //! |---|---|---|
 //! | 0 | 8 | magic `OMENMAN` and 0 |
-//! | 8 | 4 | version, 1 |
+//! | 8 | 4 | version: 2, or 1 without the edits from 13 on |
 //! | 12 | 4 | checksum of the page without this field |
 //! | 16 | 8 | number, as in the file's name |
 //! | 24 | 8 | salt, drawn anew for every file |
@@ -40,6 +40,8 @@
 //! | NextTxn | 11 | u64 |
 //! | LogFrom | 12 | lsn u64 |
 //! | Closed | 13 | lsn u64; only in a snapshot |
+//! | AddDeletions | 14 | as SetDeletions |
+//! | MergeSegments | 15 | range u64, count u16, ids u64 of the inputs; 1 and the output as in AddSegment from its id on, or 0 |
 //!
 //! A key is its length u16 and its bytes. A varint has seven bits a byte, the lowest first, the top bit set in all
 //! but the last byte.
@@ -54,6 +56,7 @@ use crate::segment::{Position, SegmentId, SegmentMeta};
 use crate::stamp::Stamp;
 
 use super::Edit;
+use super::ends::{pack, unpack};
 
 /// Bytes of a page.
 pub const PAGE_BYTES: u64 = IO_ALIGN as u64;
@@ -69,7 +72,9 @@ pub const SCHEMA_BYTES_MAX: usize = 1 << 20;
 const BOUND_BYTES_MAX: usize = KEY_BYTES_MAX + 1;
 
 const MAGIC: [u8; 8] = *b"OMENMAN\0";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The oldest version that is read.
+const VERSION_MIN: u32 = 1;
 const FRAME_MAGIC: [u8; 4] = *b"OMF1";
 
 /// What is wrong with bytes.
@@ -82,9 +87,21 @@ pub struct FileHeader {
     pub number: u64,
     /// Marks the frames of this file.
     pub salt: u64,
+    /// Of the format.
+    pub version: u32,
 }
 
 impl FileHeader {
+    /// The header of a new file.
+    pub fn new(number: u64, salt: u64) -> FileHeader {
+        FileHeader { number, salt, version: VERSION }
+    }
+
+    /// Whether the file takes changes as this build writes them.
+    pub fn is_current(&self) -> bool {
+        self.version == VERSION
+    }
+
     /// Writes the page.
     ///
     /// # Panics
@@ -93,7 +110,7 @@ impl FileHeader {
         assert_eq!(page.len() as u64, FILE_HEADER_BYTES, "the header is one page");
         page.fill(0);
         page[..8].copy_from_slice(&MAGIC);
-        page[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        page[8..12].copy_from_slice(&self.version.to_le_bytes());
         page[16..24].copy_from_slice(&self.number.to_le_bytes());
         page[24..32].copy_from_slice(&self.salt.to_le_bytes());
         let checksum = Self::checksum(page);
@@ -113,13 +130,13 @@ impl FileHeader {
         if checksum != Self::checksum(page) {
             return Err("wrong checksum of the file header");
         }
-        if version != VERSION {
+        if !(VERSION_MIN..=VERSION).contains(&version) {
             return Err("a version of the manifest format that this build does not know");
         }
         if page[32..].iter().any(|byte| *byte != 0) {
             return Err("reserved bytes of the file header are not zero");
         }
-        Ok(FileHeader { number: reader.u64()?, salt: reader.u64()? })
+        Ok(FileHeader { number: reader.u64()?, salt: reader.u64()?, version })
     }
 
     fn checksum(page: &[u8]) -> u32 {
@@ -215,14 +232,21 @@ pub fn encode_edit(edit: &Edit, out: &mut Vec<u8>) {
         }
         Edit::DropRange { range } => put_tagged(out, 2, &[range.0]),
         Edit::AddSegment { range, segment } => {
-            put_tagged(out, 3, &[range.0, segment.id.0, segment.rows, segment.bytes]);
-            out.extend_from_slice(&segment.checksum.to_le_bytes());
-            put_key(out, &segment.first_key);
-            put_key(out, &segment.last_key);
+            put_tagged(out, 3, &[range.0]);
+            put_segment(out, segment);
         }
         Edit::RemoveSegment { range, segment } => put_tagged(out, 4, &[range.0, segment.0]),
         Edit::SetFlushed { range, lsn, index } => put_tagged(out, 5, &[range.0, lsn.0, *index]),
-        Edit::SetDeletions { range, segment, entries } => encode_deletions(*range, *segment, entries, out),
+        Edit::SetDeletions { range, segment, entries } => put_deletions(out, 6, *range, *segment, entries),
+        Edit::AddDeletions { range, segment, entries } => put_deletions(out, 14, *range, *segment, entries),
+        Edit::MergeSegments { range, inputs, output } => {
+            put_tagged(out, 15, &[range.0]);
+            let count = u16::try_from(inputs.len()).expect("a merge of few segments");
+            out.extend_from_slice(&count.to_le_bytes());
+            inputs.iter().for_each(|input| put_u64(out, input.0));
+            out.push(u8::from(output.is_some()));
+            output.iter().for_each(|output| put_segment(out, output));
+        }
         Edit::NextSegment(next) => put_tagged(out, 7, &[*next]),
         Edit::ClockAtLeast(at) => put_tagged(out, 8, &[at.0]),
         Edit::Decided { txn, commit } => {
@@ -234,35 +258,6 @@ pub fn encode_edit(edit: &Edit, out: &mut Vec<u8>) {
         Edit::NextTxn(next) => put_tagged(out, 11, &[*next]),
         Edit::LogFrom(lsn) => put_tagged(out, 12, &[lsn.0]),
         Edit::Closed(lsn) => put_tagged(out, 13, &[lsn.0]),
-    }
-}
-
-/// Appends a `SetDeletions` edit.
-///
-/// # Panics
-/// If positions do not rise.
-pub fn encode_deletions(
-    range: RangeId,
-    segment: SegmentId,
-    entries: &[(Position, Stamp)],
-    out: &mut Vec<u8>,
-) {
-    put_tagged(out, 6, &[range.0, segment.0]);
-    let count = u32::try_from(entries.len()).expect("positions are 32 bits and rise");
-    out.extend_from_slice(&count.to_le_bytes());
-    let mut before: Option<(u32, u64)> = None;
-    for (Position(position), stamp) in entries {
-        let stamp = stamp.to_bits();
-        let (distance, difference) = match before {
-            None => (*position, stamp as i64),
-            Some((last, last_stamp)) => {
-                assert!(*position > last, "positions of deletions rise");
-                (*position - last, stamp.wrapping_sub(last_stamp) as i64)
-            }
-        };
-        put_varint(out, u64::from(distance));
-        put_varint(out, (difference << 1 ^ difference >> 63) as u64);
-        before = Some((*position, stamp));
     }
 }
 
@@ -282,7 +277,8 @@ pub fn decode_edits(payload: &[u8], count: u32) -> Result<Vec<Edit>, Malformed> 
     if reader.0.is_empty() { Ok(edits) } else { Err("bytes after the last edit") }
 }
 
-struct Reader<'a>(&'a [u8]);
+/// Takes fields from the front of bytes.
+pub struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
@@ -311,7 +307,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn varint(&mut self) -> Result<u64, Malformed> {
+    /// A number in seven bits a byte.
+    ///
+    /// # Errors
+    /// If it is cut or too long.
+    pub fn varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;
@@ -342,7 +342,7 @@ impl<'a> Reader<'a> {
 
     fn edit(&mut self) -> Result<Edit, Malformed> {
         let tag = self.u8()?;
-        let range = if (1..=6).contains(&tag) { RangeId(self.u64()?) } else { RangeId(0) };
+        let range = if matches!(tag, 1..=6 | 14..=15) { RangeId(self.u64()?) } else { RangeId(0) };
         Ok(match tag {
             1 => {
                 let table = TableId(self.u32()?);
@@ -370,6 +370,13 @@ impl<'a> Reader<'a> {
             11 => Edit::NextTxn(self.u64()?),
             12 => Edit::LogFrom(Lsn(self.u64()?)),
             13 => Edit::Closed(Lsn(self.u64()?)),
+            14 => Edit::AddDeletions { range, segment: SegmentId(self.u64()?), entries: self.deletions()? },
+            15 => {
+                let count = u16::from_le_bytes(self.take(2)?.try_into().expect("two bytes"));
+                let inputs = (0..count).map(|_| self.u64().map(SegmentId)).collect::<Result<_, _>>()?;
+                let output = if self.bool()? { Some(self.segment()?) } else { None };
+                Edit::MergeSegments { range, inputs, output }
+            }
             _ => return Err("an edit of unknown kind"),
         })
     }
@@ -390,20 +397,7 @@ impl<'a> Reader<'a> {
         if count > self.0.len() / 2 {
             return Err("more deletions than bytes for them");
         }
-        let mut entries = Vec::with_capacity(count);
-        let (mut position, mut stamp) = (0u64, 0u64);
-        for index in 0..count {
-            let distance = self.varint()?;
-            position = position.checked_add(distance).ok_or("a position of more than 32 bits")?;
-            if index > 0 && distance == 0 {
-                return Err("positions of deletions do not rise");
-            }
-            let zigzag = self.varint()?;
-            stamp = stamp.wrapping_add(zigzag >> 1 ^ (zigzag & 1).wrapping_neg());
-            let narrow = u32::try_from(position).map_err(|_| "a position of more than 32 bits")?;
-            entries.push((Position(narrow), Stamp::from_bits(stamp)));
-        }
-        Ok(entries)
+        unpack(self, count)
     }
 }
 
@@ -416,7 +410,28 @@ fn put_tagged(out: &mut Vec<u8>, tag: u8, values: &[u64]) {
     values.iter().for_each(|value| put_u64(out, *value));
 }
 
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+fn put_segment(out: &mut Vec<u8>, segment: &SegmentMeta) {
+    [segment.id.0, segment.rows, segment.bytes].iter().for_each(|value| put_u64(out, *value));
+    out.extend_from_slice(&segment.checksum.to_le_bytes());
+    put_key(out, &segment.first_key);
+    put_key(out, &segment.last_key);
+}
+
+fn put_deletions(
+    out: &mut Vec<u8>,
+    tag: u8,
+    range: RangeId,
+    segment: SegmentId,
+    entries: &[(Position, Stamp)],
+) {
+    put_tagged(out, tag, &[range.0, segment.0]);
+    let count = u32::try_from(entries.len()).expect("positions are 32 bits and rise");
+    out.extend_from_slice(&count.to_le_bytes());
+    pack(entries, out);
+}
+
+/// Appends a number in seven bits a byte.
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -458,7 +473,10 @@ mod tests {
                 span: KeySpan::all(),
                 schema: Rc::from([]),
             },
-            Edit::AddSegment { range, segment: meta },
+            Edit::AddSegment { range, segment: meta.clone() },
+            Edit::MergeSegments { range, inputs: vec![segment, SegmentId(8)], output: Some(meta) },
+            Edit::MergeSegments { range, inputs: Vec::new(), output: None },
+            Edit::AddDeletions { range, segment, entries: vec![(Position(7), Stamp::LIVE)] },
             Edit::SetDeletions { range, segment, entries },
             Edit::SetDeletions { range, segment, entries: Vec::new() },
             Edit::SetFlushed { range, lsn: Lsn(u64::MAX), index: 1 },
@@ -498,7 +516,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        let mut cases = vec![vec![0], vec![14], vec![255; 100], vec![9, 0, 0, 0, 0, 0, 0, 0, 0, 2]];
+        let mut cases = vec![vec![0], vec![16], vec![255; 100], vec![9, 0, 0, 0, 0, 0, 0, 0, 0, 2]];
         let mut deletions = encode(&[Edit::SetDeletions {
             range: RangeId(1),
             segment: SegmentId(2),
@@ -533,15 +551,15 @@ mod tests {
                     _ => drop(bytes.splice(at..at, [0xFF; 8])),
                 }
             }
-            if let Ok(edits) = decode_edits(&bytes, 16) {
-                assert_eq!(decode_edits(&encode(&edits), 16), Ok(edits));
+            if let Ok(edits) = decode_edits(&bytes, 19) {
+                assert_eq!(decode_edits(&encode(&edits), 19), Ok(edits));
             }
         }
     }
 
     #[test]
     fn headers() {
-        let file = FileHeader { number: 5, salt: 99 };
+        let file = FileHeader::new(5, 99);
         let mut page = [0; 4_096];
         file.encode(&mut page);
         assert_eq!(FileHeader::decode(&page), Ok(file));

@@ -11,6 +11,7 @@
 //! - The manifest of a shard that was closed is one whole snapshot and zeros, so that no damage to it passes for the
 //!   torn change of a crash.
 
+mod ends;
 mod format;
 mod gate;
 mod state;
@@ -28,6 +29,8 @@ use crate::id::{Lsn, RangeId, TableId, TxnId};
 use crate::key::KeySpan;
 use crate::segment::{Position, SegmentId, SegmentMeta};
 use crate::stamp::Stamp;
+
+pub use ends::SavedEnds;
 
 use format::FrameKind;
 use gate::Gate;
@@ -85,6 +88,24 @@ pub enum Edit {
         /// All ends, positions rising.
         entries: Vec<(Position, Stamp)>,
     },
+    /// More ends of a segment's versions, or other ones.
+    AddDeletions {
+        /// The range.
+        range: RangeId,
+        /// The segment.
+        segment: SegmentId,
+        /// Ends, positions rising.
+        entries: Vec<(Position, Stamp)>,
+    },
+    /// Neighbouring segments of a range become one, or vanish.
+    MergeSegments {
+        /// The range.
+        range: RangeId,
+        /// Which, in their order; at least one.
+        inputs: Vec<SegmentId>,
+        /// What takes their place.
+        output: Option<SegmentMeta>,
+    },
     /// The next segment gets this id or a larger one.
     NextSegment(u64),
     /// No timestamp up to this one is handed out again.
@@ -114,8 +135,8 @@ pub enum Edit {
 pub struct SegmentState {
     /// What it is.
     pub meta: SegmentMeta,
-    /// Ends of its versions, positions rising.
-    pub deletions: Rc<[(Position, Stamp)]>,
+    /// Ends of its versions.
+    pub deletions: SavedEnds,
 }
 
 /// A range of the shard.
@@ -131,7 +152,7 @@ pub struct RangeState {
     pub flushed: Lsn,
     /// Raft index of the last record below `flushed`.
     pub index: u64,
-    /// In the order they were added.
+    /// Oldest first.
     pub segments: Vec<SegmentState>,
 }
 
@@ -264,6 +285,13 @@ impl<E: Env> Manifest<E> {
     /// The state after the last durable change.
     pub fn state(&self) -> Rc<ManifestState> {
         Rc::clone(&self.inner.state.borrow())
+    }
+
+    /// Bytes of memory for the ends of versions.
+    pub fn ends_bytes(&self) -> usize {
+        let state = self.inner.state.borrow();
+        let segments = state.ranges.values().flat_map(|range| &range.segments);
+        segments.map(|segment| segment.deletions.size_bytes()).sum()
     }
 
     /// Bytes of the manifest's file.

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use crate::id::RangeId;
-use crate::segment::SegmentId;
+use crate::segment::{Position, SegmentId, SegmentMeta};
+use crate::stamp::Stamp;
 
 use super::format::{self, FrameKind};
-use super::{Edit, ManifestState, RangeState, SegmentState};
+use super::{Edit, ManifestState, RangeState, SavedEnds, SegmentState};
 
 /// 1 MiB: a frame of a snapshot ends with the edit that reaches this.
 const SNAPSHOT_PAYLOAD_BYTES: usize = 1 << 20;
@@ -42,7 +43,7 @@ impl ManifestState {
                 if state.segments.iter().any(|other| other.meta.id == segment.id) {
                     return Err(format!("range {range} has segment {} already", segment.id.0));
                 }
-                state.segments.push(SegmentState { meta: segment.clone(), deletions: Rc::from([]) });
+                state.segments.push(SegmentState::new(segment.clone()));
             }
             Edit::RemoveSegment { range, segment } => {
                 let state = self.range(*range)?;
@@ -57,12 +58,27 @@ impl ManifestState {
                 (state.flushed, state.index) = (*lsn, *index);
             }
             Edit::SetDeletions { range, segment, entries } => {
-                if !entries.is_sorted_by(|a, b| a.0 < b.0) {
-                    return Err(format!("positions of deletions in segment {} do not rise", segment.0));
-                }
+                let state = self.range(*range)?.deletions_of(*range, *segment, entries)?;
+                *state = SavedEnds::new(entries);
+            }
+            Edit::AddDeletions { range, segment, entries } => {
+                self.range(*range)?.deletions_of(*range, *segment, entries)?.add(entries);
+            }
+            Edit::MergeSegments { range, inputs, output } => {
                 let state = self.range(*range)?;
-                let index = state.index_of(*range, *segment)?;
-                state.segments[index].deletions = Rc::from(entries.as_slice());
+                let first = inputs.first().ok_or_else(|| format!("a merge of nothing in range {range}"))?;
+                let at = state.index_of(*range, *first)?;
+                let present = state.segments[at..].iter().map(|segment| segment.meta.id);
+                if !present.take(inputs.len()).eq(inputs.iter().copied()) {
+                    return Err(format!("range {range} does not have the inputs of a merge side by side"));
+                }
+                let others = state.segments.iter().filter(|other| !inputs.contains(&other.meta.id));
+                let mut ids = others.map(|other| other.meta.id);
+                if output.as_ref().is_some_and(|output| ids.any(|id| id == output.id)) {
+                    return Err(format!("range {range} has the output of a merge already"));
+                }
+                let output = output.iter().map(|meta| SegmentState::new(meta.clone()));
+                state.segments.splice(at..at + inputs.len(), output);
             }
             Edit::NextSegment(next) => self.next_segment = self.next_segment.max(*next),
             Edit::ClockAtLeast(at) => self.clock_at_least = self.clock_at_least.max(*at),
@@ -99,8 +115,8 @@ impl ManifestState {
             frames.add(&Edit::SetFlushed { range, lsn: *flushed, index: *index });
             for SegmentState { meta, deletions } in segments {
                 frames.add(&Edit::AddSegment { range, segment: meta.clone() });
-                if !deletions.is_empty() {
-                    frames.push(|out| format::encode_deletions(range, meta.id, deletions, out));
+                for entries in deletions.pieces() {
+                    frames.add(&Edit::AddDeletions { range, segment: meta.id, entries });
                 }
             }
         }
@@ -120,6 +136,26 @@ impl RangeState {
     fn index_of(&self, range: RangeId, segment: SegmentId) -> Result<usize, String> {
         let found = self.segments.iter().position(|other| other.meta.id == segment);
         found.ok_or_else(|| format!("range {range} has no segment {}", segment.0))
+    }
+
+    /// The ends of a segment to which these are to be added.
+    fn deletions_of(
+        &mut self,
+        range: RangeId,
+        segment: SegmentId,
+        entries: &[(Position, Stamp)],
+    ) -> Result<&mut SavedEnds, String> {
+        if !entries.is_sorted_by(|a, b| a.0 < b.0) {
+            return Err(format!("positions of deletions in segment {} do not rise", segment.0));
+        }
+        let index = self.index_of(range, segment)?;
+        Ok(&mut self.segments[index].deletions)
+    }
+}
+
+impl SegmentState {
+    fn new(meta: SegmentMeta) -> SegmentState {
+        SegmentState { meta, deletions: SavedEnds::default() }
     }
 }
 
@@ -148,12 +184,8 @@ struct Frames {
 
 impl Frames {
     fn add(&mut self, edit: &Edit) {
-        self.push(|out| format::encode_edit(edit, out));
-    }
-
-    fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         let frame = self.open.get_or_insert_with(|| SnapshotFrame::new(FrameKind::Snapshot));
-        encode(&mut frame.bytes);
+        format::encode_edit(edit, &mut frame.bytes);
         frame.edits += 1;
         if frame.bytes.len() >= SNAPSHOT_PAYLOAD_BYTES {
             self.done.extend(self.open.take());

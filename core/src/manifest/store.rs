@@ -84,11 +84,19 @@ impl<E: Env> Store<E> {
                 Err(Failure::Clean(error) | Failure::Final(error)) => Err(error),
             };
         };
-        let opened = Self::read(env.clone(), dir, newest).await?;
+        let (mut store, state) = Self::read(env.clone(), dir, newest).await?;
+        if !store.header.is_current() {
+            // An older build would take changes of this version for damage.
+            numbers.push(newest);
+            store = match Self::create(env.clone(), dir.to_path_buf(), newest + 1, &state).await {
+                Ok(store) => store,
+                Err(Failure::Clean(error) | Failure::Final(error)) => return Err(error),
+            };
+        }
         for older in numbers {
             env.remove_file(&dir.join(name(older))).await.map_err(|e| failed("clean", e))?;
         }
-        Ok(opened)
+        Ok((store, state))
     }
 
     async fn read(env: E, dir: &Path, number: u64) -> Result<(Store<E>, ManifestState)> {
@@ -222,7 +230,7 @@ impl<E: Env> Store<E> {
     async fn create(env: E, dir: PathBuf, number: u64, state: &ManifestState) -> Changed<Store<E>> {
         let temporary = dir.join(temporary(number));
         let failed = |action: &str, e| Error::io(format!("{action} {}", temporary.display()), &e);
-        let header = FileHeader { number, salt: env.random_u64() };
+        let header = FileHeader::new(number, env.random_u64());
         let (file, offset) = match write_snapshot(&env, &temporary, header, state).await {
             Ok(written) => written,
             Err(e) => {

@@ -52,7 +52,18 @@ fn any_edit(state: &ManifestState, rng: &mut Rng) -> Edit {
             let count = number as u32 / 4;
             let stamp = |n: u32| Stamp::committed(Timestamp(u64::from(n) * number));
             let entries = (0..count).map(|n| (Position(n * 3), stamp(n))).collect();
-            Edit::SetDeletions { range, segment: segment.meta.id, entries }
+            let segment = segment.meta.id;
+            match rng.below(4) {
+                0 => Edit::SetDeletions { range, segment, entries },
+                _ => Edit::AddDeletions { range, segment, entries },
+            }
+        }
+        (6, Some(_)) if rng.one_in(2) => {
+            let first = rng.index(inside.segments.len());
+            let count = 1 + rng.index(inside.segments.len() - first);
+            let inputs = inside.segments[first..first + count].iter().map(|s| s.meta.id).collect();
+            let output = 1 + inside.segments.iter().map(|s| s.meta.id.0).max().unwrap_or(0);
+            Edit::MergeSegments { range, inputs, output: rng.one_in(2).then(|| segment(output)) }
         }
         (6, _) => Edit::SetFlushed { range, lsn: Lsn(inside.flushed.0 + number), index: number },
         (7, _) => Edit::Decided { txn: TxnId(state.next_txn + 1 + number), commit: Some(Timestamp(number)) },
@@ -223,6 +234,25 @@ fn fixture_edits() -> (Vec<Edit>, ManifestState) {
         Edit::NextTxn(12),
         Edit::LogFrom(Lsn(13)),
     ];
+    fold(edits)
+}
+
+/// As `fixture_edits`, with the edits that version 2 added.
+fn fixture_edits_v2() -> (Vec<Edit>, ManifestState) {
+    let (mut edits, range) = (fixture_edits().0, RangeId(1));
+    let entries = vec![(Position(2), Stamp::committed(Timestamp(6)))];
+    edits.extend([
+        Edit::AddDeletions { range, segment: SegmentId(5), entries: entries.clone() },
+        Edit::AddSegment { range, segment: segment(6) },
+        Edit::AddSegment { range, segment: segment(7) },
+        Edit::MergeSegments { range, inputs: vec![SegmentId(5)], output: Some(segment(8)) },
+        Edit::MergeSegments { range, inputs: vec![SegmentId(6)], output: None },
+        Edit::AddDeletions { range, segment: SegmentId(8), entries },
+    ]);
+    fold(edits)
+}
+
+fn fold(edits: Vec<Edit>) -> (Vec<Edit>, ManifestState) {
     let mut state = ManifestState::default();
     edits.iter().for_each(|edit| state.apply(edit).unwrap());
     (edits, state)
@@ -231,25 +261,66 @@ fn fixture_edits() -> (Vec<Edit>, ManifestState) {
 /// Every build reads the files of every version. `UPDATE_GOLDENFILES=1` writes those of the newest anew.
 #[test]
 fn fixtures_can_be_read() {
-    let (name, (edits, expected)) = ("manifest-0000000000", fixture_edits());
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/manifest/v1").join(name);
+    let name = "manifest-0000000000";
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/manifest");
     if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
-        let sim = Sim::new(11);
+        let (sim, edits) = (Sim::new(11), fixture_edits_v2().0);
         sim.run(async {
             let (manifest, _) = Manifest::open(core(&sim), dir()).await.unwrap();
             manifest.apply(&edits[..8]).await.unwrap();
             manifest.apply(&edits[8..]).await.unwrap();
         });
         let bytes = sim.file_bytes(NODE, &dir().join(name)).unwrap();
-        std::fs::create_dir_all(fixture.parent().unwrap()).unwrap();
-        std::fs::write(&fixture, &bytes[..16_384]).unwrap();
+        std::fs::create_dir_all(fixtures.join("v2")).unwrap();
+        std::fs::write(fixtures.join("v2").join(name), &bytes[..16_384]).unwrap();
     }
-    let sim = Sim::new(12);
-    let env = core(&sim);
-    sim.run(async {
-        place(&env, &dir().join(name), &std::fs::read(&fixture).unwrap()).await;
-        assert_eq!(*Manifest::open(env, dir()).await.unwrap().1, expected);
-    });
+    for (version, expected) in [("v1", fixture_edits().1), ("v2", fixture_edits_v2().1)] {
+        let sim = Sim::new(12);
+        sim.run(async {
+            let bytes = std::fs::read(fixtures.join(version).join(name)).unwrap();
+            place(&core(&sim), &dir().join(name), &bytes).await;
+            assert_eq!(*Manifest::open(core(&sim), dir()).await.unwrap().1, expected);
+            let (again, state) = Manifest::open(core(&sim), dir()).await.unwrap();
+            assert_eq!(*state, expected);
+            again.apply(&[Edit::NextTxn(99)]).await.unwrap();
+        });
+        let written = sim.files(NODE);
+        let kept = if version == "v2" { name } else { "manifest-0000000001" };
+        assert_eq!(written, [dir().join(kept)], "{version}");
+    }
+}
+
+#[test]
+fn merged_segments_take_the_place_of_their_inputs() {
+    let (range, mut state) = (RangeId(0), ManifestState::default());
+    state.apply(&create_range(0)).unwrap();
+    for id in 1..=4 {
+        state.apply(&Edit::AddSegment { range, segment: segment(id) }).unwrap();
+    }
+    let merge = |inputs: &[u64], output: Option<u64>| Edit::MergeSegments {
+        range,
+        inputs: inputs.iter().copied().map(SegmentId).collect(),
+        output: output.map(segment),
+    };
+    let wrong = [
+        merge(&[], Some(9)),
+        merge(&[1, 3], Some(9)),
+        merge(&[3, 2], Some(9)),
+        merge(&[4, 5], None),
+        merge(&[2], Some(3)),
+    ];
+    for edit in wrong {
+        let before = state.clone();
+        assert!(state.apply(&edit).is_err(), "{edit:?}");
+        assert_eq!(state, before);
+    }
+    let ids = |state: &ManifestState| -> Vec<u64> {
+        state.ranges[&range].segments.iter().map(|segment| segment.meta.id.0).collect()
+    };
+    state.apply(&merge(&[2, 3], Some(5))).unwrap();
+    assert_eq!(ids(&state), [1, 5, 4]);
+    state.apply(&merge(&[1], None)).unwrap();
+    assert_eq!(ids(&state), [5, 4]);
 }
 
 #[test]

@@ -310,11 +310,12 @@ pub async fn merge_span<E: Env>(
     let mut plan = Plan::default();
     loop {
         for cursor in cursors.iter_mut().filter(|cursor| cursor.needs_load()) {
-            writer.env().yield_now().await;
+            writer.breathe().await;
             if let Err(e) = cursor.load().await {
                 writer.abort().await;
                 return Err(e);
             }
+            writer.resume();
         }
         let Some(input) = smallest(&cursors) else { break };
         let run = cursors[input].run_before(&cursors);

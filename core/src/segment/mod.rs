@@ -38,6 +38,7 @@ use crate::stamp::Stamp;
 pub use block::Block;
 pub use cache::BlockCache;
 pub use deletions::DeletionVector;
+pub(crate) use deletions::EndsWalk;
 pub use merge::{CursorVersion, Merged, PositionMap, SegmentCursor, merge, merge_span};
 pub use reader::Segment;
 pub use scan::BlockCounts;

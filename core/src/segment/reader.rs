@@ -41,7 +41,7 @@ pub struct Segment<E: Env> {
     /// For each block one for each type.
     zones: Vec<Zone>,
     tables: Rc<Tables>,
-    deletions: RefCell<DeletionVector>,
+    pub(super) deletions: RefCell<DeletionVector>,
 }
 
 fn corrupt(path: &Path, offset: u64, detail: impl Into<String>) -> Error {
@@ -303,7 +303,8 @@ impl<E: Env> Segment<E> {
 
     /// Calls with the ends in a block, rows rising.
     pub(super) fn with_ends<T>(&self, number: usize, then: impl FnOnce(&[(u16, Stamp)]) -> T) -> T {
-        then(self.deletions.borrow().block(number))
+        let ends = self.deletions.borrow().block(number);
+        then(&ends)
     }
 
     /// Rows of a block.

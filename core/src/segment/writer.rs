@@ -1,6 +1,7 @@
 //! Writing a segment: rows come in order, blocks go out in pieces of [`WRITE_BYTES`]; memory stays bounded.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::block::{PlainRows, with_begins};
@@ -16,6 +17,7 @@ use crate::env::{AlignedBuf, Env, File, OpenMode};
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::memtable::{Memtable, RowId, SortedCursor};
+use crate::pace::Pace;
 use crate::row::RowReader;
 use crate::stamp::Stamp;
 use crate::types::PgType;
@@ -57,6 +59,7 @@ pub struct SegmentWriter<E: Env> {
     buffer: Option<AlignedBuf>,
     rows: RowMap,
     failed: bool,
+    pace: Option<Rc<Pace<E>>>,
 }
 
 impl<E: Env> SegmentWriter<E> {
@@ -94,6 +97,7 @@ impl<E: Env> SegmentWriter<E> {
             buffer: None,
             rows: RowMap::default(),
             failed: false,
+            pace: None,
         })
     }
 
@@ -102,8 +106,22 @@ impl<E: Env> SegmentWriter<E> {
         &self.path
     }
 
-    pub(super) fn env(&self) -> &E {
-        &self.env
+    /// From now on it is background work that keeps to this pace.
+    pub(crate) fn set_pace(&mut self, pace: Rc<Pace<E>>) {
+        self.pace = Some(pace);
+    }
+
+    /// Between two steps of the work: gives way.
+    pub(crate) async fn breathe(&self) {
+        match &self.pace {
+            Some(pace) => pace.breathe().await,
+            None => self.env.yield_now().await,
+        }
+    }
+
+    /// The work goes on after it waited for the disk.
+    pub(super) fn resume(&self) {
+        self.pace.iter().for_each(|pace| pace.start());
     }
 
     /// Appends one version, and writes when enough has come together. Keys rise; versions of a key come newest first.
@@ -132,31 +150,43 @@ impl<E: Env> SegmentWriter<E> {
     /// # Panics
     /// If a version begins in a transaction that is not decided.
     pub fn fill(&mut self, memtable: &Memtable, cursor: &mut SortedCursor, horizon: Timestamp) -> bool {
-        let mut ids = std::mem::take(&mut self.row_ids);
         let mut finished = false;
         while !finished && !self.is_write_due() {
-            // As many rows as have room however large they are.
-            while self.room() > 0 && !finished {
-                let part = (PLAIN_BYTES_MAX / memtable.row_bytes_max().max(1)).clamp(1, self.room());
-                let before = ids.len();
-                finished = cursor.next_block(memtable, horizon, before + part, &mut ids);
-                self.plain.extend_from_memtable(memtable, &ids[before..]);
-            }
-            if self.plain.rows() > 0 {
-                self.seal_block();
-                let mut next = ids.drain(..);
-                let first = self.footer.fences.len() - self.sealed.len();
-                for (block, rows) in self.sealed.drain(..).enumerate() {
-                    let rows_of_block = next.by_ref().take(rows).enumerate();
-                    rows_of_block.for_each(|(row, id)| self.rows.set(id, Position::new(first + block, row)));
-                }
+            finished = self.fill_block(memtable, cursor, horizon);
+        }
+        finished
+    }
+
+    /// As `fill`, of one block.
+    pub(crate) fn fill_block(
+        &mut self,
+        memtable: &Memtable,
+        cursor: &mut SortedCursor,
+        horizon: Timestamp,
+    ) -> bool {
+        let mut ids = std::mem::take(&mut self.row_ids);
+        let mut finished = false;
+        // As many rows as have room however large they are.
+        while self.room() > 0 && !finished {
+            let part = (PLAIN_BYTES_MAX / memtable.row_bytes_max().max(1)).clamp(1, self.room());
+            let before = ids.len();
+            finished = cursor.next_block(memtable, horizon, before + part, &mut ids);
+            self.plain.extend_from_memtable(memtable, &ids[before..]);
+        }
+        if self.plain.rows() > 0 {
+            self.seal_block();
+            let mut next = ids.drain(..);
+            let first = self.footer.fences.len() - self.sealed.len();
+            for (block, rows) in self.sealed.drain(..).enumerate() {
+                let rows_of_block = next.by_ref().take(rows).enumerate();
+                rows_of_block.for_each(|(row, id)| self.rows.set(id, Position::new(first + block, row)));
             }
         }
         self.row_ids = ids;
         finished
     }
 
-    pub(super) fn is_write_due(&self) -> bool {
+    pub(crate) fn is_write_due(&self) -> bool {
         self.pending.len() >= WRITE_BYTES
     }
 
@@ -232,7 +262,9 @@ impl<E: Env> SegmentWriter<E> {
     /// # Errors
     /// If the file system refuses.
     pub async fn write(&mut self) -> Result<()> {
+        self.pace.iter().for_each(|pace| pace.stop());
         let result = self.write_pending().await;
+        self.resume();
         if result.is_err() {
             self.abandon().await;
         }

@@ -6,7 +6,10 @@
 //! | `write.rs` | checking, logging and applying changes; commit on this shard |
 //! | `txn.rs` | what a transaction has touched here; prepare, resolve; decisions as coordinator |
 //! | `read.rs`, `scan.rs` | point reads and scans at a snapshot |
-//! | `flush.rs` | memtables to segments, compaction, the memory budget, truncation of the log |
+//! | `flush.rs` | memtables to segments |
+//! | `compaction.rs` | merging segments |
+//! | `maintenance.rs` | when that is done, the memory budget, truncation of the log |
+//! | `policy.rs` | what is worth doing and how fast, as functions of numbers |
 //! | `recovery.rs` | opening, replay |
 //! | `split.rs` | handing ranges over |
 //!
@@ -17,13 +20,18 @@
 //! - A reader at snapshot S gets an answer only when every commit at or before S that it depends on is durable.
 
 mod ahead;
+mod compaction;
 mod flush;
+mod maintenance;
+mod policy;
 mod range;
 mod read;
 mod records;
 mod recovery;
 mod scan;
 mod split;
+#[cfg(test)]
+mod tests;
 mod txn;
 mod write;
 
@@ -43,16 +51,19 @@ use crate::key::KeySpan;
 use crate::manifest::Manifest;
 use crate::row::RowBuilder;
 use crate::segment::{BlockCache, BlockCounts, SegmentId};
-use crate::sync::{Signal, Turnstile};
+use crate::sync::Signal;
 use crate::wal::Wal;
 
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use records::decode as decode_record;
+
+pub use maintenance::MemoryUse;
 pub use recovery::Recovered;
 pub use scan::{ScanId, ScanOpen, ScanPart};
 pub use split::{RangeImage, SegmentImage, SplitPlan, cut};
 pub use write::WriteMode;
 
+use maintenance::Background;
 use range::Range;
 use scan::ScanRun;
 use txn::Participant;
@@ -62,9 +73,10 @@ use txn::Participant;
 pub struct ShardConfig {
     /// Directory of the shard.
     pub dir: PathBuf,
-    /// Memory for memtables, in bytes; the block cache gets `cache_bytes` beside it.
+    /// Memory for memtables, in bytes.
     pub memtable_bytes: usize,
-    /// Memory for blocks of segments, in bytes.
+    /// Memory for blocks of segments and for what must be in memory beside memtables, in bytes: see
+    /// `policy::split_memory`.
     pub cache_bytes: usize,
     /// Size of a log file in bytes, a multiple of 4096.
     pub wal_file_bytes: u64,
@@ -76,14 +88,15 @@ pub struct ShardConfig {
     pub lock_timeout: Duration,
     /// How long a writer waits for memory before it gets `Error::MemoryFull`.
     pub memory_timeout: Duration,
-    /// Segments of a range above which they are merged.
+    /// Segments of a range that may hold the same key; above, they are merged.
     pub segments_max: usize,
     /// Rows of a range above which the node is asked to split it.
     pub split_rows: usize,
 }
 
 impl ShardConfig {
-    /// Sizes for a shard that may use `memory_bytes`.
+    /// Sizes for a shard that may use `memory_bytes`: half for memtables, a quarter for the cache and what must be in
+    /// memory. The rest is for log buffers, for what sessions hold, and for what the allocator loses.
     pub fn new(dir: &Path, memory_bytes: usize) -> ShardConfig {
         let wal_file_bytes = 64 << 20;
         ShardConfig {
@@ -103,8 +116,6 @@ impl ShardConfig {
 
 /// One core's shard. A cheap handle; `!Send`.
 pub struct Shard<E: Env>(Rc<Inner<E>>);
-
-crate::assert_not_send!(Shard<crate::env::uring::UringEnv>);
 
 crate::assert_not_send!(Shard<crate::env::uring::UringEnv>);
 
@@ -129,17 +140,9 @@ pub(crate) struct Inner<E: Env> {
     released: Signal,
     /// Memory has become free.
     freed: Signal,
-    /// One flush, compaction or hand-over at a time.
-    maintenance: Turnstile,
-    maintaining: Cell<bool>,
-    /// Bytes written since the last look at whether background work is due.
-    written_bytes: Cell<usize>,
-    /// The memtables had used up their budget at the last look.
-    pressed: Cell<bool>,
+    background: Background<E>,
     /// A sealed memtable waits for no transaction any more.
     unblocked: Cell<bool>,
-    /// Why the last background flush failed; the next writer that lacks memory is told.
-    flush_failure: RefCell<Option<Error>>,
     oldest_snapshot: RefCell<Option<OldestSnapshot>>,
     split_wanted: RefCell<Option<SplitWanted>>,
     next_segment: Cell<u64>,
@@ -241,7 +244,10 @@ impl<E: Env> Shard<E> {
     /// If the log or the manifest has failed; I/O errors. What was acknowledged is there even so.
     pub async fn close(&self) -> Result<()> {
         let inner = &self.0;
-        let _turn = inner.maintenance.enter().await;
+        let _hurry = inner.background.hurry();
+        let _flush = inner.background.flushes.enter().await;
+        // A merge on its way finds the manifest closed and gives up.
+        let _turn = inner.background.edits.enter().await;
         inner.wal.truncate(inner.manifest.state().log_from).await?;
         let end = inner.wal.close().await?;
         match inner.manifest.close(end).await {
@@ -271,7 +277,7 @@ impl<E: Env> Shard<E> {
     /// If the manifest cannot be written.
     pub async fn reserve_sequence(&self, count: u64) -> Result<u64> {
         let inner = &self.0;
-        let _turn = inner.maintenance.enter().await;
+        let _turn = inner.background.edits.enter().await;
         let first = inner.manifest.state().next_txn;
         inner.manifest.apply(&[crate::manifest::Edit::NextTxn(first + count)]).await?;
         Ok(first)

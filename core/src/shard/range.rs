@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::catalog::TableSchema;
+use crate::clock::Timestamp;
 use crate::env::Env;
 use crate::error::Result;
 use crate::id::{Lsn, RangeId, TableId, TxnId};
@@ -21,6 +22,7 @@ use crate::segment::{BlockCache, Position, Segment};
 use crate::stamp::Stamp;
 
 use super::NewRange;
+use super::policy::{self, SegmentStats};
 
 /// A memtable that several holders may look at: the range, scans, transactions that wrote into it.
 pub(super) type SharedMemtable = Rc<RefCell<Memtable>>;
@@ -55,6 +57,12 @@ pub(super) struct Range<E: Env> {
     pub open_txns: BTreeSet<TxnId>,
     /// Being handed over: writers are sent away.
     pub moving: bool,
+    /// A merge may pay; looked at when it is due.
+    pub may_merge: bool,
+    /// How many of its segments may hold one key.
+    pub depth: usize,
+    /// The horizon at which its ends were last settled because many wait.
+    pub settled_at: Timestamp,
     /// Versions above which the node is asked to split it; `usize::MAX` once it has been asked.
     pub split_above: usize,
 }
@@ -110,6 +118,9 @@ impl<E: Env> Range<E> {
             dirty: false,
             open_txns: BTreeSet::new(),
             moving: false,
+            may_merge: false,
+            depth: 0,
+            settled_at: Timestamp::ZERO,
             split_above: usize::MAX,
         }
     }
@@ -153,9 +164,49 @@ impl<E: Env> Range<E> {
         self.version_count() > self.split_above && self.open_txns.is_empty()
     }
 
-    /// Memory of its memtables in bytes.
+    /// Memory that a flush frees, in bytes: memtables, and ends that are not in the manifest yet.
     pub fn memory_bytes(&self) -> usize {
-        self.memtables.iter().map(|slot| slot.table.borrow().size_bytes()).sum()
+        let ends: usize = self.segments.iter().map(|segment| segment.fresh_ends_bytes()).sum();
+        self.memtables.iter().map(|slot| slot.table.borrow().size_bytes()).sum::<usize>() + ends
+    }
+
+    /// Memory of its segments that no flush frees, in bytes: footers and ends.
+    pub fn resident_bytes(&self) -> usize {
+        let bytes = |segment: &Rc<Segment<E>>| segment.size_bytes() - segment.fresh_ends_bytes();
+        self.segments.iter().map(bytes).sum()
+    }
+
+    /// A store was added or removed.
+    pub fn changed(&mut self) {
+        self.structure += 1;
+        self.depth = policy::depth(&self.segment_stats());
+        self.may_merge = true;
+    }
+
+    /// Its segments, oldest first, as far as they lie in its span.
+    pub fn segment_stats(&self) -> Vec<SegmentStats<'_>> {
+        let stats = self.segments.iter().map(|segment| {
+            let (meta, counts) = (segment.meta(), segment.end_counts());
+            let inside = self.span.contains(&meta.first_key) && self.span.contains(&meta.last_key);
+            let rows = if inside { meta.rows } else { segment.rows_in(&self.span).min(meta.rows) };
+            let bytes = u128::from(meta.bytes) * u128::from(rows) / u128::from(meta.rows.max(1));
+            let end = self.span.end.as_ref().unwrap_or(&meta.last_key);
+            SegmentStats {
+                rows,
+                bytes: u64::try_from(bytes).expect("at most its bytes"),
+                ended: (counts.settled as u64).min(rows),
+                held: (counts.kept + counts.fresh) as u64,
+                first: (&*meta.first_key).max(&*self.span.start),
+                last: (&*meta.last_key).min(&**end),
+            }
+        });
+        stats.collect()
+    }
+
+    /// Whether many versions of a segment have ended and some snapshot was in the way of dropping them.
+    pub fn garbage_waits(&self) -> bool {
+        let waits = |segment: &Rc<Segment<E>>| segment.end_counts().kept as u64 * 4 > segment.meta().rows;
+        self.segments.iter().any(waits)
     }
 
     /// The log position above which its records are still needed; `None` if it needs none.

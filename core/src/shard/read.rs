@@ -1,5 +1,7 @@
 //! Point reads at a snapshot.
 
+use std::rc::Rc;
+
 use crate::clock::Timestamp;
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -7,19 +9,20 @@ use crate::id::RangeId;
 use crate::key::Key;
 use crate::router::ReadView;
 use crate::row::{Row, RowBuilder};
+use crate::segment::{Segment, Versions};
 use crate::stamp::Stamp;
 
 use super::range::Range;
 use super::{Inner, Shard, State};
 
 /// What a look at the stores found.
-enum Look {
+enum Look<E: Env> {
     /// The row the view sees, if any. It depends on commits up to `at`, which may not be durable yet.
     Found { row: Option<Row>, at: Timestamp },
     /// The answer depends on a prepared transaction.
     Wait,
-    /// A block must be read from disk.
-    Disk,
+    /// The versions in this segment must be read from disk.
+    Disk(Rc<Segment<E>>),
 }
 
 /// What one version means for the reader.
@@ -47,16 +50,19 @@ impl<E: Env> Shard<E> {
     ) -> Result<Option<Row>> {
         let inner = &self.0;
         inner.clock.observe(view.snapshot);
+        let mut loaded = Vec::new();
         loop {
             let seen = inner.released.epoch();
-            let look = inner.look(id, view, key, columns)?;
-            match look {
+            match inner.look(id, view, key, columns, &loaded)? {
                 Look::Found { row, at } => {
                     inner.durable_at(at).await?;
                     return Ok(row);
                 }
                 Look::Wait => inner.released.changed(seen).await,
-                Look::Disk => inner.load(id, key).await?,
+                Look::Disk(segment) => {
+                    let versions = segment.find(key, &inner.cache).await?;
+                    loaded.push((segment, versions));
+                }
             }
         }
     }
@@ -71,7 +77,7 @@ impl<E: Env> Shard<E> {
     ) -> Option<Result<Option<Row>>> {
         let inner = &self.0;
         inner.clock.observe(view.snapshot);
-        match inner.look(id, view, key, columns) {
+        match inner.look(id, view, key, columns, &[]) {
             Ok(Look::Found { row, at }) => inner
                 .state
                 .borrow()
@@ -85,7 +91,15 @@ impl<E: Env> Shard<E> {
 }
 
 impl<E: Env> Inner<E> {
-    fn look(&self, id: RangeId, view: ReadView, key: &Key, columns: &[usize]) -> Result<Look> {
+    /// Looks at the stores, and at what was read from disk for this key: the cache may be too small to keep it.
+    fn look(
+        &self,
+        id: RangeId,
+        view: ReadView,
+        key: &Key,
+        columns: &[usize],
+        loaded: &[(Rc<Segment<E>>, Versions)],
+    ) -> Result<Look<E>> {
         let state = self.state.borrow();
         let range = state.ranges.get(&id).ok_or(Error::RangeMoved)?;
         if !range.span.contains(key) {
@@ -97,7 +111,14 @@ impl<E: Env> Inner<E> {
             return Ok(look);
         }
         for segment in range.segments.iter().rev().filter(|segment| segment.covers(key)) {
-            let Some(versions) = segment.find_cached(key, &self.cache) else { return Ok(Look::Disk) };
+            let before = loaded.iter().find(|(other, _)| Rc::ptr_eq(other, segment));
+            let versions = match before {
+                Some((_, versions)) => versions.clone(),
+                None => match segment.find_cached(key, &self.cache) {
+                    Some(versions) => versions,
+                    None => return Ok(Look::Disk(segment.clone())),
+                },
+            };
             for version in versions.iter() {
                 let end = segment.end(version.position());
                 match state.judge(version.begin(), end, view, &mut at) {
@@ -113,15 +134,6 @@ impl<E: Env> Inner<E> {
         }
         Ok(Look::Found { row: None, at })
     }
-
-    /// Brings the blocks that hold the key into the cache.
-    async fn load(&self, id: RangeId, key: &Key) -> Result<()> {
-        let segments = self.state.borrow_mut().range(id)?.segments.clone();
-        for segment in segments.iter().rev().filter(|segment| segment.covers(key)) {
-            segment.find(key, &self.cache).await?;
-        }
-        Ok(())
-    }
 }
 
 fn look_in_memory<E: Env>(
@@ -132,7 +144,7 @@ fn look_in_memory<E: Env>(
     columns: &[usize],
     at: &mut Timestamp,
     builder: &mut RowBuilder,
-) -> Result<Option<Look>> {
+) -> Result<Option<Look<E>>> {
     for slot in range.memtables.iter().rev() {
         let table = slot.table.borrow();
         let mut next = table.newest(key);

@@ -18,10 +18,11 @@ use crate::manifest::{Manifest, ManifestState, RangeState};
 use crate::row::RowBuilder;
 use crate::segment::{BlockCache, Segment};
 use crate::stamp::Stamp;
-use crate::sync::{Signal, Turnstile};
+use crate::sync::Signal;
 use crate::wal::{Extent, Wal, WalOptions};
 use crate::write_batch::{Write, WriteBatch, WriteOp};
 
+use super::maintenance::Background;
 use super::range::{Newest, Place, Range, newest_in_segments};
 use super::records::{LogRecord, decode};
 use super::{Inner, NewRange, Shard, ShardConfig, State, segment_path, segments_dir};
@@ -71,6 +72,7 @@ impl<E: Env> Shard<E> {
         let wal = records.finish().await?;
         let in_doubt = replay.abort_unprepared();
         let shard = Shard(Rc::new(Inner {
+            background: Background::new(&env, config.memtable_bytes),
             env,
             core,
             config,
@@ -84,12 +86,7 @@ impl<E: Env> Shard<E> {
             row_builder: RefCell::new(RowBuilder::default()),
             released: Signal::default(),
             freed: Signal::default(),
-            maintenance: Turnstile::default(),
-            maintaining: Cell::new(false),
-            written_bytes: Cell::new(0),
-            pressed: Cell::new(false),
             unblocked: Cell::new(false),
-            flush_failure: RefCell::new(None),
             oldest_snapshot: RefCell::new(None),
             split_wanted: RefCell::new(None),
         }));
@@ -127,9 +124,10 @@ async fn open_range<E: Env>(
     for segment in &on_disk.segments {
         let path = segment_path(&config.dir, segment.meta.id);
         let open = Segment::open(env.clone(), &path, schema.clone(), &segment.meta).await?;
-        segment.deletions.iter().for_each(|(position, end)| open.set_end(*position, *end));
+        open.restore_ends(segment.deletions.iter());
         range.segments.push(Rc::new(open));
     }
+    range.changed();
     range.split_after(config.split_rows);
     Ok(range)
 }

@@ -7,15 +7,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::catalog::format::encode_schema;
+use crate::clock::Timestamp;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::id::{Lsn, RangeId};
 use crate::key::{Key, KeySpan};
 use crate::manifest::Edit;
-use crate::segment::{Position, Segment, SegmentMeta};
+use crate::segment::{EndsWalk, Position, Segment, SegmentMeta};
 use crate::stamp::Stamp;
 
-use super::flush::committed_ends;
+use super::flush::{add_ends, committed_ends};
 use super::range::Range;
 use super::{NewRange, Shard, segments_dir};
 
@@ -86,7 +87,10 @@ impl<E: Env> Shard<E> {
             }
         }
         let points = inner.state.borrow_mut().range(id)?.split_points(parts);
+        let _hurry = inner.background.hurry();
         inner.flush_range(id).await?;
+        // A merge that ends before this turn has changed the segments already; one that would end later gives up.
+        let _turn = inner.background.edits.enter().await;
         let mut state = inner.state.borrow_mut();
         let range = state.range(id)?;
         let segments = range.segments.iter().map(|segment| SegmentImage {
@@ -103,7 +107,7 @@ impl<E: Env> Shard<E> {
     /// `DiskFull`, I/O errors; the range is not here then.
     pub async fn install_range(&self, new: NewRange, image: RangeImage) -> Result<()> {
         let inner = &self.0;
-        let _turn = inner.maintenance.enter().await;
+        let _turn = inner.background.edits.enter().await;
         if inner.state.borrow().ranges.contains_key(&new.id) {
             return Ok(());
         }
@@ -112,10 +116,11 @@ impl<E: Env> Shard<E> {
             vec![Edit::CreateRange { range: new.id, table: new.table, span: new.span.clone(), schema }];
         let mut segments = Vec::new();
         for source in image.segments {
-            let segment = self.adopt(&new, source).await?;
+            let Some(segment) = self.adopt(&new, source).await? else { continue };
             edits.push(Edit::AddSegment { range: new.id, segment: segment.meta().clone() });
-            let entries = committed_ends(&segment);
-            edits.push(Edit::SetDeletions { range: new.id, segment: segment.id(), entries });
+            let mut ends = Vec::new();
+            segment.take_fresh_ends(&mut EndsWalk::new(), usize::MAX, Timestamp::ZERO, &mut ends);
+            edits.push(add_ends(new.id, segment.id(), ends));
             segments.push(std::rc::Rc::new(segment));
         }
         let dir = segments_dir(&inner.config.dir);
@@ -129,13 +134,14 @@ impl<E: Env> Shard<E> {
         let id = new.id;
         let mut range = Range::new(new, since);
         range.segments = segments;
+        range.changed();
         range.split_after(inner.config.split_rows);
         inner.state.borrow_mut().ranges.insert(id, range);
         Ok(())
     }
 
-    /// Gives another shard's segment a name of this one.
-    async fn adopt(&self, new: &NewRange, source: SegmentImage) -> Result<Segment<E>> {
+    /// Gives another shard's segment a name of this one; `None` if no block of it can hold keys of the range.
+    async fn adopt(&self, new: &NewRange, source: SegmentImage) -> Result<Option<Segment<E>>> {
         let inner = &self.0;
         let id = inner.new_segment_id();
         let path = inner.segment_path(id);
@@ -143,8 +149,12 @@ impl<E: Env> Shard<E> {
         linked.map_err(|error| Error::io(format!("link {}", path.display()), &error))?;
         let meta = SegmentMeta { id, ..source.meta };
         let segment = Segment::open(inner.env.clone(), &path, new.schema.clone(), &meta).await?;
-        source.ends.into_iter().for_each(|(position, end)| segment.set_end(position, end));
-        Ok(segment)
+        if segment.rows_in(&new.span) == 0 {
+            inner.remove_segments(&[std::rc::Rc::new(segment)]).await?;
+            return Ok(None);
+        }
+        segment.set_ends_in(&new.span, source.ends);
+        Ok(Some(segment))
     }
 
     /// Forgets a range and removes its files. Scans that read it go on.
@@ -153,7 +163,7 @@ impl<E: Env> Shard<E> {
     /// If the manifest cannot be written: the range stays.
     pub async fn drop_range(&self, id: RangeId) -> Result<()> {
         let inner = &self.0;
-        let _turn = inner.maintenance.enter().await;
+        let _turn = inner.background.edits.enter().await;
         if !inner.state.borrow().ranges.contains_key(&id) {
             return Ok(());
         }
