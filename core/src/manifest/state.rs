@@ -65,20 +65,7 @@ impl ManifestState {
                 self.range(*range)?.deletions_of(*range, *segment, entries)?.add(entries);
             }
             Edit::MergeSegments { range, inputs, output } => {
-                let state = self.range(*range)?;
-                let first = inputs.first().ok_or_else(|| format!("a merge of nothing in range {range}"))?;
-                let at = state.index_of(*range, *first)?;
-                let present = state.segments[at..].iter().map(|segment| segment.meta.id);
-                if !present.take(inputs.len()).eq(inputs.iter().copied()) {
-                    return Err(format!("range {range} does not have the inputs of a merge side by side"));
-                }
-                let others = state.segments.iter().filter(|other| !inputs.contains(&other.meta.id));
-                let mut ids = others.map(|other| other.meta.id);
-                if output.as_ref().is_some_and(|output| ids.any(|id| id == output.id)) {
-                    return Err(format!("range {range} has the output of a merge already"));
-                }
-                let output = output.iter().map(|meta| SegmentState::new(meta.clone()));
-                state.segments.splice(at..at + inputs.len(), output);
+                self.range(*range)?.merge(*range, inputs, output.as_ref())?;
             }
             Edit::NextSegment(next) => self.next_segment = self.next_segment.max(*next),
             Edit::ClockAtLeast(at) => self.clock_at_least = self.clock_at_least.max(*at),
@@ -136,6 +123,28 @@ impl RangeState {
     fn index_of(&self, range: RangeId, segment: SegmentId) -> Result<usize, String> {
         let found = self.segments.iter().position(|other| other.meta.id == segment);
         found.ok_or_else(|| format!("range {range} has no segment {}", segment.0))
+    }
+
+    /// Replaces neighbouring segments.
+    fn merge(
+        &mut self,
+        range: RangeId,
+        inputs: &[SegmentId],
+        output: Option<&SegmentMeta>,
+    ) -> Result<(), String> {
+        let first = inputs.first().ok_or_else(|| format!("a merge of nothing in range {range}"))?;
+        let at = self.index_of(range, *first)?;
+        let present = self.segments[at..].iter().map(|segment| segment.meta.id);
+        if !present.take(inputs.len()).eq(inputs.iter().copied()) {
+            return Err(format!("range {range} does not have the inputs of a merge side by side"));
+        }
+        let mut others = self.segments.iter().filter(|other| !inputs.contains(&other.meta.id));
+        if output.is_some_and(|output| others.any(|other| other.meta.id == output.id)) {
+            return Err(format!("range {range} has the output of a merge already"));
+        }
+        let output = output.map(|meta| SegmentState::new(meta.clone()));
+        self.segments.splice(at..at + inputs.len(), output);
+        Ok(())
     }
 
     /// The ends of a segment to which these are to be added.
