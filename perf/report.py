@@ -68,7 +68,8 @@ class Run:
     def measure(self, command, seconds=120, round_number=0):
         """Runs a program, prints what it says, and keeps its `result` lines."""
         command = [str(word) for word in command]
-        label = " ".join([os.path.basename(word) for word in command[:3]])
+        names = [os.path.basename(word) for word in command[:2]]
+        label = " ".join(names + [word for word in command[2:3] if "/" not in word])
         seconds = min(seconds, self.deadline - time.monotonic())
         if seconds <= 0:
             self.lack(label, "no time was left")
@@ -89,7 +90,8 @@ class Run:
         if process.returncode == 0:
             return True
         why = f"ended with {process.returncode}" if process.returncode >= 0 else f"stopped after {seconds:.0f} s"
-        self.lack(label, f"{why}: {' / '.join(last)}"[:400])
+        words = [line for line in last if not line.startswith("result ")]
+        self.lack(label, f"{why}: {' / '.join(words)}"[:300])
         return False
 
     def take(self, line, round_number):
@@ -190,7 +192,7 @@ def insert(run):
                 folder = run.fresh(f"insert-{name}")
                 run.measure(command + ["insert", folder, f"random={random}", "ms=3000"], 60, number)
                 shutil.rmtree(folder, ignore_errors=True)
-    own(run, "ingest", 120, [run.work, 2])
+    own(run, "ingest", 60, [run.work, 2])
 
 
 def own(run, name, seconds, words=()):
