@@ -68,8 +68,7 @@ class Run:
     def measure(self, command, seconds=120, round_number=0):
         """Runs a program, prints what it says, and keeps its `result` lines."""
         command = [str(word) for word in command]
-        names = [os.path.basename(word) for word in command[:2]]
-        label = " ".join(names + [word for word in command[2:3] if "/" not in word])
+        label = " ".join(os.path.basename(word) for word in command[:3] if str(self.work) not in word)
         seconds = min(seconds, self.deadline - time.monotonic())
         if seconds <= 0:
             self.lack(label, "no time was left")
