@@ -167,7 +167,7 @@ bytes, `ts timestamp`, `status text` of 8 values), loaded in key order, flushed 
 six columns. `point_read_cached`: all blocks in a block cache of 512 MiB. OmenDB's read is one of a session: it begins a
 transaction and asks the router on the owning core; `point_read_cached_shard` is the same without both. RocksDB and
 fjall return the row's bytes unparsed, from one thread, without compression, with 10-bit bloom filters, index and filters
-in memory. `point_read_cold`: block cache of 1 MiB, direct I/O; `ios` is what the disk counted per read that missed the
+in memory; RocksDB with its hyper clock cache and hashes in blocks. `point_read_cold`: block cache of 1 MiB, direct I/O; `ios` is what the disk counted per read that missed the
 cache, `bytes` what the process was charged; fjall has no direct reads.""", ["load", "point_read_cached",
         "point_read_cached_shard", "point_read_cold"]),
     "insert": ("Inserts", """Narrow rows (`int8` key, `int4`, `float8`, `timestamp`: 28 bytes) in batches of 1,000, each
