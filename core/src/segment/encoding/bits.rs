@@ -32,7 +32,7 @@ pub(super) fn packed_bytes(count: usize, width: u8) -> usize {
 /// Packed numbers: where they lie in a block or table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Packed {
-    at: usize,
+    at: u32,
     width: u8,
     lanes: bool,
 }
@@ -75,6 +75,7 @@ fn place<const BITS: usize>(index: usize, width: usize) -> (usize, usize, usize)
 impl Packed {
     /// `count` numbers of `width` bits at `at`, which take `packed_bytes`.
     pub(super) fn new(at: usize, count: usize, width: u8) -> Packed {
+        let at = u32::try_from(at).expect("blocks and tables are below 4 GiB");
         Packed { at, width, lanes: in_lanes(count, width) }
     }
 
@@ -91,17 +92,17 @@ impl Packed {
     /// A number.
     #[inline]
     pub(super) fn get(&self, bytes: &[u8], index: usize) -> u64 {
-        let width = usize::from(self.width);
+        let (start, width) = (self.at as usize, usize::from(self.width));
         if self.lanes {
             return if width <= 16 {
                 let (row, lane, bit) = place::<16>(index, width);
-                let at = self.at + (row * 64 + lane) * 2;
+                let at = start + (row * 64 + lane) * 2;
                 let half = |at: usize| u64::from(word(bytes, at) as u16);
                 let low = half(at) | if bit + width > 16 { half(at + 128) << 16 } else { 0 };
                 low >> bit & mask(self.width)
             } else {
                 let (row, lane, bit) = place::<32>(index, width);
-                let at = self.at + (row * 32 + lane) * 4;
+                let at = start + (row * 32 + lane) * 4;
                 let half = |at: usize| u64::from(word(bytes, at) as u32);
                 let low = half(at) | if bit + width > 32 { half(at + 128) << 32 } else { 0 };
                 low >> bit & mask(self.width)
@@ -111,7 +112,7 @@ impl Packed {
             return 0;
         }
         let bit = index * width;
-        let (at, shift) = (self.at + bit / 8, bit % 8);
+        let (at, shift) = (start + bit / 8, bit % 8);
         let low = word(bytes, at) >> shift;
         let high = if shift + width > 64 { word(bytes, at + 8) << (64 - shift) } else { 0 };
         (low | high) & mask(self.width)
@@ -149,12 +150,12 @@ macro_rules! for_width {
 
 impl Packed {
     fn unpack16(&self, bytes: &[u8], out: &mut [u16; LANES_COUNT]) {
-        for_width!(16, self.width, [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16], unpack16, &bytes[self.at..], out);
+        for_width!(16, self.width, [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16], unpack16, &bytes[self.at as usize..], out);
     }
 
     fn unpack32(&self, bytes: &[u8], out: &mut [u32; LANES_COUNT]) {
         for_width!(32, self.width, [17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32], unpack32,
-            &bytes[self.at..], out);
+            &bytes[self.at as usize..], out);
     }
 }
 

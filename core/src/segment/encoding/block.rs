@@ -74,7 +74,7 @@ enum Data {
         ends: Ints,
         bytes: Range<usize>,
     },
-    Front(Front),
+    Front(Box<Front>),
 }
 
 /// A column of a block.
@@ -312,12 +312,7 @@ impl EncodedBlock {
 
     /// Appends the values of these rows, which rise.
     pub(crate) fn gather_to(&self, column: usize, rows: &[u16], out: &mut ColumnBuf) {
-        let mut value = Vec::new();
-        for row in rows {
-            value.clear();
-            let valid = self.value(column, usize::from(*row), &mut value);
-            out.push(valid.then_some(value.as_slice()));
-        }
+        super::bulk::gather_to(self, column, rows, out);
     }
 
     /// The integers of some rows, anything for NULL; false if the column is not integer-like.
@@ -561,7 +556,7 @@ fn decode_column(
             let ends = Ints::decode(&mut cursor, rows)?;
             Data::Fsst { table, ends, bytes: cursor.rest() }
         }
-        (FRONT, Layout::Bytes) => Data::Front(Front::decode(&mut cursor, rows)?),
+        (FRONT, Layout::Bytes) => Data::Front(Box::new(Front::decode(&mut cursor, rows)?)),
         _ => return None,
     };
     cursor.is_at_end().then_some(Encoded { pg_type, layout, valid, data })
@@ -574,10 +569,10 @@ fn decode_valid(bytes: &[u8], cursor: &mut Cursor<'_>, rows: usize) -> Option<Va
         VALID_BITS => Valid::Bits(cursor.take(rows.div_ceil(8))?),
         VALID_EXCEPT => {
             let count = usize::from(cursor.u16()?);
-            let at = cursor.take(count * 2)?.start;
+            let at = cursor.take_at(count * 2)?;
             let mut bits = Box::new([u8::MAX; BLOCK_ROWS / 8]);
             for index in 0..count {
-                let row = u16_at(bytes, at + index * 2);
+                let row = u16_at(bytes, at, index);
                 *bits.get_mut(row / 8)? &= !(1 << (row % 8));
             }
             Valid::Few(bits)

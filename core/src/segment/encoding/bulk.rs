@@ -8,6 +8,9 @@ use super::values::is_int;
 use crate::column::{ColumnBuf, Layout};
 use crate::types::numeric::NUMERIC_BYTES;
 
+/// Up to this many rows are unpacked for one that is wanted.
+const GATHER_SPREAD_MAX: usize = 8;
+
 /// Appends the values of some rows.
 pub(super) fn append_to(block: &EncodedBlock, column: usize, rows: Range<usize>, out: &mut ColumnBuf) {
     let (pg_type, layout) = block.shape(column);
@@ -18,6 +21,7 @@ pub(super) fn append_to(block: &EncodedBlock, column: usize, rows: Range<usize>,
         }
         Layout::Fixed(_) if block.scaled(column).is_some() => append_scaled(block, column, rows, out),
         Layout::Bytes if block.strings(column).is_some() => append_strings(block, column, rows, out),
+        Layout::Bytes if append_codes(block, column, &rows, out) => {}
         _ => {
             let mut value = Vec::new();
             for row in rows {
@@ -112,6 +116,52 @@ fn append_scaled(block: &EncodedBlock, column: usize, rows: Range<usize>, out: &
     let valid = block.valid(column);
     each_null(valid, &rows, |at| bytes[place(at)].fill(0));
     out.extend_fixed(&bytes, rows.len(), valid.map(|valid| (valid, rows.start)));
+}
+
+/// Appends strings of a dictionary; false if the column has none.
+fn append_codes(block: &EncodedBlock, column: usize, rows: &Range<usize>, out: &mut ColumnBuf) -> bool {
+    let mut codes = [0; BLOCK_ROWS];
+    let codes = &mut codes[..rows.len()];
+    let Some(id) = block.codes(column, rows.clone(), codes) else { return false };
+    let tables = block.tables();
+    match block.valid(column) {
+        None => codes.iter().for_each(|code| out.push(Some(tables.dictionary_value(id, *code)))),
+        Some(valid) => {
+            for (code, row) in codes.iter().zip(rows.clone()) {
+                let is_valid = valid[row / 8] >> (row % 8) & 1 == 1;
+                out.push(is_valid.then(|| tables.dictionary_value(id, *code)));
+            }
+        }
+    }
+    true
+}
+
+/// Appends the values of these rows, which rise.
+pub(super) fn gather_to(block: &EncodedBlock, column: usize, rows: &[u16], out: &mut ColumnBuf) {
+    let (pg_type, layout) = block.shape(column);
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return };
+    let range = usize::from(*first)..usize::from(*last).max(usize::from(*first)) + 1;
+    // Rows that lie close together are unpacked with those between them.
+    if is_int(pg_type) && rows.len() * GATHER_SPREAD_MAX >= range.len() {
+        let (mut ints, mut picked) = ([0; BLOCK_ROWS], [0; BLOCK_ROWS]);
+        block.ints(column, range.clone(), &mut ints[..range.len()]);
+        let Some(picked) = picked.get_mut(..rows.len()) else { return };
+        for (picked, row) in picked.iter_mut().zip(rows) {
+            *picked = usize::from(*row).checked_sub(range.start).map_or(0, |at| ints[at]);
+        }
+        for (int, row) in picked.iter().zip(rows) {
+            let bytes = int.to_le_bytes();
+            let Layout::Fixed(size) = layout else { return };
+            out.push(block.is_valid(column, usize::from(*row)).then_some(&bytes[..size]));
+        }
+        return;
+    }
+    let mut value = Vec::new();
+    for row in rows {
+        value.clear();
+        let valid = block.value(column, usize::from(*row), &mut value);
+        out.push(valid.then_some(value.as_slice()));
+    }
 }
 
 fn append_strings(block: &EncodedBlock, column: usize, rows: Range<usize>, out: &mut ColumnBuf) {

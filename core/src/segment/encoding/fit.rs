@@ -3,6 +3,8 @@
 use super::bits::{pack, packed_bytes, width_of};
 use super::ints::{FLAG_EXCEPTIONS, FLAG_SCALE, Model, PIECE_SHIFT, WIDTH_RUNS};
 
+/// Widths that are tried in vain before the search for a smaller one ends.
+const WIDTHS_WORSE_MAX: usize = 3;
 /// Fixed bytes of exceptions.
 const EXCEPTIONS_BYTES: usize = 11;
 const SCALE_BYTES: usize = 8;
@@ -121,6 +123,7 @@ fn with_exceptions(dense: &[i64], rows: usize, min: i64, scale: u64, width: u8, 
     sorted.sort_unstable();
     let last = sorted.len() - 1;
     let scale_bytes = if scale > 1 { SCALE_BYTES } else { 0 };
+    let mut worse = 0;
     for width in (0..width).rev() {
         let span = (1u64 << width) - 1;
         let (mut from, mut found) = (0, (0, 0));
@@ -146,8 +149,10 @@ fn with_exceptions(dense: &[i64], rows: usize, min: i64, scale: u64, width: u8, 
         if bytes < best.bytes {
             let base = min.wrapping_add((sorted[from] * scale) as i64);
             *best = Fit { base, scale, width, runs: false, exceptions: true, bytes };
+            worse = 0;
         }
-        if count * 2 > best.bytes {
+        worse += 1;
+        if worse > WIDTHS_WORSE_MAX || count * 2 > best.bytes {
             break;
         }
     }
@@ -169,7 +174,7 @@ fn model_bytes(model: Model) -> usize {
     match model {
         Model::None => 0,
         Model::Line { .. } => 8,
-        Model::Pieces { count, .. } => 2 + count * PIECE_BYTES,
+        Model::Pieces { count, .. } => 2 + usize::from(count) * PIECE_BYTES,
         Model::Column { .. } => 10,
         Model::Sum { .. } | Model::Map { .. } | Model::List { .. } => 4,
     }
@@ -259,7 +264,7 @@ impl Choice {
                 continue;
             }
             let Some(pieces) = pieces(values, error) else { continue };
-            let model = Model::Pieces { at: 0, count: pieces.lines.len() };
+            let model = Model::Pieces { at: 0, count: pieces.lines.len() as u16 };
             let mut other = Choice::new(model, PIECE_SHIFT, pieces.predicted, values, mask, scratch);
             other.pieces = pieces.lines;
             if other.bytes() < best.bytes() {

@@ -56,6 +56,11 @@ impl<'a> Cursor<'a> {
         Some(std::mem::replace(&mut self.at, end)..end)
     }
 
+    /// As `take`, but only where they begin.
+    pub(super) fn take_at(&mut self, count: usize) -> Option<u32> {
+        u32::try_from(self.take(count)?.start).ok()
+    }
+
     pub(super) fn rest(&mut self) -> Range<usize> {
         let start = std::mem::replace(&mut self.at, self.bytes.len());
         start..self.bytes.len()
@@ -89,6 +94,7 @@ impl<'a> Cursor<'a> {
     pub(super) fn packed(&mut self, count: usize, width: u8) -> Option<Packed> {
         (width <= 64).then_some(())?;
         let range = self.take(packed_bytes(count, width))?;
+        u32::try_from(range.start).ok()?;
         Some(Packed::new(range.start, count, width))
     }
 }
@@ -97,7 +103,7 @@ impl<'a> Cursor<'a> {
 pub(super) enum Model {
     None,
     Line { slope: i64 },
-    Pieces { at: usize, count: usize },
+    Pieces { at: u32, count: u16 },
     Column { column: u16, slope: i64 },
     Sum { first: u16, second: u16, negative: bool },
     Map { column: u16, table: u16 },
@@ -107,14 +113,14 @@ pub(super) enum Model {
 #[derive(Clone, Copy, Debug)]
 enum Codes {
     Packed(Packed),
-    Runs { count: usize, ends: usize, values: Packed },
+    Runs { count: u16, ends: u32, values: Packed },
 }
 
 /// Rows that the model does not serve.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Exceptions {
-    count: usize,
-    rows: usize,
+    count: u16,
+    rows: u32,
     base: i64,
     values: Packed,
 }
@@ -131,17 +137,18 @@ pub(super) struct Ints {
 }
 
 #[inline]
-pub(super) fn u16_at(bytes: &[u8], at: usize) -> usize {
+pub(super) fn u16_at(bytes: &[u8], at: u32, index: usize) -> usize {
+    let at = at as usize + index * 2;
     bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |pair| usize::from(u16::from_le_bytes(*pair)))
 }
 
 /// How many of `count` rising u16 at `at` are at most `limit`.
 #[inline]
-pub(super) fn count_to(bytes: &[u8], at: usize, count: usize, limit: usize) -> usize {
-    let (mut low, mut high) = (0, count);
+pub(super) fn count_to(bytes: &[u8], at: u32, count: u16, limit: usize) -> usize {
+    let (mut low, mut high) = (0, usize::from(count));
     while low < high {
         let middle = low + (high - low) / 2;
-        if u16_at(bytes, at + middle * 2) <= limit {
+        if u16_at(bytes, at, middle) <= limit {
             low = middle + 1;
         } else {
             high = middle;
@@ -152,9 +159,9 @@ pub(super) fn count_to(bytes: &[u8], at: usize, count: usize, limit: usize) -> u
 
 impl Exceptions {
     fn decode(cursor: &mut Cursor<'_>) -> Option<Exceptions> {
-        let (count, width, base) = (usize::from(cursor.u16()?), cursor.u8()?, cursor.i64()?);
-        let rows = cursor.take(count * 2)?.start;
-        Some(Exceptions { count, rows, base, values: cursor.packed(count, width)? })
+        let (count, width, base) = (cursor.u16()?, cursor.u8()?, cursor.i64()?);
+        let rows = cursor.take_at(usize::from(count) * 2)?;
+        Some(Exceptions { count, rows, base, values: cursor.packed(usize::from(count), width)? })
     }
 
     #[inline]
@@ -165,15 +172,15 @@ impl Exceptions {
     #[inline]
     fn find(&self, bytes: &[u8], row: usize) -> Option<i64> {
         let index = count_to(bytes, self.rows, self.count, row).checked_sub(1)?;
-        (u16_at(bytes, self.rows + index * 2) == row).then(|| self.value(bytes, index))
+        (u16_at(bytes, self.rows, index) == row).then(|| self.value(bytes, index))
     }
 
     /// Replaces those of `range`, which `out` holds.
     fn apply(&self, bytes: &[u8], range: &Range<usize>, out: &mut [i64]) {
         let first =
             if range.start == 0 { 0 } else { count_to(bytes, self.rows, self.count, range.start - 1) };
-        for index in first..self.count {
-            let row = u16_at(bytes, self.rows + index * 2);
+        for index in first..usize::from(self.count) {
+            let row = u16_at(bytes, self.rows, index);
             if row >= range.end {
                 break;
             }
@@ -190,7 +197,7 @@ impl Codes {
         match self {
             Codes::Packed(packed) => packed.get(bytes, row),
             Codes::Runs { count, ends, values } => {
-                let run = count_to(bytes, *ends, *count, row).min(count.saturating_sub(1));
+                let run = count_to(bytes, *ends, *count, row).min(usize::from(count.saturating_sub(1)));
                 values.get(bytes, run)
             }
         }
@@ -205,9 +212,9 @@ impl Codes {
                 let mut run = count_to(bytes, *ends, *count, range.start);
                 let (mut row, start) = (range.start, range.start);
                 while row < range.end {
-                    let last = run + 1 >= *count;
-                    let end = if last { range.end } else { u16_at(bytes, ends + run * 2).min(range.end) };
-                    let value = f(values.get(bytes, run.min(count.saturating_sub(1))));
+                    let last = run + 1 >= usize::from(*count);
+                    let end = if last { range.end } else { u16_at(bytes, *ends, run).min(range.end) };
+                    let value = f(values.get(bytes, run.min(usize::from(count.saturating_sub(1)))));
                     if end > row {
                         out[row - start..end - start].fill(value);
                         row = end;
@@ -226,9 +233,11 @@ pub(super) fn along(slope: i64, by: i64, shift: u8) -> i64 {
 
 /// First row, start and slope of a piece.
 #[inline]
-fn piece(bytes: &[u8], at: usize, count: usize, index: usize) -> (usize, i64, i64) {
-    let first = u16_at(bytes, at + index * 2);
-    let Some(bytes) = bytes.get(at + count * 2 + index * 8..).and_then(<[u8]>::first_chunk) else {
+fn piece(bytes: &[u8], at: u32, count: u16, index: usize) -> (usize, i64, i64) {
+    let first = u16_at(bytes, at, index);
+    let Some(bytes) =
+        bytes.get(at as usize + usize::from(count) * 2 + index * 8..).and_then(<[u8]>::first_chunk)
+    else {
         return (first, 0, 0);
     };
     let both = u64::from_le_bytes(*bytes);
@@ -246,8 +255,8 @@ impl Ints {
             0 => Model::None,
             1 => Model::Line { slope: cursor.i64()? },
             2 => {
-                let count = usize::from(cursor.u16()?);
-                Model::Pieces { at: cursor.take(count * 10)?.start, count }
+                let count = cursor.u16()?;
+                Model::Pieces { at: cursor.take_at(usize::from(count) * 10)?, count }
             }
             3 => Model::Column { column: cursor.u16()?, slope: cursor.i64()? },
             4 | 5 => Model::Sum { first: cursor.u16()?, second: cursor.u16()?, negative: model == 5 },
@@ -257,9 +266,9 @@ impl Ints {
         };
         let exceptions = if flags & FLAG_EXCEPTIONS == 0 { None } else { Some(Exceptions::decode(cursor)?) };
         let codes = if width == WIDTH_RUNS {
-            let (count, width) = (usize::from(cursor.u16()?), cursor.u8()?);
-            let ends = cursor.take(count * 2)?.start;
-            Codes::Runs { count, ends, values: cursor.packed(count, width)? }
+            let (count, width) = (cursor.u16()?, cursor.u8()?);
+            let ends = cursor.take_at(usize::from(count) * 2)?;
+            Codes::Runs { count, ends, values: cursor.packed(usize::from(count), width)? }
         } else {
             Codes::Packed(cursor.packed(rows, width)?)
         };
@@ -355,7 +364,8 @@ impl Ints {
                 while row < range.end {
                     let (first, start, slope) = piece(block.bytes(), at, count, index);
                     index += 1;
-                    let end = if index < count { u16_at(block.bytes(), at + index * 2) } else { range.end };
+                    let last = index >= usize::from(count);
+                    let end = if last { range.end } else { u16_at(block.bytes(), at, index) };
                     let end = end.clamp(row, range.end);
                     let part = row - range.start..end - range.start;
                     add_line(&mut out[part], row as i64 - first as i64, start, slope, shift);

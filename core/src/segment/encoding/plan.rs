@@ -253,6 +253,8 @@ impl Plans {
                 }
             }
             if rows >= 256 {
+                // What hardly differs adds nothing.
+                let near: Vec<usize> = near.into_iter().filter(|other| own[*other] > BYTES_GOOD).collect();
                 try_sums(target, &near, seen, own[column], scratch, &mut add);
             }
         }
@@ -455,7 +457,8 @@ fn try_sums(
                 let model = Model::Sum { first: column(first), second: column(second), negative };
                 let predicted = predict(model, 0, ints(first), ints(second));
                 let choice = Choice::new(model, 0, predicted, values, mask, scratch);
-                add(Plan { model, shift: 0, bytes: choice.bytes() });
+                // One column serves better than two, if it does so nearly as well.
+                add(Plan { model, shift: 0, bytes: choice.bytes() * 11 / 10 });
             }
         }
     }
@@ -496,7 +499,7 @@ fn try_groups(
     let judged = groups.of.len() - judged_from;
     let mut lists: Vec<Vec<i64>> = vec![Vec::new(); groups.count];
     let mut places = Vec::with_capacity(rows);
-    let mut new = 0;
+    let (mut new, mut new_keys) = (0, 0);
     scratch.clear();
     for (index, group) in groups.of.iter().enumerate() {
         let value = match index.checked_sub(before) {
@@ -506,7 +509,9 @@ fn try_groups(
         };
         let list = &mut lists[*group as usize];
         let place = list.iter().position(|other| *other == value);
-        if index >= judged_from && !list.is_empty() {
+        if index >= judged_from && list.is_empty() {
+            new_keys += 1;
+        } else if index >= judged_from {
             scratch.push(value.wrapping_sub(list[0]));
             new += usize::from(place.is_none());
             places.push(place.unwrap_or(list.len()) as i64);
@@ -523,8 +528,10 @@ fn try_groups(
     let value_bits = spread.map_or(0, |(max, min)| usize::from(width_of(max.wrapping_sub(*min) as u64)));
     // A block as this one, and its part of the table.
     let plan = |model: Model, fit: usize, entries: usize| {
-        let table = entries * (value_bits + 2) / 8;
-        Plan { model, shift: 0, bytes: 4 + fit * rows / known + 2 * table / BLOCKS_EXPECTED }
+        let table = 2 * entries * (value_bits + 2) / 8 / BLOCKS_EXPECTED;
+        // The first block does not show whether keys will go on to come.
+        let keys = new_keys * value_bits / 8 / if before == 0 { 4 } else { 1 };
+        Plan { model, shift: 0, bytes: 4 + fit * rows / known + table + keys }
     };
     add(plan(Model::Map { column, table: 0 }, fit(scratch, known).bytes, groups.count));
     if known * 10 >= judged * 6 {

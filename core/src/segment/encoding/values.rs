@@ -32,17 +32,18 @@ pub(super) fn int_of(pg_type: PgType, bytes: &[u8]) -> Option<i64> {
 /// Values that do not fit among their neighbours: count u16, rows u16 (rising), then the values in their full size.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Odd {
-    count: usize,
-    rows: usize,
-    values: usize,
-    size: usize,
+    count: u16,
+    rows: u32,
+    values: u32,
+    size: u16,
 }
 
 impl Odd {
     pub(super) fn decode(cursor: &mut Cursor<'_>, size: usize) -> Option<Odd> {
-        let count = usize::from(cursor.u16()?);
-        let rows = cursor.take(count * 2)?.start;
-        Some(Odd { count, rows, values: cursor.take(count * size)?.start, size })
+        let count = cursor.u16()?;
+        let rows = cursor.take_at(usize::from(count) * 2)?;
+        let values = cursor.take_at(usize::from(count) * size)?;
+        Some(Odd { count, rows, values, size: u16::try_from(size).ok()? })
     }
 
     pub(super) fn encode(rows: &[u16], values: &[u8], out: &mut Vec<u8>) {
@@ -52,8 +53,9 @@ impl Odd {
     }
 
     fn value<'a>(&self, bytes: &'a [u8], index: usize) -> &'a [u8] {
-        let at = self.values + index * self.size;
-        &bytes[at..at + self.size]
+        let size = usize::from(self.size);
+        let at = self.values as usize + index * size;
+        &bytes[at..at + size]
     }
 
     /// The value of a row, if it is odd.
@@ -63,7 +65,7 @@ impl Odd {
             return None;
         }
         let index = count_to(bytes, self.rows, self.count, row).checked_sub(1)?;
-        (u16_at(bytes, self.rows + index * 2) == row).then(|| self.value(bytes, index))
+        (u16_at(bytes, self.rows, index) == row).then(|| self.value(bytes, index))
     }
 
     /// Those of some rows: how many rows behind the first, and the value.
@@ -73,8 +75,8 @@ impl Odd {
         range: Range<usize>,
     ) -> impl Iterator<Item = (usize, &'a [u8])> {
         let this = *self;
-        (0..this.count).filter_map(move |index| {
-            let row = u16_at(bytes, this.rows + index * 2);
+        (0..usize::from(this.count)).filter_map(move |index| {
+            let row = u16_at(bytes, this.rows, index);
             range.contains(&row).then(|| (row - range.start, this.value(bytes, index)))
         })
     }
