@@ -5,6 +5,7 @@ mod manifest;
 mod records;
 mod wal;
 
+pub use crate::segment::encodings::fuzz as encoding;
 pub use crate::segment::fuzz::segment;
 pub use manifest::manifest;
 pub use records::records;

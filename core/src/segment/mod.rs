@@ -39,6 +39,7 @@ pub use block::Block;
 pub use cache::BlockCache;
 pub use deletions::DeletionVector;
 pub(crate) use deletions::EndsWalk;
+pub use encoding::probe as encodings;
 pub use merge::{CursorVersion, Merged, PositionMap, SegmentCursor, merge, merge_span};
 pub use reader::Segment;
 pub use scan::BlockCounts;

@@ -14,8 +14,7 @@ mod fsst;
 mod ints;
 mod invert;
 mod plan;
-#[cfg(test)]
-mod probe;
+pub mod probe;
 mod shared;
 mod tables;
 #[cfg(test)]
