@@ -142,6 +142,8 @@ pub trait Router: Clone + 'static {
     fn vacuum(&self, table: Option<TableId>) -> impl Future<Output = Result<()>>;
     /// Bytes that a table takes on disk in segments and, for what is not flushed yet, in memory.
     fn relation_size_bytes(&self, table: TableId) -> impl Future<Output = Result<u64>>;
+    /// About how many rows of a table lie in disjoint spans of keys: what memory knows, without reading from disk.
+    fn estimate_rows(&self, table: TableId, spans: Vec<KeySpan>) -> impl Future<Output = Result<u64>>;
 
     /// Registers a session of this core; its flag is set by [`Router::cancel_session`] from any core.
     fn register_session(&self, secret: u32) -> (SessionId, CancelFlag);

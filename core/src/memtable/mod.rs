@@ -552,6 +552,12 @@ impl Memtable {
         self.provisional
     }
 
+    /// Keys in the span, whatever became of their rows.
+    pub fn key_count_in(&self, span: &KeySpan) -> usize {
+        let start = self.index.lower_bound(&span.start, &self.chunks);
+        self.index.count_between(start, self.stop_of(span).max(start))
+    }
+
     /// At most `parts - 1` keys, rising, that cut the live keys into parts of about equal size, none empty. Looks at
     /// some 1,000 keys for each part.
     pub fn split_points(&self, parts: usize) -> Vec<Key> {

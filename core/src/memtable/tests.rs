@@ -623,3 +623,22 @@ fn blocks_of_the_sorted_cursor_agree_with_single_versions() {
         }
     }
 }
+
+#[test]
+fn keys_of_a_span_are_counted() {
+    let mut memtable = Memtable::new(test_rows::schema(&[PgType::Int8], &[0]));
+    let key = |n: i64| test_rows::key_of(&test_rows::schema(&[PgType::Int8], &[0]), &[Datum::Int8(n)]);
+    assert_eq!(memtable.key_count_in(&KeySpan::all()), 0);
+    for n in 0..3_000 {
+        memtable
+            .insert(&key(n * 7 % 3_000 * 2), &test_rows::row(&[Datum::Int8(n * 7 % 3_000 * 2)]), at(5))
+            .expect("valid");
+    }
+    for (start, end, count) in
+        [(0, 6_000, 3_000), (10, 20, 5), (11, 13, 1), (13, 13, 0), (20, 10, 0), (5_990, 9_000, 5)]
+    {
+        let span = KeySpan { start: key(start), end: Some(key(end)) };
+        assert_eq!(memtable.key_count_in(&span), count, "{start}..{end}");
+    }
+    assert_eq!(memtable.key_count_in(&KeySpan::all()), 3_000);
+}

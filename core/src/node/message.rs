@@ -6,7 +6,7 @@ use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::id::{RangeId, TableId, TxnId};
-use crate::key::Key;
+use crate::key::{Key, KeySpan};
 use crate::router::{CatalogChange, ReadView, SessionId};
 use crate::row::Row;
 use crate::shard::{NewRange, RangeImage, ScanId, ScanOpen, ScanPart, SplitPlan, WriteMode};
@@ -102,6 +102,8 @@ pub enum Request {
     Vacuum(Option<TableId>),
     /// Bytes of these ranges.
     SizeOf(Vec<RangeId>),
+    /// About how many rows these ranges have in these spans.
+    EstimateRows(Vec<RangeId>, Arc<[KeySpan]>),
 }
 
 /// The answer to a request.
@@ -126,6 +128,8 @@ pub enum Reply {
     Table(TableId),
     /// To `SizeOf`.
     Bytes(u64),
+    /// To `EstimateRows`.
+    Count(u64),
 }
 
 /// A request that needs no answer.

@@ -378,6 +378,11 @@ impl<E: Env> Local<E> {
             Request::SizeOf(ranges) => {
                 Reply::Bytes(ranges.into_iter().map(|range| shard.range_size_bytes(range)).sum())
             }
+            Request::EstimateRows(ranges, spans) => {
+                let spans = || spans.iter();
+                let rows = |range| spans().map(|span| shard.estimate_rows(range, span)).sum::<u64>();
+                Reply::Count(ranges.into_iter().map(rows).sum())
+            }
             Request::InstallCatalog(catalog) => {
                 self.install_catalog(catalog);
                 Reply::Done

@@ -9,7 +9,7 @@ use crate::catalog::{Catalog, Table};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::id::{CoreId, RangeId, TableId};
-use crate::key::Key;
+use crate::key::{Key, KeySpan};
 use crate::router::{CancelFlag, CatalogChange, ReadView, Router, Scan, SessionId, Transaction};
 use crate::row::Row;
 use crate::shard::WriteMode;
@@ -126,6 +126,22 @@ impl<E: Env> Local<E> {
             }
             if let Reply::Bytes(bytes) = self.call(core, Request::SizeOf(ranges)).await? {
                 total += bytes;
+            }
+        }
+        Ok(total)
+    }
+
+    async fn estimate(self: &Rc<Self>, table: &Table, spans: Arc<[KeySpan]>) -> Result<u64> {
+        let mut total = 0;
+        for core in self.cores() {
+            let owned = table.ranges.iter().filter(|range| range.core == core);
+            let touched = owned.filter(|range| spans.iter().any(|span| range.span.intersect(span).is_some()));
+            let ranges: Vec<_> = touched.map(|range| range.id).collect();
+            if ranges.is_empty() {
+                continue;
+            }
+            if let Reply::Count(rows) = self.call(core, Request::EstimateRows(ranges, spans.clone())).await? {
+                total += rows;
             }
         }
         Ok(total)
@@ -310,6 +326,11 @@ impl<E: Env> Router for NodeCore<E> {
     async fn relation_size_bytes(&self, table: TableId) -> Result<u64> {
         let table = self.0.table(table)?;
         self.0.size_of(&table).await
+    }
+
+    async fn estimate_rows(&self, table: TableId, spans: Vec<KeySpan>) -> Result<u64> {
+        let table = self.0.table(table)?;
+        self.0.estimate(&table, spans.into()).await
     }
 
     fn register_session(&self, secret: u32) -> (SessionId, CancelFlag) {

@@ -168,6 +168,22 @@ impl Fences {
         start..end.max(start)
     }
 
+    /// Which part of a block's rows has keys below this one, were they evenly spread between the first keys of the block
+    /// and of the next.
+    pub(super) fn part_below(&self, block: usize, key: &[u8]) -> f64 {
+        let word = |key: &[u8]| key.strip_prefix(&*self.common).map(order_prefix);
+        // What does not begin as all first keys do comes before or after all of them.
+        let wanted = word(key).unwrap_or(if *key < *self.common { 0 } else { u64::MAX });
+        let low = self.words[block];
+        let next = self.words.get(block + 1).copied();
+        let high =
+            next.unwrap_or_else(|| word(&self.last_key).map_or(u64::MAX, |last| last.saturating_add(1)));
+        if high <= low {
+            return if wanted > low { 1.0 } else { 0.0 };
+        }
+        wanted.saturating_sub(low).min(high - low) as f64 / (high - low) as f64
+    }
+
     /// Blocks that may hold versions of the key.
     pub(super) fn blocks_of(&self, key: &[u8]) -> Range<usize> {
         if !self.covers(key) {

@@ -6,6 +6,7 @@ use super::encoding::EncodedBlock;
 use crate::catalog::TableSchema;
 use crate::column::ColumnView;
 use crate::key::encode_stored;
+use crate::learned::IndexKind;
 use crate::types::PgType;
 
 /// Which columns make the key of a row, and how.
@@ -15,6 +16,8 @@ pub(super) struct KeyColumns {
     columns: Vec<(usize, PgType)>,
     /// Bytes of each key if every column is an integer or a point in time.
     int_bytes: Option<usize>,
+    /// Whether what is known of the integers of a block serves to find one.
+    is_learned: bool,
 }
 
 /// Bytes of an integer-like type in a key.
@@ -45,7 +48,7 @@ impl KeyColumns {
         let columns = schema.key.iter().map(|column| (*column, schema.columns[*column].pg_type));
         let columns: Vec<(usize, PgType)> = columns.collect();
         let int_bytes = columns.iter().map(|(_, pg_type)| int_size(*pg_type)).sum();
-        KeyColumns { columns, int_bytes }
+        KeyColumns { columns, int_bytes, is_learned: schema.index != IndexKind::Binary }
     }
 
     /// Bytes of each key if 8 bytes hold every key: then [`KeyColumns::word`] is all of it.
@@ -109,7 +112,7 @@ impl KeyColumns {
             }
             // Most keys have one version.
             let wanted = int_of(key);
-            let start = block.int_lower_bound(*column, 0..block.rows(), wanted);
+            let start = self.lower_bound(block, *column, 0..block.rows(), wanted);
             let is_key = |row: &usize| *row < block.rows() && block.int(*column, *row) == wanted;
             return start..(start..).find(|row| !is_key(row)).unwrap_or(start);
         }
@@ -123,6 +126,14 @@ impl KeyColumns {
             }
         };
         start..(start..).find(|row| !is_key(row)).unwrap_or(start)
+    }
+
+    fn lower_bound(&self, block: &EncodedBlock, column: usize, rows: Range<usize>, wanted: i64) -> usize {
+        if self.is_learned {
+            block.int_lower_bound(column, rows, wanted)
+        } else {
+            block.int_lower_bound_by_halves(column, rows, wanted)
+        }
     }
 
     fn count_bytes_below(&self, block: &EncodedBlock, key: &[u8], or_equal: bool) -> usize {
@@ -154,9 +165,9 @@ impl KeyColumns {
             part[..here].copy_from_slice(&rest[..here]);
             rest = &rest[here..];
             let wanted = int_of(&part[..size]);
-            let start = block.int_lower_bound(*column, rows.clone(), wanted);
+            let start = self.lower_bound(block, *column, rows.clone(), wanted);
             let end = match wanted.checked_add(1) {
-                Some(next) => block.int_lower_bound(*column, start..rows.end, next),
+                Some(next) => self.lower_bound(block, *column, start..rows.end, next),
                 None => rows.end,
             };
             rows = start..end;

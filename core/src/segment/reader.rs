@@ -376,6 +376,20 @@ impl<E: Env> Segment<E> {
         points
     }
 
+    /// About how many versions in the span are live: fences say how many blocks, and where in the first and last block the
+    /// span begins and ends is taken from the distance to their first keys.
+    pub fn estimate_rows(&self, span: &KeySpan) -> f64 {
+        let blocks = self.blocks_in(span);
+        let rows_of = |block: usize| f64::from(self.fence(block).rows);
+        let (Some(first), Some(last)) = (blocks.clone().next(), blocks.clone().last()) else { return 0.0 };
+        let before = rows_of(first) * self.fences.part_below(first, &span.start);
+        let below_end = span.end.as_ref().map_or(1.0, |end| self.fences.part_below(last, end));
+        let after = rows_of(last) * (1.0 - below_end);
+        let rows: f64 = blocks.map(rows_of).sum();
+        let live = 1.0 - self.ended_count() as f64 / self.meta.rows.max(1) as f64;
+        (rows - before - after).max(0.0) * live.max(0.0)
+    }
+
     /// Versions in the span, to the block.
     pub fn rows_in(&self, span: &KeySpan) -> u64 {
         self.blocks_in(span).map(|block| u64::from(self.fence(block).rows)).sum()

@@ -663,6 +663,33 @@ fn split_points_cut_evenly() {
 }
 
 #[test]
+fn estimates_are_near() {
+    simulate(12, |_, env| async move {
+        for (id, types) in
+            [(1, &[PgType::Int8][..]), (2, &[PgType::Int4, PgType::Int8]), (3, &[PgType::Text])]
+        {
+            let schema = test_rows::schema(types, &(0..types.len()).collect::<Vec<_>>());
+            let versions = versions(&mut Random::new(12), &schema, 20_000, true);
+            let segment = write(&env, &schema, id, &versions).await;
+            let before = |key: &Key| versions.partition_point(|version| version.key < *key);
+            for (from, to) in [(0, 20_000), (5_000, 15_000), (7_000, 7_010), (100, 101), (19_000, 20_000)] {
+                let end = versions.get(to).map(|version| version.key.clone());
+                let span = KeySpan { start: versions[from].key.clone(), end };
+                let rows = span.end.as_ref().map_or(versions.len(), before) - before(&span.start);
+                let off = (segment.estimate_rows(&span) - rows as f64).abs();
+                // Texts share more than the fences see.
+                let most = if types[0] == PgType::Text { 2.0 * BLOCK_ROWS as f64 } else { 200.0 };
+                assert!(off <= most, "{types:?} {from}..{to}: {off} from {rows}");
+            }
+            assert!((segment.estimate_rows(&KeySpan::all()) - 20_000.0).abs() < 1.0);
+            let beyond = KeySpan { start: segment.meta().last_key.prefix_end().expect("short"), end: None };
+            assert!(segment.estimate_rows(&beyond) < 1.0);
+            assert_eq!(segment.estimate_rows(&KeySpan::point(Key::default())), 0.0);
+        }
+    });
+}
+
+#[test]
 fn deletion_vector_behaves_like_a_map() {
     let mut random = Random::new(12);
     let (mut vector, mut model) = (DeletionVector::default(), BTreeMap::new());

@@ -212,6 +212,14 @@ impl<E: Env> Shard<E> {
         state.ranges.values().map(|range| (range.id, range.table)).collect()
     }
 
+    /// About how many rows of one range lie in the span; none if it is not here.
+    pub fn estimate_rows(&self, id: RangeId, span: &KeySpan) -> u64 {
+        let state = self.0.state.borrow();
+        let span_of = |range: &Range<E>| range.span.intersect(span);
+        let found = state.ranges.get(&id).and_then(|range| Some((range, span_of(range)?)));
+        found.map_or(0, |(range, span)| range.estimate_rows(&span))
+    }
+
     /// Bytes of one range on disk and, for what is not flushed yet, in memory; 0 if it is not here.
     pub fn range_size_bytes(&self, id: RangeId) -> u64 {
         let state = self.0.state.borrow();

@@ -221,6 +221,13 @@ impl<E: Env> Range<E> {
         segments + memory
     }
 
+    /// About how many rows lie in the span.
+    pub fn estimate_rows(&self, span: &KeySpan) -> u64 {
+        let memory: usize = self.memtables.iter().map(|slot| slot.table.borrow().key_count_in(span)).sum();
+        let disk: f64 = self.segments.iter().map(|segment| segment.estimate_rows(span)).sum();
+        memory as u64 + disk.round() as u64
+    }
+
     /// Versions it holds, a bound on its rows.
     pub fn version_count(&self) -> usize {
         let memory: usize = self.memtables.iter().map(|slot| slot.table.borrow().version_count()).sum();

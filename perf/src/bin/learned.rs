@@ -13,7 +13,7 @@
 //! | `segment_find_KEYS` | ns of `Segment::find_cached`: a table `WITH (index = ..)` of each kind |
 //! | `sort_..` | ns for each key: ours, `sort_unstable`, and `sort_unstable_by_key` with the key alone |
 
-use std::hint::black_box;
+use std::hint::{black_box, select_unpredictable};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{env, fs};
@@ -117,6 +117,9 @@ impl PackedBlocks {
     /// The line inverted, then guess by guess, as in blocks of segments.
     fn lower_bound(&self, block: usize, key: u64) -> usize {
         let block = &self.blocks[block];
+        if (block.width as f64).exp2() > block.rise * 256.0 {
+            return self.by_halves(block, key, 0, block.rows as usize);
+        }
         let (mut low, mut high) = (0, block.rows as usize);
         let rows_per_unit = 1.0 / block.rise.max(1e-9);
         let difference = |a: u64, b: u64| {
@@ -150,11 +153,15 @@ impl PackedBlocks {
             }
             step *= 4;
         }
+        self.by_halves(block, key, low, high)
+    }
+
+    fn by_halves(&self, block: &PackedBlock, key: u64, mut low: usize, mut high: usize) -> usize {
         while low < high {
             let middle = low + (high - low) / 2;
             let goes_right = self.key(block, middle) < key;
-            low = std::hint::select_unpredictable(goes_right, middle + 1, low);
-            high = std::hint::select_unpredictable(goes_right, high, middle);
+            low = select_unpredictable(goes_right, middle + 1, low);
+            high = select_unpredictable(goes_right, high, middle);
         }
         low
     }
@@ -199,17 +206,15 @@ impl<'a> Lookup<'a> {
     fn find(&self, key: u64) -> usize {
         match self {
             Lookup::Ours { fences, model, blocks } => {
-                // The first fence beyond the key.
-                let after = match (model, key.checked_add(1)) {
-                    (Some(model), Some(next)) => model.lower_bound(fences, next),
-                    (None, Some(next)) => branchless_lower_bound(fences, next),
-                    (_, None) => fences.len(),
+                let after = match model {
+                    Some(model) => model.lower_bound(fences, key),
+                    None => branchless_lower_bound(fences, key),
                 };
                 let block = after.saturating_sub(1);
                 block * BLOCK + blocks.lower_bound(block, key)
             }
             Lookup::Fences { per, fences, keys } => {
-                let block = fences.partition_point(|fence| *fence <= key).saturating_sub(1);
+                let block = branchless_lower_bound(fences, key).saturating_sub(1);
                 let (start, end) = (block * per, keys.len().min((block + 1) * per));
                 start + branchless_lower_bound(&keys[start..end], key)
             }

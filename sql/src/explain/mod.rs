@@ -25,6 +25,28 @@ pub(crate) struct Explained<'a> {
     pub(crate) catalog: &'a Catalog,
     /// Parameters.
     pub(crate) context: &'a EvalContext,
+    /// About how many rows have the keys that are scanned, if there is a scan.
+    pub(crate) rows: Option<u64>,
+}
+
+/// The scan of a plan, if it has one.
+pub(crate) fn scan_of(plan: &Plan) -> Option<&ScanPlan> {
+    match plan {
+        Plan::Query(query) => scan_of_query(query),
+        Plan::Insert(insert) => match &insert.source {
+            InsertRows::Query(query) => scan_of_query(query),
+            InsertRows::Cells(_) => None,
+        },
+        Plan::Modify(modify) => Some(&modify.scan),
+        Plan::CreateTable(_) | Plan::DropTable(_) | Plan::Truncate(_) => None,
+    }
+}
+
+fn scan_of_query(query: &QueryPlan) -> Option<&ScanPlan> {
+    match &query.source {
+        Source::Scan(scan) => Some(scan),
+        Source::Values { .. } | Source::Point(_) => None,
+    }
 }
 
 /// Where a statement runs.
@@ -93,6 +115,9 @@ impl Explained<'_> {
         let class = self.class_of(&scan.table, &scan.keys);
         lines.push(class_line(class));
         self.table(lines, &scan.table, &scan.keys);
+        if let Some(rows) = self.rows {
+            lines.push(format!("Rows: about {rows} with these keys"));
+        }
         let names = column_names(&scan.table, &scan.columns);
         let what =
             if names.is_empty() { "nothing but the number of rows".to_owned() } else { names.join(", ") };

@@ -342,6 +342,11 @@ impl Router for MemRouter {
         let versions = state.rows.get(&table).into_iter().flatten().flat_map(|(_, versions)| versions);
         Ok(versions.map(|version| version.row.len() as u64).sum())
     }
+    async fn estimate_rows(&self, table: TableId, spans: Vec<KeySpan>) -> Result<u64> {
+        let state = self.0.borrow();
+        let keys = state.rows.get(&table).into_iter().flat_map(BTreeMap::keys);
+        Ok(keys.filter(|key| spans.iter().any(|span| span.contains(key))).count() as u64)
+    }
     fn register_session(&self, _secret: u32) -> (SessionId, CancelFlag) {
         (SessionId(1), CancelFlag::default())
     }

@@ -299,10 +299,15 @@ impl EncodedBlock {
         match &encoded.data {
             Data::Ints(ints) => {
                 let get = |row| narrow(encoded.layout, ints.get(self, row));
-                lower_bound(rows, value, ints.line(), get)
+                lower_bound(rows, value, ints.line(self.bytes(), value), get)
             }
             _ => lower_bound(rows, value, None, |row| self.int(column, row)),
         }
+    }
+
+    /// As `int_lower_bound`, by halves only.
+    pub(crate) fn int_lower_bound_by_halves(&self, column: usize, rows: Range<usize>, value: i64) -> usize {
+        lower_bound(rows, value, None, |row| self.int(column, row))
     }
 
     /// Appends the values of some rows.

@@ -23,6 +23,7 @@
 //! code names, for others `prediction + base + scale * code`. What another column predicts from is its
 //! integer, its dictionary code, or the coefficient of a numeric.
 
+use std::hint::select_unpredictable;
 use std::ops::Range;
 
 use super::super::format::Bytes;
@@ -32,6 +33,8 @@ use super::invert::Line;
 
 /// Binary digits of the slope of a piece behind the point.
 pub(super) const PIECE_SHIFT: u8 = 12;
+/// A line is followed if what lies along it strays by no more rows.
+const LINE_ROWS_MAX: f64 = 256.0;
 pub(super) const WIDTH_RUNS: u8 = u8::MAX;
 pub(super) const FLAG_SCALE: u8 = 1;
 pub(super) const FLAG_EXCEPTIONS: u8 = 2;
@@ -429,16 +432,31 @@ impl Ints {
         format!("{model} {codes}{}", if self.exceptions.is_some() { " exceptions" } else { "" })
     }
 
-    /// The line that the integers lie along, if one was fitted to them.
-    pub(super) fn line(&self) -> Option<Line> {
-        let Model::Line { slope } = self.model else { return None };
-        let middle = match self.codes {
-            Codes::Packed(packed) => 1_u64.checked_shl(u32::from(packed.width())).unwrap_or(0) / 2,
-            Codes::Runs { .. } => 0,
+    /// The line that integers about `value` lie along, if one was fitted to them and says more than halving twice would.
+    pub(super) fn line(&self, bytes: &[u8], value: i64) -> Option<Line> {
+        let Codes::Packed(packed) = self.codes else { return None };
+        let spread = 1_u64.checked_shl(u32::from(packed.width()))? as f64;
+        let middle = self.base.wrapping_add(self.scale.wrapping_mul((spread / 2.0) as i64));
+        let (row, start, slope) = match self.model {
+            Model::Line { slope } => (0, 0, slope),
+            Model::Pieces { at, count } => {
+                // The last piece that starts at or below the value.
+                let start_of = |index: usize| piece(bytes, at, count, index).1;
+                let (mut low, mut high) = (0, count);
+                while high - low > 1 {
+                    let piece = low + (high - low) / 2;
+                    let is_below = middle.wrapping_add(self.scale.wrapping_mul(start_of(piece))) <= value;
+                    low = select_unpredictable(is_below, piece, low);
+                    high = select_unpredictable(is_below, high, piece);
+                }
+                piece(bytes, at, count, low)
+            }
+            _ => return None,
         };
-        let start = self.base.wrapping_add(self.scale.wrapping_mul(middle as i64));
-        let rise = slope as f64 * self.scale as f64 / (1_u64 << self.shift) as f64;
-        Some(Line { start, rise })
+        let rise = slope as f64 / (1_u64 << self.shift) as f64;
+        let is_narrow = spread <= rise * LINE_ROWS_MAX;
+        let start = middle.wrapping_add(self.scale.wrapping_mul(start));
+        is_narrow.then_some(Line { row, start, rise: rise * self.scale as f64 })
     }
 }
 

@@ -19,7 +19,9 @@ const STEP: usize = 4;
 /// Integers that rise along a line.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Line {
-    /// At row 0.
+    /// Where it begins.
+    pub(super) row: usize,
+    /// At that row.
     pub(super) start: i64,
     /// From row to row.
     pub(super) rise: f64,
@@ -56,7 +58,7 @@ pub(super) fn lower_bound(
 fn approach(rows: Range<usize>, value: i64, line: Line, get: impl Fn(usize) -> i64) -> Range<usize> {
     let (mut low, mut high) = (rows.start, rows.end);
     let rows_per_unit = 1.0 / line.rise;
-    let mut guess = difference(value, line.start) * rows_per_unit;
+    let mut guess = line.row as f64 + difference(value, line.start) * rows_per_unit;
     let mut is_below = false;
     for _ in 0..GUESSES_MAX {
         if low >= high {
@@ -111,7 +113,7 @@ mod tests {
                 for rows in [0..1_000, 0..0, 3..700, 999..1_000, 400..431, 400..433] {
                     for value in &values {
                         let want = rows.start + ints[rows.clone()].partition_point(|int| int < value);
-                        let line = Some(Line { start, rise });
+                        let line = Some(Line { row: 0, start, rise });
                         assert_eq!(lower_bound(rows.clone(), *value, line, |row| ints[row]), want, "{value}");
                         assert_eq!(lower_bound(rows.clone(), *value, None, |row| ints[row]), want, "{value}");
                     }
@@ -124,7 +126,7 @@ mod tests {
     fn integers_that_do_not_rise_lead_nowhere_else() {
         let ints: Vec<i64> = (0..1_000_i64).map(|row| (row * 7_919) % 1_013 - 500).collect();
         for value in -600..600 {
-            let line = Some(Line { start: -500, rise: 1.0 });
+            let line = Some(Line { row: 3, start: -500, rise: 1.0 });
             assert!((10..=900).contains(&lower_bound(10..900, value, line, |row| ints[row])));
         }
     }
@@ -138,7 +140,7 @@ mod tests {
             ints[row]
         };
         for value in &ints {
-            lower_bound(0..1_024, *value, Some(Line { start: 0, rise: 1_000.0 }), get);
+            lower_bound(0..1_024, *value, Some(Line { row: 0, start: 0, rise: 1_000.0 }), get);
         }
         assert!(steps.get() < 6 * 1_024, "{} steps", steps.get());
     }
