@@ -442,7 +442,7 @@ impl Ints {
             Model::Pieces { at, count } => {
                 // The last piece that starts at or below the value.
                 let start_of = |index: usize| piece(bytes, at, count, index).1;
-                let (mut low, mut high) = (0, count);
+                let (mut low, mut high) = (0, usize::from(count));
                 while high - low > 1 {
                     let piece = low + (high - low) / 2;
                     let is_below = middle.wrapping_add(self.scale.wrapping_mul(start_of(piece))) <= value;
