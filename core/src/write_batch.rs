@@ -13,6 +13,7 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use crate::key::{KEY_BYTES_MAX, Key, prefix64};
+use crate::learned::sort::{Scratch, sort_pairs};
 use crate::row::{Malformed, ROW_BYTES_MAX};
 
 const HEADER_BYTES: usize = 7;
@@ -153,19 +154,21 @@ impl WriteBatch {
             deletes: 0,
         };
         let mut rising = true;
-        let mut last: &[u8] = &[];
+        let mut last: (u64, &[u8]) = (0, &[]);
         let mut lengths = (usize::MAX, 0);
         let mut at = 0;
         while at < self.bytes.len() {
             let Parts { op, key, end } = parts(&self.bytes, at);
             let key = &self.bytes[key];
-            rising &= at == 0 || last < key;
-            last = key;
+            let prefix = prefix64(key);
+            let above = prefix > last.0 || prefix == last.0 && last.1 < key;
+            rising &= at == 0 || above;
+            last = (prefix, key);
             lengths = (lengths.0.min(key.len()), lengths.1.max(key.len()));
             sorted.inserts += usize::from(op == WriteOp::Insert);
             sorted.deletes += usize::from(op == WriteOp::Delete);
             let offset = u32::try_from(at).expect("a batch is smaller than 4 GiB");
-            sorted.order.push((prefix64(key), offset));
+            sorted.order.push((prefix, offset));
             at = end;
         }
         sorted.key_length = (lengths.0 == lengths.1).then_some(lengths.0);
@@ -178,7 +181,7 @@ impl WriteBatch {
 
 impl<'a> SortedBatch<'a> {
     fn sort(&mut self) -> Result<(), Key> {
-        self.order.sort_unstable();
+        sort_pairs(&mut self.order, &mut Scratch::default());
         let bytes = self.bytes;
         for ties in self.order.chunk_by_mut(|a, b| a.0 == b.0) {
             let key = |entry: &(u64, u32)| &bytes[parts(bytes, entry.1 as usize).key];

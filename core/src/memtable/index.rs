@@ -13,6 +13,10 @@ use super::leaf::{KeySource, LEAF_KEYS, Leaf, LeafBuilder, Leaves, RUN_ROWS_MIN,
 use crate::key::prefix64;
 use crate::write_batch::SortedBatch;
 
+/// Keys of a batch whose leaves are touched before the first of them is searched: what they hold comes from memory side
+/// by side, not one after another.
+const TOGETHER: usize = 16;
+
 /// A place in the index: leaf and entry in it. The place after the last entry is `(leaves, 0)`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(super) struct Place {
@@ -347,15 +351,27 @@ impl Index {
             return located;
         }
         let mut leaf = 0;
-        for position in 0..batch.len() {
-            let of_eight = batch.prefix(position).to_be_bytes();
-            let key = if eight { &of_eight } else { batch.key(position) };
-            leaf = self.leaf_from(leaf, key, keys);
-            let found = self.leaves[leaf].search(key, exact, keys);
-            let (Ok(slot) | Err(slot)) = found;
-            located.places.push(Place { leaf, slot });
-            if found.is_ok() {
-                located.found.push((position, self.leaves[leaf].row(slot)));
+        for start in (0..batch.len()).step_by(TOGETHER) {
+            let positions = start..batch.len().min(start + TOGETHER);
+            let mut touched = 0;
+            for position in positions.clone() {
+                let eight_bytes = batch.prefix(position).to_be_bytes();
+                let key = if eight { &eight_bytes } else { batch.key(position) };
+                leaf = self.leaf_from(leaf, key, keys);
+                located.places.push(Place { leaf, slot: 0 });
+                touched |= self.leaves[leaf].touch(batch.prefix(position));
+            }
+            std::hint::black_box(touched);
+            for position in positions {
+                let eight_bytes = batch.prefix(position).to_be_bytes();
+                let key = if eight { &eight_bytes } else { batch.key(position) };
+                let place = &mut located.places[position];
+                let found = self.leaves[place.leaf].search(key, exact, keys);
+                let (Ok(slot) | Err(slot)) = found;
+                place.slot = slot;
+                if found.is_ok() {
+                    located.found.push((position, self.leaves[place.leaf].row(slot)));
+                }
             }
         }
         located
@@ -389,7 +405,7 @@ impl Index {
         let mut found = located.found.iter().map(|(position, _)| *position).peekable();
         let mut is_new = |position: usize| found.next_if_eq(&position).is_none();
         let mut replaced = Vec::new();
-        let mut new = Vec::new();
+        let (mut new, mut entries) = (Vec::new(), Vec::new());
         let mut start = 0;
         for group in located.places.chunk_by(|a, b| a.leaf == b.leaf) {
             let at = group[0].leaf;
@@ -397,7 +413,8 @@ impl Index {
             start = positions.end;
             let places = group.iter().zip(positions);
             let entry = |(place, position): (&Place, usize)| (place.slot, position, is_new(position));
-            let entries: Vec<(usize, usize, bool)> = places.map(entry).collect();
+            entries.clear();
+            entries.extend(places.map(entry));
             let more = entries.iter().filter(|(_, _, is_new)| *is_new).count();
             if more >= RUN_ROWS_MIN || !self.leaves[at].has_room(more) {
                 let builder = LeafBuilder::new(keys, self.shares(), at + 1 == self.leaves.len());

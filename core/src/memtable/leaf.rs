@@ -210,6 +210,16 @@ impl Leaf {
         }
     }
 
+    /// Reads where a search for a key with this prefix begins, if the leaf keeps no common bytes.
+    pub(super) fn touch(&self, prefix: u64) -> u64 {
+        match &self.entries {
+            Entries::List(prefixes, _) if self.ends.0 < prefix && prefix < self.ends.1 => {
+                prefixes[interpolate(self.ends, prefix, prefixes.len())]
+            }
+            _ => 0,
+        }
+    }
+
     fn search_list(
         &self,
         prefixes: &[u64],

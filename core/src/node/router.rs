@@ -9,7 +9,7 @@ use crate::catalog::{Catalog, Table};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::id::{CoreId, RangeId, TableId};
-use crate::key::{Key, KeySpan};
+use crate::key::{Key, KeySpan, prefix64};
 use crate::router::{CancelFlag, CatalogChange, ReadView, Router, Scan, SessionId, Transaction};
 use crate::row::Row;
 use crate::shard::WriteMode;
@@ -37,6 +37,17 @@ pub(super) struct Moves(u32);
 /// First hidden row id of the range that `core` owns; a table without primary key has one range per core.
 pub(super) fn first_row_id(core: CoreId) -> i64 {
     i64::from(core.0) << (ROW_ID_NUMBER_BITS + ROW_ID_CORE_BITS)
+}
+
+/// Whether the span holds every key.
+fn is_within(batch: &WriteBatch, span: &KeySpan) -> bool {
+    // Numbers decide for most keys.
+    let start = prefix64(&span.start);
+    let end = span.end.as_ref().map(|end| prefix64(end));
+    batch.iter().all(|write| {
+        let prefix = prefix64(write.key);
+        start < prefix && end.is_none_or(|end| prefix < end) || span.contains(write.key)
+    })
 }
 
 /// The part of a batch that one range takes.
@@ -69,7 +80,7 @@ impl<E: Env> Local<E> {
         let Some(first) = batch.iter().next() else { return Ok(Vec::new()) };
         let owner = table.range_of(first.key);
         let small = batch.as_bytes().len() <= WRITE_BYTES || batch.len() == 1;
-        if small && batch.iter().all(|write| owner.span.contains(write.key)) {
+        if small && is_within(&batch, &owner.span) {
             return Ok(vec![Part { range: owner.id, core: owner.core, batch: Arc::new(batch) }]);
         }
         let sorted = batch.sorted().map_err(|key| Error::DuplicateKey { table: table.id, key })?;

@@ -115,6 +115,11 @@ impl Fences {
         }
     }
 
+    /// Whether a block begins with a key above this one, or there is none.
+    pub(super) fn begins_after(&self, block: usize, key: &[u8]) -> bool {
+        block >= self.len() || self.compare_first(block, key) == Ordering::Greater
+    }
+
     /// How many blocks begin with a key below this one; with `or_equal`, at most this one.
     fn count_below(&self, key: &[u8], or_equal: bool) -> usize {
         let Some(rest) = key.strip_prefix(&*self.common) else {

@@ -11,12 +11,12 @@ use crate::id::{Lsn, RangeId, TxnId};
 use crate::key::Key;
 use crate::memtable::{Located, RowId};
 use crate::router::ReadView;
-use crate::segment::Segment;
+use crate::segment::{Segment, Version};
 use crate::stamp::Stamp;
 use crate::wal::{Record, Reservation, Wal};
 use crate::write_batch::{SortedBatch, Write, WriteBatch, WriteOp};
 
-use super::range::{Newest, Place, Range, SegmentHit, SharedMemtable, newest_in_segments};
+use super::range::{Newest, Place, Range, SegmentHit, SharedMemtable};
 use super::records::{CHANGES_OFFSET, kind};
 use super::{Inner, Shard};
 
@@ -190,17 +190,23 @@ impl<E: Env> Inner<E> {
         let is_in_memory = |position: usize| in_memory.get(position).is_some_and(Option::is_some);
         changes.hits.clear();
         changes.hits.extend((0..sorted.len()).map(|position| (!is_in_memory(position)).then_some(None)));
-        let mut searches = 0;
         for segment in segments.iter().rev() {
-            for position in covered(segment, sorted) {
-                if !matches!(changes.hits[position], Some(None)) {
-                    continue;
+            let mut positions = covered(segment, sorted);
+            while !positions.is_empty() {
+                let some = positions.start..positions.end.min(positions.start + SEARCHES_PER_TURN);
+                positions.start = some.end;
+                let mut found = Vec::new();
+                let hits = &changes.hits;
+                let open = some.filter(|position| matches!(hits[*position], Some(None)));
+                let keys = open.map(|position| (position, sorted.key(position)));
+                let tell = |position, version: &Version| {
+                    found.push((position, version.position(), version.begin()));
+                };
+                segment.find_rising(keys, &self.cache, tell).await?;
+                for (position, place, begin) in found {
+                    changes.hits[position] = Some(Some((segment.clone(), place, begin)));
                 }
-                let one = std::slice::from_ref(segment);
-                changes.hits[position] =
-                    Some(newest_in_segments(one, sorted.key(position), &self.cache).await?);
-                searches += 1;
-                if searches % SEARCHES_PER_TURN == 0 {
+                if !positions.is_empty() {
                     self.env.yield_now().await;
                 }
             }
