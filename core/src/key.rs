@@ -106,7 +106,7 @@ pub fn encode(value: &Datum, out: &mut Vec<u8>) {
 }
 
 /// Appends the encoding of a value that is stored as `row` says. Bytes that are not a value of the type add nothing.
-pub(crate) fn encode_stored(pg_type: PgType, bytes: &[u8], out: &mut Vec<u8>) {
+pub fn encode_stored(pg_type: PgType, bytes: &[u8], out: &mut Vec<u8>) {
     match pg_type {
         PgType::Text | PgType::Varchar(_) | PgType::Bytea | PgType::Json | PgType::Jsonb => {
             encode_bytes(bytes, out);
@@ -127,11 +127,11 @@ fn encode_float(value: f64, out: &mut Vec<u8>) {
 }
 
 fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    for byte in bytes {
-        out.push(*byte);
-        if *byte == 0 {
-            out.push(0xFF);
+    for (index, piece) in bytes.split(|byte| *byte == 0).enumerate() {
+        if index > 0 {
+            out.extend_from_slice(&[0, 0xFF]);
         }
+        out.extend_from_slice(piece);
     }
     out.extend_from_slice(&[0, 0]);
 }

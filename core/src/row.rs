@@ -85,17 +85,35 @@ impl RowBuilder {
         }
     }
 
+    /// Bytes so far: where the next column begins.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether no row was started.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// The finished row.
     ///
     /// # Errors
     /// 54000 if it is larger than [`ROW_BYTES_MAX`].
     pub fn finish(&mut self) -> Result<Row, ValueError> {
+        self.finished().map(Row::from)
+    }
+
+    /// The finished row, until the next is started.
+    ///
+    /// # Errors
+    /// As [`RowBuilder::finish`].
+    pub fn finished(&self) -> Result<&[u8], ValueError> {
         if self.bytes.len() > ROW_BYTES_MAX {
             let message =
                 format!("row of {} bytes exceeds the limit of {ROW_BYTES_MAX} bytes", self.bytes.len());
             return Err(ValueError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
         }
-        Ok(self.bytes.as_slice().into())
+        Ok(&self.bytes)
     }
 
     /// The row of these values.

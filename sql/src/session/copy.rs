@@ -5,7 +5,7 @@ use std::sync::Arc;
 use omen_core::catalog::Table;
 use omen_core::key::{self, KEY_BYTES_MAX};
 use omen_core::router::Router;
-use omen_core::row::{RowBuilder, RowReader, datum_from_bytes};
+use omen_core::row::RowBuilder;
 use omen_core::types::{Datum, PgType};
 use omen_core::write_batch::WriteBatch;
 
@@ -21,7 +21,7 @@ use crate::error::{Result, SqlError, SqlState};
 use crate::execute::errors::not_null;
 use crate::execute::insert::RowIds;
 use crate::execute::query::{Reader, Running};
-use crate::execute::rows::{batch_of_rows, datums_of, malformed, types_of};
+use crate::execute::rows::{batch_of_rows, datums_of, types_of};
 use crate::execute::{Context, StatementTxn, Surroundings, WRITE_BYTES, Watch};
 use crate::expr::{Expr, ParameterTypes};
 use crate::logical::{Logical, Scan};
@@ -346,6 +346,8 @@ struct Sink<R: Router> {
     surroundings: Surroundings,
     watch: Watch<R>,
     builder: RowBuilder,
+    /// Where each column of the row that is built begins.
+    starts: Vec<usize>,
     row_ids: RowIds,
     batch: WriteBatch,
     /// Scratch for a row's key.
@@ -363,6 +365,7 @@ impl<R: Router> Sink<R> {
             surroundings,
             watch,
             builder: RowBuilder::default(),
+            starts: Vec::new(),
             row_ids: RowIds::default(),
             batch: WriteBatch::with_capacity(WRITE_BYTES + (WRITE_BYTES >> 2)),
             key: Vec::new(),
@@ -384,8 +387,10 @@ impl<R: Router> Sink<R> {
     /// Adds a row of the data.
     fn add(&mut self, row: Row<'_>) -> Result<()> {
         self.builder.start(self.types.len());
+        self.starts.clear();
         let mut null = None;
         for (column, (source, pg_type)) in self.sources.iter().zip(&self.types).enumerate() {
+            self.starts.push(self.builder.len());
             match source {
                 ColumnSource::Field(field) => match row.field(*field)? {
                     Some(bytes) => {
@@ -415,41 +420,27 @@ impl<R: Router> Sink<R> {
                 }
             }
         }
-        let bytes = self.builder.finish().map_err(|e| row.locate(e.into()))?;
+        self.starts.push(self.builder.len());
+        let bytes = self.builder.finished().map_err(|e| row.locate(e.into()))?;
         if let Some(column) = null {
-            let values = datums_of(&self.types, &bytes).unwrap_or_default();
+            let values = datums_of(&self.types, bytes).unwrap_or_default();
             return Err(row.locate(not_null(&self.table, column, &values)));
         }
         self.key.clear();
-        push_stored_key(&self.table, &self.types, &bytes, &mut self.key).map_err(|e| row.locate(e))?;
-        self.batch.insert(&self.key, &bytes);
+        push_stored_key(&self.table, bytes, &self.starts, &mut self.key).map_err(|e| row.locate(e))?;
+        self.batch.insert(&self.key, bytes);
         self.count += 1;
         Ok(())
     }
 }
 
-/// Appends the key of a stored row.
-fn push_stored_key(table: &Table, types: &[PgType], row: &[u8], out: &mut Vec<u8>) -> Result<()> {
-    let schema = &table.schema;
-    let last = schema.key.iter().max().copied().unwrap_or_default();
-    let mut reader = RowReader::new(row, types.len()).map_err(malformed)?;
-    let mut found: Vec<(usize, &[u8])> = Vec::with_capacity(schema.key.len());
-    for (column, pg_type) in types.iter().enumerate().take(last + 1) {
-        let bytes = reader.next_bytes(*pg_type).map_err(malformed)?;
-        if schema.key.contains(&column) {
-            found.push((column, bytes.unwrap_or_default()));
-        }
-    }
-    for column in &schema.key {
-        let bytes = found.iter().find(|(key, _)| key == column).map_or(&[][..], |(_, bytes)| *bytes);
-        let pg_type = types[*column];
-        match pg_type {
-            PgType::Text | PgType::Varchar(_) if memchr::memchr(0, bytes).is_none() => {
-                out.extend_from_slice(bytes);
-                out.extend_from_slice(&[0, 0]);
-            }
-            _ => key::encode(&datum_from_bytes(pg_type, bytes).map_err(malformed)?, out),
-        }
+/// Appends the key of a stored row whose columns begin at `starts`, the last of which is its end.
+fn push_stored_key(table: &Table, row: &[u8], starts: &[usize], out: &mut Vec<u8>) -> Result<()> {
+    for column in &table.schema.key {
+        let pg_type = table.schema.columns[*column].pg_type;
+        let length_bytes = if pg_type.row_size().is_some() { 0 } else { size_of::<u32>() };
+        let value = row.get(starts[*column] + length_bytes..starts[column + 1]).unwrap_or_default();
+        key::encode_stored(pg_type, value, out);
     }
     if out.len() > KEY_BYTES_MAX {
         let message =
