@@ -1,13 +1,17 @@
-//! The block cache of one core: decoded blocks within a budget of bytes, replaced by S3-FIFO (Yang et al., "FIFO queues
-//! are all you need for cache eviction", SOSP 2023).
+//! The block cache of one core: blocks as they stand in the file, within a budget of bytes, replaced by S3-FIFO (Yang et
+//! al., "FIFO queues are all you need for cache eviction", SOSP 2023).
 //!
 //! A new block waits in a small queue; only if it is asked for again before it leaves that queue, or soon after, does it
-//! move to the main queue. So a scan of a large table passes through the small queue and leaves the rest alone.
+//! move to the main queue. So a scan of a large table passes through the small queue and leaves the rest alone; one of a
+//! table that is larger than the cache adds nothing but what there is room for.
+//!
+//! A hit is a look in a small table of segments, which stays in the processor's cache, and one in an array of blocks.
 //!
 //! Invariants: each cached block stands in exactly one queue, once; the bytes counted are those of the blocks held.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
 use hashbrown::{HashMap, HashSet};
@@ -21,6 +25,28 @@ const USES_MAX: u8 = 3;
 /// The small queue may take one part in this many of the budget, as in the paper.
 const SMALL_PART: usize = 10;
 
+/// One product: ids are given in order, not by anyone who could make them collide.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+    fn write_u32(&mut self, id: u32) {
+        self.write_u64(u64::from(id));
+    }
+    fn write_u64(&mut self, id: u64) {
+        self.0 = (self.0.rotate_left(32) ^ id).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+    fn finish(&self) -> u64 {
+        // The table takes its index from the low bits, the product mixes upwards.
+        self.0.rotate_left(26)
+    }
+}
+
+type IdHash = BuildHasherDefault<IdHasher>;
+
 #[derive(Debug)]
 struct Entry {
     block: Rc<Block>,
@@ -30,12 +56,14 @@ struct Entry {
 
 #[derive(Debug, Default)]
 struct Inner {
-    entries: HashMap<BlockId, Entry>,
+    /// By the number of the block; as long as the last block that was cached needs.
+    segments: HashMap<SegmentId, Vec<Option<Entry>>, IdHash>,
+    blocks: usize,
     small: VecDeque<BlockId>,
     main: VecDeque<BlockId>,
     /// Blocks that left the small queue unused, oldest first; and the same as a set.
     ghosts: VecDeque<BlockId>,
-    ghost_set: HashSet<BlockId>,
+    ghost_set: HashSet<BlockId, IdHash>,
     small_bytes: usize,
     main_bytes: usize,
     bytes_max: usize,
@@ -86,7 +114,7 @@ impl BlockCache {
     /// A block, if it is here.
     pub(super) fn get(&self, id: BlockId) -> Option<Rc<Block>> {
         let inner = self.inner.borrow();
-        let entry = inner.entries.get(&id)?;
+        let entry = inner.entry(id)?;
         entry.uses.set((entry.uses.get() + 1).min(USES_MAX));
         self.hits.set(self.hits.get() + 1);
         Some(Rc::clone(&entry.block))
@@ -94,7 +122,7 @@ impl BlockCache {
 
     /// Whether a block is here.
     pub(super) fn contains(&self, id: BlockId) -> bool {
-        self.inner.borrow().entries.contains_key(&id)
+        self.inner.borrow().entry(id).is_some()
     }
 
     /// Adds a block that was read.
@@ -122,8 +150,18 @@ impl BlockCache {
 }
 
 impl Inner {
+    #[inline]
+    fn entry(&self, id: BlockId) -> Option<&Entry> {
+        self.segments.get(&id.segment)?.get(id.block as usize)?.as_ref()
+    }
+
     fn insert(&mut self, id: BlockId, block: Rc<Block>) {
-        if self.entries.contains_key(&id) {
+        let slots = self.segments.entry(id.segment).or_default();
+        let number = id.block as usize;
+        if slots.len() <= number {
+            slots.resize_with(number + 1, || None);
+        }
+        if slots[number].is_some() {
             // Two readers missed it at the same time.
             return;
         }
@@ -135,7 +173,13 @@ impl Inner {
         };
         queue.push_back(id);
         *bytes += block.size_bytes();
-        self.entries.insert(id, Entry { block, uses: Cell::new(0), in_main });
+        slots[number] = Some(Entry { block, uses: Cell::new(0), in_main });
+        self.blocks += 1;
+    }
+
+    fn remove(&mut self, id: BlockId) {
+        let slot = self.segments.get_mut(&id.segment).and_then(|slots| slots.get_mut(id.block as usize));
+        self.blocks -= usize::from(slot.and_then(Option::take).is_some());
     }
 
     fn evict(&mut self) {
@@ -150,7 +194,8 @@ impl Inner {
 
     fn evict_small(&mut self) {
         let Some(id) = self.small.pop_front() else { return };
-        let entry = self.entries.get_mut(&id).expect("queues hold cached blocks");
+        let slots = self.segments.get_mut(&id.segment).expect("queues hold cached blocks");
+        let entry = slots[id.block as usize].as_mut().expect("queues hold cached blocks");
         let bytes = entry.block.size_bytes();
         self.small_bytes -= bytes;
         if entry.uses.replace(0) > 0 {
@@ -158,20 +203,20 @@ impl Inner {
             self.main.push_back(id);
             self.main_bytes += bytes;
         } else {
-            self.entries.remove(&id);
+            self.remove(id);
             self.remember(id);
         }
     }
 
     fn evict_main(&mut self) {
         let Some(id) = self.main.pop_front() else { return };
-        let entry = &self.entries[&id];
+        let entry = self.entry(id).expect("queues hold cached blocks");
         if entry.uses.get() > 0 {
             entry.uses.set(entry.uses.get() - 1);
             self.main.push_back(id);
         } else {
             self.main_bytes -= entry.block.size_bytes();
-            self.entries.remove(&id);
+            self.remove(id);
         }
     }
 
@@ -181,7 +226,7 @@ impl Inner {
         if self.ghost_set.insert(id) {
             self.ghosts.push_back(id);
         }
-        while self.ghosts.len() > self.entries.len().max(GHOSTS_MIN) {
+        while self.ghosts.len() > self.blocks.max(GHOSTS_MIN) {
             if let Some(oldest) = self.ghosts.pop_front() {
                 self.ghost_set.remove(&oldest);
             }
@@ -190,17 +235,15 @@ impl Inner {
 
     fn forget(&mut self, segment: SegmentId) {
         let keep = |id: &BlockId| id.segment != segment;
-        self.small.retain(keep);
-        self.main.retain(keep);
         self.ghosts.retain(keep);
         self.ghost_set.retain(keep);
-        let (mut small_bytes, mut main_bytes) = (0, 0);
-        self.entries.retain(|id, entry| {
-            let gone = if entry.in_main { &mut main_bytes } else { &mut small_bytes };
-            *gone += if keep(id) { 0 } else { entry.block.size_bytes() };
-            keep(id)
-        });
-        self.small_bytes -= small_bytes;
-        self.main_bytes -= main_bytes;
+        let Some(slots) = self.segments.remove(&segment) else { return };
+        self.small.retain(keep);
+        self.main.retain(keep);
+        for entry in slots.into_iter().flatten() {
+            let bytes = if entry.in_main { &mut self.main_bytes } else { &mut self.small_bytes };
+            *bytes -= entry.block.size_bytes();
+            self.blocks -= 1;
+        }
     }
 }
