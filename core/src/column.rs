@@ -234,6 +234,34 @@ impl ColumnBuf {
         self.len += (self.values.len() - before) / size;
     }
 
+    /// Appends integers that a column of their type can hold, none of them NULL.
+    pub(crate) fn extend_ints(&mut self, ints: impl ExactSizeIterator<Item = i64>) {
+        assert!(self.valid.is_none(), "a column with NULLs gets its values one by one");
+        self.len += ints.len();
+        match self.layout {
+            Layout::Fixed(8) => self.values.extend(ints),
+            Layout::Fixed(4) => self.values.extend(ints.map(|int| int as i32)),
+            Layout::Fixed(2) => self.values.extend(ints.map(|int| int as i16)),
+            layout => panic!("values that lie as {layout:?} are not integers"),
+        }
+    }
+
+    /// Appends floats, none of them NULL.
+    pub(crate) fn extend_floats(&mut self, floats: impl ExactSizeIterator<Item = f64>) {
+        assert!(self.valid.is_none(), "a column with NULLs gets its values one by one");
+        self.len += floats.len();
+        match self.layout {
+            Layout::Fixed(8) => self.values.extend(floats),
+            Layout::Fixed(4) => self.values.extend(floats.map(|float| float as f32)),
+            layout => panic!("values that lie as {layout:?} are not floats"),
+        }
+    }
+
+    /// Whether it has a NULL.
+    pub(crate) fn has_nulls(&self) -> bool {
+        self.valid.is_some()
+    }
+
     /// Appends some values of a column of the same type.
     pub(crate) fn extend(&mut self, from: &ColumnView<'_>, rows: Range<usize>) {
         if from.valid.is_some() || self.valid.is_some() || self.layout == Layout::Bits {

@@ -67,7 +67,15 @@ struct Ordered {
     asked: u64,
     kept: u64,
     /// Which codes of a segment's dictionary it accepts.
-    accepted: Option<(SegmentId, DictionaryId, Vec<bool>)>,
+    accepted: Option<(SegmentId, DictionaryId, Accepted)>,
+}
+
+/// Codes of a dictionary.
+#[derive(Debug)]
+enum Accepted {
+    None,
+    One(u32),
+    Some(Vec<bool>),
 }
 
 /// A scan of some columns of the rows that a view sees and filters keep.
@@ -246,7 +254,8 @@ impl<E: Env> Segment<E> {
         selected.clear();
         mask::for_each(&mask, |row| selected.push(u16::try_from(row).expect("below BLOCK_ROWS")));
         for (column, out) in scan.columns.iter().zip(&mut scan.values) {
-            block.encoded().gather_to(*column, selected, out);
+            let pg_type = scan.schema.columns[*column].pg_type;
+            gather(block.encoded(), *column, pg_type, &mut scan.scratch, out);
         }
     }
 }
@@ -297,9 +306,15 @@ fn retain(
         _ => {
             scratch.codes.resize(BLOCK_ROWS, 0);
             if let Some(id) = block.codes(column, 0..rows, &mut scratch.codes[..rows]) {
-                let accepted = accepted(&mut ordered.accepted, filter, block, segment, id);
-                let codes = &scratch.codes;
-                return mask::retain(mask, |row| accepted.get(codes[row] as usize) == Some(&true));
+                let codes = &scratch.codes[..rows];
+                match accepted(&mut ordered.accepted, filter, block, segment, id) {
+                    Accepted::None => mask.fill(0),
+                    Accepted::One(one) => mask::retain_values(mask, codes, |code| code == *one),
+                    Accepted::Some(accepted) => mask::retain_values(mask, codes, |code| {
+                        accepted.get(code as usize).is_some_and(|accepted| *accepted)
+                    }),
+                }
+                return;
             }
         }
     }
@@ -308,17 +323,65 @@ fn retain(
 
 /// Which codes of a dictionary a filter accepts; asked once for each value of it.
 fn accepted<'a>(
-    known: &'a mut Option<(SegmentId, DictionaryId, Vec<bool>)>,
+    known: &'a mut Option<(SegmentId, DictionaryId, Accepted)>,
     filter: &Filter,
     block: &EncodedBlock,
     segment: SegmentId,
     id: DictionaryId,
-) -> &'a [bool] {
-    if !matches!(known, Some((of, dictionary, _)) if (*of, *dictionary) == (segment, id)) {
-        let tables = block.tables();
-        let codes = u32::try_from(tables.dictionary_len(id)).expect("codes are u32");
-        let accepted = (0..codes).map(|code| filter.accepts(Some(tables.dictionary_value(id, code))));
-        *known = Some((segment, id, accepted.collect()));
+) -> &'a Accepted {
+    if matches!(known, Some((of, dictionary, _)) if (*of, *dictionary) != (segment, id)) {
+        *known = None;
     }
-    known.as_ref().map_or(&[], |(_, _, accepted)| accepted)
+    let (_, _, accepted) = known.get_or_insert_with(|| {
+        let tables = block.tables();
+        let codes = 0..u32::try_from(tables.dictionary_len(id)).expect("codes are u32");
+        let accepts = |code: u32| filter.accepts(Some(tables.dictionary_value(id, code)));
+        let accepted: Vec<bool> = codes.clone().map(accepts).collect();
+        let mut those = codes.filter(|code| accepted[*code as usize]);
+        let accepted = match (those.next(), those.next()) {
+            (None, _) => Accepted::None,
+            (Some(one), None) => Accepted::One(one),
+            _ => Accepted::Some(accepted),
+        };
+        (segment, id, accepted)
+    });
+    accepted
+}
+
+/// Appends the values of some rows, which rise: in bulk if they are many or numbers, else one by one.
+fn gather(block: &EncodedBlock, column: usize, pg_type: PgType, scratch: &mut Scratch, out: &mut ColumnBuf) {
+    /// Decoding all values of a block costs what decoding one in so many costs one by one.
+    const BULK_PART: usize = 32;
+    let (rows, selected) = (block.rows(), &scratch.rows);
+    let plain = block.valid(column).is_none() && !out.has_nulls();
+    let selected_rows = || selected.iter().map(|row| usize::from(*row));
+    if plain && is_int(pg_type) {
+        if selected.len() * BULK_PART < rows {
+            return out.extend_ints(selected_rows().map(|row| block.int(column, row)));
+        }
+        scratch.ints.resize(BLOCK_ROWS, 0);
+        if block.ints(column, 0..rows, &mut scratch.ints[..rows]) {
+            return out.extend_ints(selected_rows().map(|row| scratch.ints[row]));
+        }
+    }
+    if plain && matches!(pg_type, PgType::Float4 | PgType::Float8) && selected.len() * BULK_PART >= rows {
+        scratch.floats.resize(BLOCK_ROWS, 0.0);
+        if block.floats(column, 0..rows, &mut scratch.floats[..rows]) {
+            return out.extend_floats(selected_rows().map(|row| scratch.floats[row]));
+        }
+    }
+    block.gather_to(column, selected, out);
+}
+
+fn is_int(pg_type: PgType) -> bool {
+    matches!(
+        pg_type,
+        PgType::Int2
+            | PgType::Int4
+            | PgType::Int8
+            | PgType::Date
+            | PgType::Time
+            | PgType::Timestamp
+            | PgType::Timestamptz
+    )
 }
