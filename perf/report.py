@@ -42,7 +42,7 @@ class Run:
     def __init__(self, options):
         self.options = options
         self.data = options.data
-        self.results, self.missing = [], []
+        self.results, self.missing, self.transcripts = [], [], []
         self.work = pathlib.Path(tempfile.mkdtemp(prefix="run-", dir=options.data))
         self.target = options.target or self.target_folder()
         self.baselines = None
@@ -65,8 +65,8 @@ class Run:
         say(f"MISSING {what}: {why}")
         self.missing.append({"what": what, "why": why})
 
-    def measure(self, command, seconds=120, round_number=0):
-        """Runs a program, prints what it says, and keeps its `result` lines."""
+    def measure(self, command, seconds=120, round_number=0, title=None):
+        """Runs a program and keeps its `result` lines; with a title, all it says."""
         command = [str(word) for word in command]
         label = " ".join(os.path.basename(word) for word in command[:3] if str(self.work) not in word)
         seconds = min(seconds, self.deadline - time.monotonic())
@@ -79,7 +79,7 @@ class Run:
         )
         timer = threading.Timer(seconds, process.kill)
         timer.start()
-        last = collections.deque(maxlen=8)
+        last = collections.deque(maxlen=200 if title else 8)
         for line in process.stdout:
             line = line.rstrip()
             last.append(line)
@@ -87,6 +87,8 @@ class Run:
         process.wait()
         timer.cancel()
         if process.returncode == 0:
+            if title:
+                self.transcripts.append({"title": title, "lines": list(last)})
             return True
         why = f"ended with {process.returncode}" if process.returncode >= 0 else f"stopped after {seconds:.0f} s"
         words = [line for line in last if not line.startswith("result ")]
@@ -282,8 +284,17 @@ def index(run):
 
 
 def encodings(run):
-    """Encodings, one by one."""
-    own(run, "encodings", 90)
+    """Encodings of each column."""
+    if not run.binary("encodings").exists():
+        run.lack("encodings", "there is no such program")
+        return
+    flights = ["int4"] * 9 + ["text", "int4"] + ["text"] * 3 + ["int4"] * 4 + ["timestamptz"]
+    of_lineitem = ["int8"] * 3 + ["int4"] + ["numeric"] * 4 + ["text"] * 2 + ["date"] * 3 + ["text"] * 3
+    for name, types in [("flights", flights), (f"lineitem-{run.options.scale}", of_lineitem)]:
+        csv, rows = run.data / f"{name}.csv", 1_000_000
+        if csv.exists():
+            title = f"The first {rows:,} rows of {csv.name} at most, by column"
+            run.measure([run.binary("encodings"), csv, ",".join(types), rows], 60, title=title)
 
 
 def prepare(run):
@@ -389,6 +400,7 @@ def main():
         finally:
             shutil.rmtree(run.work, ignore_errors=True)
         record = {"facts": machine, "parts": chosen.parts, "missing": run.missing, "results": run.results}
+        record["transcripts"] = run.transcripts
         chosen.json.write_text(json.dumps(record, indent=1) + "\n")
         say(f"results are in {chosen.json}")
     chosen.page.write_text(report_page.page(json.loads(chosen.json.read_text())))

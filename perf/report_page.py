@@ -4,6 +4,7 @@ import collections
 import fnmatch
 import math
 import statistics
+import textwrap
 
 # Bytes of the same tables elsewhere, measured once with servers that the run does not start.
 REFERENCES = {
@@ -174,7 +175,6 @@ cache, `bytes` what the process was charged; fjall has no direct reads.""", ["lo
 durable before its session goes on; 16 sessions: 8 on each of OmenDB's two cores, 16 threads for the others. RocksDB
 with a synced log (group commit), 4 memtables of 64 MiB and 2 background jobs; fjall with SyncData.""",
         ["insert_sequential", "insert_random"]),
-    "encodings": ("Encodings", """One by one, on one thread, by `perf/src/bin/encodings.rs`.""", ["encod*"]),
     "update": ("Write amplification", """1M rows of the wide table (85 bytes with their keys: five times the memory of 16 MiB),
 then 1.5M uniform updates in durable batches of 1,000. Bytes the process wrote to disk over bytes of keys and rows; half
 of the memory is for memtables, a quarter for the cache. What is still in memory at the end counts for nobody.""",
@@ -246,8 +246,12 @@ def page(record):
     for title, text, names in SECTIONS.values():
         present = matching(results, names)
         if present:
-            lines += [f"## {title}", "", text, ""]
+            lines += [f"## {title}", "", textwrap.fill(" ".join(text.split()), 120), ""]
             lines += tables(results, present)
+    if record.get("transcripts"):
+        lines += ["## Encodings", "", "As `perf/src/bin/encodings.rs` prints them, on one thread.", ""]
+    for transcript in record.get("transcripts", []):
+        lines += [f"{transcript['title']}:", ""] + [f"    {line}".rstrip() for line in transcript["lines"]] + [""]
     lines += rest(results)
     lines += ["## Run it again", "", "    perf/report.py --data DIR", "",
               "on a quiet machine; `--help` lists what can be left out. RocksDB needs a C++ compiler and libclang to build,",
