@@ -184,7 +184,7 @@ impl<E: Env> Inner<E> {
             return Ok(false);
         }
         let range = merge.range;
-        let mut edits = vec![Edit::NextSegment(self.next_segment.get())];
+        let mut edits = vec![Edit::NextSegment(self.next_segment.get()), Edit::ClockAtLeast(self.tick())];
         let inputs = merge.inputs.iter().map(|input| input.id()).collect();
         let meta = merge.output.as_ref().map(|output| output.meta().clone());
         edits.push(Edit::MergeSegments { range, inputs, output: meta });

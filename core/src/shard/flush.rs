@@ -164,7 +164,9 @@ impl<E: Env> Inner<E> {
 
     async fn save_taken(&self, id: RangeId, taken: &[Taken<E>]) -> Result<()> {
         let _turn = self.background.edits.enter().await;
-        let edits = self.ends_edits(id, taken);
+        let mut edits = self.ends_edits(id, taken);
+        // Settled ends have the horizon as their stamp: no later snapshot may lie below.
+        edits.push(Edit::ClockAtLeast(self.tick()));
         let saved = self.log_then_apply(edits).await;
         if saved.is_err() {
             put_back(taken);
