@@ -204,14 +204,25 @@ impl Worker {
     }
 }
 
-/// Flushes and compacts while others write, so that crashes meet those too.
-async fn maintain(client: Client, mut rng: Rng) {
+/// Flushes and compacts while others write, so that crashes meet those too. Answers what the crash has cut off.
+async fn maintain(client: Client, mut rng: Rng) -> Option<&'static str> {
     loop {
-        tokio::time::sleep(Duration::from_millis(rng.below(120))).await;
-        let sql = if rng.below(3) == 0 { "VACUUM" } else { "CHECKPOINT" };
-        if client.batch_execute(sql).await.is_err() {
-            return;
+        let idle = tokio::time::sleep(Duration::from_millis(rng.below(20)));
+        tokio::select! {
+            () = idle => {}
+            () = closed(&client) => return None,
         }
+        let sql = if rng.below(2) == 0 { "VACUUM" } else { "CHECKPOINT" };
+        if client.batch_execute(sql).await.is_err() {
+            return Some(sql);
+        }
+    }
+}
+
+/// Waits until the connection has ended.
+async fn closed(client: &Client) {
+    while !client.is_closed() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -264,7 +275,12 @@ fn compare(model: &Rows, actual: &Rows) {
 }
 
 /// Starts the workers, waits a random while, kills the node, and collects what the workers know.
-async fn crash(server: Server, workers: Vec<Worker>, rng: &mut Rng) -> (Vec<Worker>, Vec<Ended>) {
+async fn crash(
+    server: Server,
+    workers: Vec<Worker>,
+    rng: &mut Rng,
+    cut_off: &mut BTreeMap<&'static str, u64>,
+) -> (Vec<Worker>, Vec<Ended>) {
     let mut tasks: Vec<JoinHandle<(Worker, Ended)>> = Vec::new();
     for mut worker in workers {
         let client = server.connect().await;
@@ -277,7 +293,9 @@ async fn crash(server: Server, workers: Vec<Worker>, rng: &mut Rng) -> (Vec<Work
     let maintenance = tokio::spawn(maintain(server.connect().await, rng.fork()));
     tokio::time::sleep(Duration::from_millis(rng.below(500))).await;
     server.kill();
-    maintenance.await.unwrap();
+    if let Some(sql) = maintenance.await.unwrap() {
+        *cut_off.entry(sql).or_default() += 1;
+    }
     let (mut workers, mut ended) = (Vec::new(), Vec::new());
     for task in tasks {
         let (worker, end) = task.await.unwrap();
@@ -298,6 +316,7 @@ fn nothing_acknowledged_is_lost_and_nothing_is_half_there() {
     let mut workers: Vec<Worker> = (1..=WORKERS).map(worker).collect();
     workers.iter_mut().for_each(|worker| worker.rng = rng.fork());
     let (mut taken, mut dropped, mut acknowledged) = (0, 0, 0);
+    let mut cut_off = BTreeMap::new();
     omen_tests::block_on(LIMIT, async {
         let server = setup.start();
         let client = server.connect().await;
@@ -311,7 +330,8 @@ fn nothing_acknowledged_is_lost_and_nothing_is_half_there() {
                 setup.start_and_kill(Duration::from_millis(rng.below(150)));
             }
             let ended;
-            (workers, ended) = crash(setup.start(), std::mem::take(&mut workers), &mut rng).await;
+            (workers, ended) =
+                crash(setup.start(), std::mem::take(&mut workers), &mut rng, &mut cut_off).await;
             acknowledged += ended.iter().map(|ended| ended.acknowledged.len()).sum::<usize>();
             let server = setup.start();
             let actual = contents(&server.connect().await).await;
@@ -329,9 +349,10 @@ fn nothing_acknowledged_is_lost_and_nothing_is_half_there() {
     });
     println!(
         "{ROUNDS} crashes: {acknowledged} operations acknowledged, {} rows; of those open at a crash {taken} took \
-         place and {dropped} did not",
+         place and {dropped} did not; the crashes cut off {cut_off:?}",
         model.len()
     );
+    assert!(cut_off.len() == 2, "no crash met a flush, or none a compaction: {cut_off:?}");
     assert!(acknowledged > 0 && taken + dropped > 0, "nothing was tested");
 }
 

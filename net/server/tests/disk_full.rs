@@ -1,11 +1,14 @@
-//! A full disk: writers get 53100, readers go on, and nothing acknowledged is lost after there is space again and the
-//! node has crashed.
+//! A full disk: writers get 53100, and so do flushes and compactions, readers go on, and nothing acknowledged is lost
+//! after there is space again and the node has crashed.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use omen_tests::rng::Rng;
 use omen_tests::server::{Setup, database_error};
 use tokio_postgres::Client;
 
@@ -47,8 +50,16 @@ impl Drop for SmallDisk {
     }
 }
 
+/// Random, so that nothing makes it smaller.
 fn payload(id: i64) -> String {
-    format!("{id:>10}").repeat(400)
+    const CHARS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-";
+    let mut rng = Rng::new(id as u64);
+    let mut text = String::with_capacity(4_000);
+    for _ in 0..400 {
+        let bits = rng.next_u64();
+        (0..10).for_each(|at| text.push(CHARS[(bits >> (at * 6)) as usize % 64].into()));
+    }
+    text
 }
 
 /// Inserts rows from `next` on until one fails; answers the first that is not there, and the SQLSTATE.
@@ -120,5 +131,106 @@ fn writers_are_told_readers_go_on_and_nothing_is_lost() {
     server.kill();
     let server = setup.start();
     omen_tests::block_on(LIMIT, async { check_rows(&server.connect().await, count).await });
+    server.stop();
+}
+
+/// What `VACUUM` and `CHECKPOINT` came to.
+#[derive(Default, Debug)]
+struct Maintained {
+    done: u64,
+    refused: u64,
+}
+
+/// Flushes and compacts until it is told to stop.
+async fn maintain(client: Client, stop: Arc<AtomicBool>) -> Maintained {
+    let mut maintained = Maintained::default();
+    while !stop.load(Ordering::Relaxed) {
+        for sql in ["CHECKPOINT", "VACUUM"] {
+            match client.batch_execute(sql).await {
+                Ok(()) => maintained.done += 1,
+                Err(e) => {
+                    assert_eq!(database_error(&e).code().code(), "53100", "{sql}");
+                    maintained.refused += 1;
+                }
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    maintained
+}
+
+/// Rows by id, as versions of their text.
+type Versions = Vec<i64>;
+
+async fn check_versions(client: &Client, versions: &Versions) {
+    let rows = client.query("SELECT id, payload FROM t ORDER BY id", &[]).await.unwrap();
+    assert_eq!(rows.len(), versions.len());
+    for (row, (id, version)) in rows.iter().zip(versions.iter().enumerate()) {
+        let expected = (id as i64, payload(id as i64 + version * 1_000_000));
+        assert_eq!((row.get::<_, i64>(0), row.get::<_, String>(1)), expected);
+    }
+}
+
+/// Inserts rows and changes each of them now and then, until this has been refused so often; between these it reads.
+async fn write_until_refused(client: &Client, versions: &mut Versions, refusals: u64) {
+    let insert = client.prepare("INSERT INTO t VALUES ($1, $2)").await.unwrap();
+    let update = client.prepare("UPDATE t SET payload = $2 WHERE id = $1").await.unwrap();
+    let mut refused = 0;
+    for turn in 0..100_000 {
+        let is_update = turn % 3 == 2;
+        let id = if is_update { turn as usize * 7_919 % versions.len() } else { versions.len() };
+        let version = if is_update { versions[id] + 1 } else { 0 };
+        let statement = if is_update { &update } else { &insert };
+        match client.execute(statement, &[&(id as i64), &payload(id as i64 + version * 1_000_000)]).await {
+            Ok(count) => {
+                assert_eq!(count, 1);
+                if is_update { versions[id] = version } else { versions.push(version) }
+            }
+            Err(e) => {
+                assert_eq!(database_error(&e).code().code(), "53100");
+                check_versions(client, versions).await;
+                refused += 1;
+            }
+        }
+        if refused == refusals {
+            return;
+        }
+    }
+    panic!("the disk does not fill");
+}
+
+#[test]
+fn flushes_and_compactions_are_refused_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk");
+    let Some(disk) = SmallDisk::mount(&path) else { return };
+    let setup = Setup::new(env!("CARGO_BIN_EXE_omendb"), &path.join("data")).log(&folder.path().join("log"));
+    let setup = setup.option("--wal-file-size", "1MiB").option("--memory", "64MiB");
+    let server = setup.start();
+    let mut versions = Versions::new();
+    omen_tests::block_on(LIMIT, async {
+        let client = server.connect().await;
+        client.batch_execute("CREATE TABLE t (id bigint PRIMARY KEY, payload text NOT NULL)").await.unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let maintenance = tokio::spawn(maintain(server.connect().await, Arc::clone(&stop)));
+        write_until_refused(&client, &mut versions, 5).await;
+        stop.store(true, Ordering::Relaxed);
+        let maintained = maintenance.await.unwrap();
+        println!("{} rows; flushes and compactions: {maintained:?}", versions.len());
+        assert!(maintained.done > 0 && maintained.refused > 0, "{maintained:?}");
+        check_versions(&client, &versions).await;
+
+        disk.grow();
+        let began = Instant::now();
+        while let Err(e) = client.batch_execute("VACUUM").await {
+            assert_eq!(database_error(&e).code().code(), "53100");
+            assert!(began.elapsed() < RETURN_LIMIT, "space has returned and VACUUM still fails");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        check_versions(&client, &versions).await;
+    });
+    server.kill();
+    let server = setup.start();
+    omen_tests::block_on(LIMIT, async { check_versions(&server.connect().await, &versions).await });
     server.stop();
 }
