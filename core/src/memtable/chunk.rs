@@ -22,7 +22,7 @@ pub(super) const CHUNK_ROWS: usize = 1 << CHUNK_BITS;
 pub(super) const CHUNK_BITS: u32 = 13;
 /// A chunk that holds this many bytes of values of varying length freezes early: offsets in it stay far below 2^31,
 /// with a row of up to `ROW_BYTES_MAX` on top.
-pub(super) const CHUNK_BYTES_MAX: usize = 64 << 20;
+pub(super) const CHUNK_BYTES_MAX: usize = 1 << 20;
 
 const NO_ROW: RowId = RowId(u32::MAX);
 
