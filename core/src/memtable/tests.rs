@@ -567,7 +567,7 @@ fn chunks_of_large_values_freeze_early() {
         let key = test_rows::key_of(&memtable.schema, &values);
         memtable.insert(&key, &test_rows::row(&values), at(5)).expect("valid");
     }
-    assert_eq!(memtable.chunks.0.len(), 3);
+    assert_eq!(memtable.chunks.0.len(), 20);
     let mut position = Some(ScanPosition::START);
     let mut rows = 0;
     while let Some(from) = position {
