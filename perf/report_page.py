@@ -183,9 +183,9 @@ of the memory is for memtables, a quarter for the cache. What is still in memory
 Parquet are made from the same CSV. PostgreSQL 15 and ClickHouse were measured once, not in this run.""",
         ["size_flights", "size_lineitem", "size_*"]),
     "index": ("Learned index and sort", """CPU time of one thread. `lookup_KEYS`: nanoseconds to find a random key that is
-there, each lookup waiting for the one before; `index_KEYS`: bytes of memory per key. Real keys are the z-order of all
-points of OpenStreetMap's time zone boundaries (four million, and hard: neighbours are far from a line); the others are
-generated, and their names say so. `lookup` and `index_memory` are the worst of the real keys.""",
+there, each lookup waiting for the one before; `index_KEYS`: bytes of memory per key. `osm_zorder` are real keys: the
+z-order of all points of OpenStreetMap's time zone boundaries (four million, and hard: neighbours are far from a line);
+others are generated, and their names say so. `lookup` and `index_memory` are the worst of the real keys.""",
         ["lookup", "index_memory", "lookup_*", "index_*", "segment_find_*", "sort_*"]),
     "scan": ("Scans", """The wide table, one core, warm. `scan_filtered_sum`: `sum(a) WHERE price BETWEEN ..` that a
 tenth of the rows pass; logical bytes are 16 per row. `scan_text_count`: `count(*) WHERE status = ..`; logical bytes are
