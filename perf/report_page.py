@@ -179,7 +179,8 @@ with a synced log (group commit), 4 memtables of 64 MiB and 2 background jobs; f
 then 1.5M uniform updates in durable batches of 1,000. Bytes the process wrote to disk over bytes of keys and rows; half
 of the memory is for memtables, a quarter for the cache. What is still in memory at the end counts for nobody.""",
         ["write_amplification"]),
-    "sizes": ("Sizes", """One COPY through the binary, CHECKPOINT and VACUUM, then the sum of the segment files. DuckDB and
+    "sizes": ("Sizes", """COPY through the binary (64 MiB of text in a transaction, which must fit into the memory of 2
+GiB), CHECKPOINT and VACUUM, then the sum of the segment files. DuckDB and
 Parquet are made from the same CSV. PostgreSQL 15 and ClickHouse were measured once, not in this run.""",
         ["size_flights", "size_lineitem", "size_*"]),
     "index": ("Learned index and sort", """CPU time of one thread. `lookup_KEYS`: nanoseconds to find a random key that is
