@@ -201,7 +201,7 @@ fn chosen(page: &[u8], stride: usize) -> Vec<usize> {
         let around = &page[at.saturating_sub(RUN_MARGIN)..page.len().min(at + RUN_MARGIN)];
         around.iter().all(|byte| *byte == 0)
     };
-    (0..page.len()).step_by(stride).filter(|at| at % ZEROS_STRIDE == 0 || !in_run(*at)).collect()
+    (0..page.len()).step_by(stride).filter(|at| at.is_multiple_of(ZEROS_STRIDE) || !in_run(*at)).collect()
 }
 
 fn flip_all(kind: &str, log_rows: i64, stride: usize) {
@@ -222,7 +222,8 @@ fn flip_all(kind: &str, log_rows: i64, stride: usize) {
         for (page, content) in bytes.chunks(PAGE).enumerate() {
             for within in chosen(content, stride) {
                 let offset = page * PAGE + within;
-                let masks = if offset % ALL_BITS_STRIDE == 0 { 0..8 } else { offset % 8..offset % 8 + 1 };
+                let masks =
+                    if offset.is_multiple_of(ALL_BITS_STRIDE) { 0..8 } else { offset % 8..offset % 8 + 1 };
                 flips += masks.len();
                 masks.for_each(|bit| damage(&sim, &rows, &path, offset, 1 << bit));
             }
