@@ -38,12 +38,12 @@ use omen_perf::usage::thread_cpu_time;
 
 const ROUNDS: usize = 3;
 /// A round's least length: the clock ticks.
-const ROUND_NS: u64 = 150_000_000;
+const ROUND_NS: u64 = 100_000_000;
 /// Lookups of a round.
-const LOOKUPS: usize = 1_000_000;
+const LOOKUPS: usize = 500_000;
 const BLOCK: usize = 1_024;
-const GENERATED_KEYS: usize = 10_000_000;
-const SEGMENT_KEYS: usize = 1_000_000;
+const GENERATED_KEYS: usize = 5_000_000;
+const SEGMENT_KEYS: usize = 500_000;
 const SORT_KEYS: usize = 1_000_000;
 /// As the reader builds its model of fences.
 const FENCE_EPSILON: u32 = 2;
@@ -52,7 +52,6 @@ const KEY_EPSILON: u32 = 32;
 
 struct Keys {
     name: String,
-    is_real: bool,
     /// Rising.
     keys: Vec<u64>,
 }
@@ -236,12 +235,17 @@ impl<'a> Lookup<'a> {
     }
 }
 
+/// A name, and what is measured under it.
+type Variant<'a> = (String, Box<dyn FnMut() + 'a>);
+/// The number of a key -> the key.
+type MakeKey = fn(u64) -> u64;
+
 fn cpu_ns() -> u64 {
     thread_cpu_time().as_nanos() as u64
 }
 
 /// Nanoseconds of each variant for one of `count`, the least of the rounds, in which all take turns.
-fn rounds(count: usize, variants: &mut [(String, Box<dyn FnMut() + '_>)]) -> Vec<(String, f64)> {
+fn rounds(count: usize, variants: &mut [Variant<'_>]) -> Vec<(String, f64)> {
     let mut least: Vec<(String, f64)> =
         variants.iter().map(|(name, _)| (name.clone(), f64::INFINITY)).collect();
     for _ in 0..ROUNDS {
@@ -294,7 +298,7 @@ fn lookups(set: &Keys) -> Judged {
             last = black_box(way.find(black_box(*key) ^ (last as u64 >> 63)));
         }
     };
-    let mut variants: Vec<(String, Box<dyn FnMut() + '_>)> = Vec::new();
+    let mut variants: Vec<Variant<'_>> = Vec::new();
     for (name, way) in &ways {
         variants.push((name.clone(), Box::new(move || search(way))));
     }
@@ -354,7 +358,7 @@ fn segments(set: &Keys) {
         for key in keys.iter().step_by(BLOCK) {
             opened[0].1.find(&key_of(*key), &cache).await.expect("reads");
         }
-        let mut variants: Vec<(String, Box<dyn FnMut() + '_>)> = Vec::new();
+        let mut variants: Vec<Variant<'_>> = Vec::new();
         for (name, segment) in &opened {
             let (probes, cache) = (&probes, &cache);
             let find = move || {
@@ -401,7 +405,7 @@ fn sorts(name: &str, keys: &[u64]) {
     let mut all = [const { Vec::new() }; 3];
     let [a, b, c] = &mut all;
     // The copy is in all three.
-    let mut variants: Vec<(String, Box<dyn FnMut() + '_>)> = vec![
+    let mut variants: Vec<Variant<'_>> = vec![
         (
             "ours".into(),
             Box::new(|| {
@@ -436,7 +440,7 @@ fn sorts(name: &str, keys: &[u64]) {
 }
 
 fn generated() -> Vec<Keys> {
-    let sets: [(&str, fn(u64) -> u64); 4] = [
+    let sets: [(&str, MakeKey); 4] = [
         ("sequential", |n| n),
         ("gapped", |n| n * 1_000 + mix(n) % 900),
         ("uniform", mix),
@@ -446,11 +450,11 @@ fn generated() -> Vec<Keys> {
             ((normal * 2.0).exp() * 1e15) as u64
         }),
     ];
-    let make = |(name, key): (&str, fn(u64) -> u64)| {
+    let make = |(name, key): (&str, MakeKey)| {
         let mut keys: Vec<u64> = (0..GENERATED_KEYS as u64).map(key).collect();
         keys.sort_unstable();
         keys.dedup();
-        Keys { name: format!("generated_{name}"), is_real: false, keys }
+        Keys { name: format!("generated_{name}"), keys }
     };
     sets.map(make).into_iter().collect()
 }
@@ -460,28 +464,31 @@ fn real(file: &str) -> Keys {
     let keys: Vec<u64> = bytes.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
     assert!(keys.is_sorted() && !keys.is_empty(), "{file}: keys do not rise");
     let stem = Path::new(file).file_stem().and_then(|stem| stem.to_str()).unwrap_or("keys");
-    Keys { name: stem.replace([' ', '-'], "_"), is_real: true, keys }
+    Keys { name: stem.replace([' ', '-'], "_"), keys }
 }
 
 fn main() {
-    let files: Vec<String> = env::args().skip(1).collect();
-    let mut judged: Vec<(bool, Judged)> = Vec::new();
-    let sets = files.iter().map(|file| real(file)).chain(generated());
-    for set in sets {
-        judged.push((set.is_real, lookups(&set)));
-        let mut distinct = set;
-        distinct.keys.dedup();
-        segments(&distinct);
-    }
-    let has_real = judged.iter().any(|(is_real, _)| *is_real);
-    let judged = || judged.iter().filter(|(is_real, _)| *is_real == has_real).map(|(_, judged)| judged);
-    let ratio = judged().map(|judged| judged.ratio).fold(f64::INFINITY, f64::min);
-    print_result("lookup", "omendb", &[("ratio", ratio)]);
-    let most = |of: fn(&Judged) -> f64| judged().map(of).fold(0.0, f64::max);
-    let memory =
-        [("bytes_per_key", most(|of| of.bytes_per_key)), ("of_fences_64", most(|of| of.of_fences_64))];
-    print_result("index_memory", "omendb", &memory);
     for (name, keys) in unsorted() {
         sorts(name, &keys);
     }
+    let files: Vec<String> = env::args().skip(1).collect();
+    let mut judged = Vec::new();
+    for file in &files {
+        judged.push(measure(real(file)));
+    }
+    let generated: Vec<Judged> = generated().into_iter().map(measure).collect();
+    let judged = if judged.is_empty() { generated } else { judged };
+    let ratio = judged.iter().map(|judged| judged.ratio).fold(f64::INFINITY, f64::min);
+    print_result("lookup", "omendb", &[("ratio", ratio)]);
+    let most = |of: fn(&Judged) -> f64| judged.iter().map(of).fold(0.0, f64::max);
+    let memory =
+        [("bytes_per_key", most(|of| of.bytes_per_key)), ("of_fences_64", most(|of| of.of_fences_64))];
+    print_result("index_memory", "omendb", &memory);
+}
+
+fn measure(mut set: Keys) -> Judged {
+    let judged = lookups(&set);
+    set.keys.dedup();
+    segments(&set);
+    judged
 }
