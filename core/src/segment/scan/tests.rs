@@ -111,3 +111,26 @@ fn blocks_that_need_no_look_are_not_read() {
         assert_eq!(count(&[], view(1_000_001)).await, (19_999, only_counted));
     });
 }
+
+#[test]
+fn a_cold_point_read_is_one_read_of_64_kib_at_most() {
+    simulate(8, |sim, env| async move {
+        let mut random = Random::new(8);
+        let schema = test_rows::schema(&ALL_TYPES, &[0]);
+        let model = versions(&mut random, &schema, 5_000, true);
+        let segment = write(&env, &schema, 1, &model).await;
+        assert!(segment.block_count() > 3);
+        for version in model.iter().step_by(97) {
+            let cache = BlockCache::new(1 << 20);
+            // Every read is an event, and nothing else happens meanwhile.
+            let events = || sim.events_total();
+            let before = events();
+            let found = segment.find(&version.key, &cache).await.expect("reads");
+            assert!(found.newest().is_some());
+            assert_eq!(events() - before, 1, "{:?}", version.key);
+            assert!(cache.size_bytes() <= 66 << 10, "{} bytes for a row", cache.size_bytes());
+            segment.find(&version.key, &cache).await.expect("reads");
+            assert_eq!(events() - before, 1, "{:?} was cached", version.key);
+        }
+    });
+}
