@@ -20,10 +20,12 @@ use super::{Local, answered, received};
 pub struct NodeTxn<E: Env> {
     node: Rc<Local<E>>,
     view: ReadView,
-    /// Cores that hold provisional changes of it.
+    /// Cores to which changes were sent.
     participants: BTreeSet<CoreId>,
+    /// Those that hold provisional changes: not those that refused all, because the range had moved.
+    holders: BTreeSet<CoreId>,
     /// Writes that the shards have not answered, oldest first.
-    behind: VecDeque<Sent>,
+    behind: VecDeque<(CoreId, Sent)>,
 }
 
 /// A write that is under way.
@@ -54,13 +56,14 @@ impl<E: Env> NodeTxn<E> {
     pub(super) fn begin(node: &Rc<Local<E>>) -> NodeTxn<E> {
         let view =
             ReadView { snapshot: node.take_snapshot(), txn: TxnId::new(node.core, node.take_numbers(1)) };
-        NodeTxn { node: node.clone(), view, participants: BTreeSet::new(), behind: VecDeque::new() }
+        let (participants, holders) = (BTreeSet::new(), BTreeSet::new());
+        NodeTxn { node: node.clone(), view, participants, holders, behind: VecDeque::new() }
     }
 
-    /// A write was sent to a core, which will hold provisional changes.
+    /// A write was sent to a core, which will hold provisional changes unless it refuses them.
     pub(super) fn sent(&mut self, core: CoreId, sent: Sent) {
         self.participants.insert(core);
-        self.behind.push_back(sent);
+        self.behind.push_back((core, sent));
     }
 
     /// Waits until at most `rest` writes are under way. Parts that met a range that has moved are sent again.
@@ -70,12 +73,12 @@ impl<E: Env> NodeTxn<E> {
         let mut failure = None;
         while self.behind.len() > rest || failure.is_some() && !self.behind.is_empty() {
             let answer = match self.behind.front_mut() {
-                Some(oldest) => answered(&mut oldest.answer).await,
+                Some((_, oldest)) => answered(&mut oldest.answer).await,
                 None => break,
             };
-            let Some(sent) = self.behind.pop_front() else { break };
+            let Some((core, sent)) = self.behind.pop_front() else { break };
             match answer {
-                Ok(_) => {}
+                Ok(_) => drop(self.holders.insert(core)),
                 Err(Error::RangeMoved) if failure.is_none() => {
                     let again = match self.node.await_move(&mut moves).await {
                         Ok(()) => {
@@ -95,6 +98,7 @@ impl<E: Env> NodeTxn<E> {
     pub(super) async fn commit(mut self) -> Result<()> {
         self.settle(0).await?;
         let id = self.view.txn;
+        self.participants = std::mem::take(&mut self.holders);
         let mut participants = self.participants.iter().copied();
         match (participants.next(), participants.next()) {
             (None, _) => Ok(()),
@@ -141,7 +145,7 @@ impl<E: Env> Drop for NodeTxn<E> {
         }
         // A write that came after the abort would keep its locks for ever.
         self.node.env.spawn(async move {
-            for sent in behind {
+            for (_, sent) in behind {
                 let _ = received(sent.answer).await;
             }
             abort();
