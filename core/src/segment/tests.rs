@@ -347,7 +347,7 @@ fn errors_remove_the_file() {
             assert!(matches!(result, Err(Error::Io { .. })), "{kind:?}");
             assert!(sim.files(NODE).is_empty());
         }
-        sim.set_disk_capacity(NODE, Some(400 << 10));
+        sim.set_disk_capacity(NODE, Some(64 << 10));
         assert!(matches!(try_write(&env, &schema, &versions).await, Err(Error::DiskFull { .. })));
         assert!(sim.files(NODE).is_empty());
         sim.set_disk_capacity(NODE, None);
@@ -799,9 +799,9 @@ fn fixture_versions(schema: &TableSchema) -> Vec<ModelVersion> {
         let values: Vec<Datum> = ALL_TYPES.iter().enumerate().map(value).collect();
         ModelVersion { key: test_rows::key_of(schema, &values), begin, end: u64::MAX, values }
     };
-    // Enough of them to fill a block by its size.
-    let first = (0..600).map(|n| version(n, 1_000, "same"));
-    let second = (0..40).map(|n| version(600 + n / 2, 2_000 - n as u64, texts[n / 2 % 4]));
+    // Enough of them to fill a block.
+    let first = (0..1_100).map(|n| version(n, 1_000, "same"));
+    let second = (0..40).map(|n| version(1_100 + n / 2, 2_000 - n as u64, texts[n / 2 % 4]));
     first.chain(second).collect()
 }
 
