@@ -47,5 +47,8 @@ fn the_page_is_what_the_modules_say() {
     if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
         fs::write(&file, &page).unwrap();
     }
-    assert!(fs::read_to_string(&file).unwrap() == page, "run with UPDATE_GOLDENFILES=1 and look at the change");
+    assert!(
+        fs::read_to_string(&file).unwrap() == page,
+        "run with UPDATE_GOLDENFILES=1 and look at the change"
+    );
 }
