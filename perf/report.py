@@ -211,7 +211,6 @@ def update(run):
         words = ["memory_mib=16", "rows=1000000", "updates=1500000"]
         run.measure(command + ["update", folder, *words], 120)
         shutil.rmtree(folder, ignore_errors=True)
-    own(run, "write_amplification", 180)
 
 
 def sizes(run):

@@ -155,7 +155,7 @@ def index_goals(results):
 
 
 def update_goals(results):
-    own = results.first(("write_amplification", "omendb", "with_log"), ("write_amplification", "omendb", "value"))
+    own = results.first(("write_amplification", "omendb", "with_log"))
     return [Goal("write amplification, uniform updates, 5x memory", "<= 8").needs(own, "{}", at_most(8))]
 
 
