@@ -177,7 +177,8 @@ with a synced log (group commit), 4 memtables of 64 MiB and 2 background jobs; f
         ["insert_sequential", "insert_random"]),
     "update": ("Write amplification", """1M rows of the wide table (85 bytes with their keys: five times the memory of 16 MiB),
 then 1.5M uniform updates in durable batches of 1,000. Bytes the process wrote to disk over bytes of keys and rows; half
-of the memory is for memtables, a quarter for the cache. What is still in memory at the end counts for nobody.""",
+of the memory is for memtables, a quarter for the cache. What is still in memory at the end counts for nobody. An
+update of OmenDB finds the old row first, here mostly on disk; the others put the new row without looking.""",
         ["write_amplification"]),
     "sizes": ("Sizes", """COPY through the binary (64 MiB of text in a transaction, which must fit into the memory of 2
 GiB), CHECKPOINT and VACUUM, then the sum of the segment files. DuckDB and

@@ -17,6 +17,12 @@ mod table;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
+
+/// Gives memory back to the system where the C library's allocator keeps it: a node of 32 MiB that took ten times as much
+/// in rows of 2 KB held 111 MiB instead of 285.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
