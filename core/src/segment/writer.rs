@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::block::{PlainRows, with_begins};
-use super::encoding::SegmentEncoder;
+use super::block::{Block, PlainRows, with_begins};
+use super::encoding::{SegmentEncoder, Tables};
 use super::format::{self, BLOCK_BYTES_TARGET, BLOCK_ROWS, BLOCKS_MAX, BlockId, Footer, PAGE_BYTES, Trailer};
 use super::keys::KeyColumns;
 use super::zone::Zone;
@@ -224,6 +224,7 @@ impl<E: Env> SegmentWriter<E> {
         let id = BlockId { segment: self.id, block: u32::try_from(number).expect("below BLOCKS_MAX") };
         let start = self.pending.len();
         plain.encode(id, &mut self.encoder, &mut self.pending);
+        debug_assert!(self.reads_back(plain, id, start), "a block that was written wrongly: {plain:?}");
         let length = self.pending.len() - start;
         if length > BLOCK_BYTES_TARGET && rows > 1 {
             self.pending.truncate(start);
@@ -237,6 +238,18 @@ impl<E: Env> SegmentWriter<E> {
         let crc = crc32c::crc32c(&self.pending[start..]);
         self.add_fence(plain, u32::try_from(length).expect("at most BLOCK_BYTES_MAX"), crc);
         self.sealed.push(rows);
+    }
+
+    /// Whether the block at `start` holds these rows. Slow: all that blocks share is read anew.
+    fn reads_back(&self, plain: &PlainRows, id: BlockId, start: usize) -> bool {
+        let tables = Tables::decode(&self.encoder.tables(), &self.types).map(Rc::new);
+        let block = tables
+            .and_then(|tables| Block::decode(&self.pending[start..], id, plain.rows(), &self.types, &tables));
+        block.is_ok_and(|block| {
+            let read = PlainRows::decode(&block, &self.types);
+            let both = plain.views().into_iter().zip(read.views());
+            both.into_iter().all(|(a, b)| (0..plain.rows()).all(|row| a.value(row) == b.value(row)))
+        })
     }
 
     fn add_fence(&mut self, plain: &PlainRows, length: u32, crc: u32) {

@@ -236,7 +236,7 @@ impl Choice {
             values.iter().map(|value| (value.wrapping_sub(base) as u64 / best.fit.scale) as i64).collect();
         let plain = Choice::new(Model::None, 0, Vec::new(), &units, mask, scratch);
         let mut other = Choice::along_rows(&units, mask, plain, scratch);
-        if other.fit.scale != 1 || other.model == Model::None || other.bytes() + SCALE_BYTES >= best.bytes() {
+        if other.model == Model::None || other.bytes() + SCALE_BYTES >= best.bytes() {
             return best;
         }
         other.fit.base = base.wrapping_add(other.fit.base.wrapping_mul(scale));
@@ -246,11 +246,12 @@ impl Choice {
         other
     }
 
-    /// Tries models of the row's number.
+    /// Tries models of the row's number. A scale would be that of what they predict too, so that differences which
+    /// happen to have a divisor are not divided.
     fn along_rows(values: &[i64], mask: Mask<'_>, mut best: Choice, scratch: &mut Vec<i64>) -> Choice {
         if let Some((slope, shift, predicted)) = line(values) {
             let other = Choice::new(Model::Line { slope }, shift, predicted, values, mask, scratch);
-            if other.bytes() < best.bytes() {
+            if other.fit.scale == 1 && other.bytes() < best.bytes() {
                 best = other;
             }
         }
@@ -267,7 +268,7 @@ impl Choice {
             let model = Model::Pieces { at: 0, count: pieces.lines.len() as u16 };
             let mut other = Choice::new(model, PIECE_SHIFT, pieces.predicted, values, mask, scratch);
             other.pieces = pieces.lines;
-            if other.bytes() < best.bytes() {
+            if other.fit.scale == 1 && other.bytes() < best.bytes() {
                 best = other;
             }
         }

@@ -534,3 +534,31 @@ fn fuzz_target_on_changed_bytes() {
         super::probe::fuzz(&changed);
     }
 }
+
+/// Columns of stretches that each rise evenly, stay, or jump about, at places far apart: what keys, times and counters
+/// of several writers look like together. Differences to a line through them can have a divisor by chance.
+#[test]
+fn stretches_of_integers_round_trip() {
+    let mut random = Random::new(11);
+    for _ in 0..4_000 {
+        let unit = if random.one_in(3) { 1 << random.below(20) } else { 1 };
+        let jump = 1u64 << random.below(64);
+        let noise = if random.one_in(3) { random.below(50) } else { 0 };
+        let mut values: Vec<i64> = Vec::new();
+        for _ in 0..=random.below(3) {
+            let step = if random.one_in(4) { random.below(3) } else { 1 };
+            let mut at = random.below(3).wrapping_mul(jump).wrapping_add(random.below(300));
+            for _ in 0..=random.below(40) {
+                values.push(at.wrapping_mul(unit) as i64);
+                at = at.wrapping_add(step + random.below(noise + 1));
+            }
+        }
+        if random.one_in(2) {
+            values.sort_unstable();
+        }
+        let second: Vec<i64> =
+            values.iter().map(|value| value.wrapping_add(random.below(5) as i64)).collect();
+        let column = |values: &[i64]| values.iter().map(|v| Some(v.to_le_bytes().to_vec())).collect();
+        check(&[PgType::Int8, PgType::Int8], &[column(&values), column(&second)], 128);
+    }
+}
