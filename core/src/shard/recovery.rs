@@ -221,8 +221,8 @@ impl<E: Env> Replaying<E> {
         Ok(())
     }
 
-    /// The newest version of a key. If another transaction holds it, that one must have aborted: the record that is
-    /// being replayed could not have been logged otherwise.
+    /// The newest version of a key. If another transaction holds it, that one must have aborted before it had promised
+    /// anything: the record that is being replayed could not have been logged otherwise.
     async fn newest(&mut self, id: RangeId, key: &[u8], own: Option<TxnId>) -> Result<Option<Newest<E>>> {
         loop {
             let range = self.state.ranges.get(&id).expect("the caller has seen it");
@@ -240,6 +240,12 @@ impl<E: Env> Replaying<E> {
             let Some(holder) = stamps.filter_map(Stamp::txn).find(|txn| Some(*txn) != own) else {
                 return Ok(newest);
             };
+            if self.state.txns.get(&holder).is_some_and(|participant| participant.prepared.is_some()) {
+                return Err(Error::Corrupt {
+                    place: "write-ahead log".into(),
+                    detail: format!("a change of a row of range {id} that transaction {holder} holds"),
+                });
+            }
             self.state.settle(holder, None);
         }
     }

@@ -318,6 +318,63 @@ fn writes_during_flushes_and_merges_are_kept() {
     }
 }
 
+/// A prepared transaction is to end when the disk is full, while a change of one of its rows has room in the log already:
+/// that change comes after the end of the transaction, also when it is replayed.
+#[test]
+fn changes_stand_behind_the_end_of_a_prepared_transaction() {
+    let puts =
+        |text: &str, ids: &[i64]| ids.iter().map(|id| (*id, Some(text.to_owned()))).collect::<Vec<_>>();
+    let mut overtaken = 0;
+    for filled in 0..300 {
+        let sim = Sim::new(filled);
+        let model = sim.run(async {
+            let mut world = World::open(&sim, quiet(), Model::new()).await;
+            world.write(&puts("old", &[1, 2])).await.unwrap();
+            world.shard.checkpoint().await.unwrap();
+            let (staged, first) = (world.batch(&puts("first", &[1, 3])), world.view());
+            world.shard.write(RANGE, first, &staged, WriteMode::Stage).await.unwrap();
+            let commit = world.shard.prepare(first.txn).await.unwrap();
+            world.shard.decide(first.txn, commit).await.unwrap();
+            sim.set_disk_capacity(NODE, Some(sim.disk_used_bytes(NODE)));
+            for id in 0..filled as i64 {
+                if world.write(&puts(&"x".repeat(1_000), &[100 + id])).await.is_err() {
+                    return None;
+                }
+            }
+            // Its second row is looked for in a segment, when it has room in the log.
+            let second = ReadView { snapshot: Timestamp::MAX, ..world.view() };
+            let changed = world.batch(&puts("second", &[1, 2]));
+            let (shard, done) = (world.shard.clone(), Rc::new(Cell::new(false)));
+            let written = done.clone();
+            world.env.spawn(async move {
+                written.set(shard.write(RANGE, second, &changed, WriteMode::Commit).await.is_ok());
+            });
+            world.env.yield_now().await;
+            let (shard, resolved) = (world.shard.clone(), Rc::new(Cell::new(false)));
+            let end = resolved.clone();
+            world.env.spawn(async move {
+                shard.resolve(first.txn, Some(commit)).await.unwrap();
+                end.set(true);
+            });
+            world.env.sleep(Duration::from_millis(5)).await;
+            overtaken += usize::from(!resolved.get());
+            sim.set_disk_capacity(NODE, None);
+            world.env.sleep(Duration::from_secs(1)).await;
+            assert!(resolved.get());
+            world.model.extend([(1, "first".to_owned()), (3, "first".to_owned())]);
+            if done.get() {
+                world.model.extend([(1, "second".to_owned()), (2, "second".to_owned())]);
+            }
+            world.check(10).await;
+            Some(world.model)
+        });
+        let Some(model) = model else { break };
+        sim.kill(NODE);
+        sim.run(async { World::open(&sim, quiet(), model).await.check(10).await });
+    }
+    assert!(overtaken > 0, "there was always room for the end");
+}
+
 /// Files that are not segments of the manifest, whole or not, are gone after a start.
 #[test]
 fn strangers_are_removed_at_start() {

@@ -3,6 +3,9 @@
 //! A transaction with one participating shard commits there with one record. With several, each participant prepares,
 //! the coordinator's decision is the commit, and the participants resolve. What is not decided has aborted, so an
 //! abort needs no record; one is written when there is room, to spare recovery the question.
+//!
+//! Invariant: a prepared transaction ends in memory in the turn in which its end is logged, so that whatever else is
+//! done to its keys stands behind that in the log.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -212,14 +215,14 @@ impl<E: Env> Shard<E> {
         decided.into_iter().for_each(|txn| self.forget(txn));
     }
 
-    /// Ends a prepared transaction as the coordinator decided. Visible at once; durable when this returns.
+    /// Ends a prepared transaction as the coordinator decided. Visible as soon as the log has room for it, which on a
+    /// full disk may take a while, and durable when this returns.
     ///
     /// # Errors
     /// `ShardStopped`: recovery will ask the coordinator again.
     pub async fn resolve(&self, txn: TxnId, outcome: Option<Timestamp>) -> Result<()> {
         let inner = &self.0;
         outcome.inspect(|commit| inner.clock.observe(*commit));
-        self.settle(txn, outcome);
         let mut reservation = loop {
             match inner.reserve_outcome().await {
                 Ok(reservation) => break reservation,
@@ -228,6 +231,7 @@ impl<E: Env> Shard<E> {
             }
         };
         let lsn = inner.log_outcome(&mut reservation, kind::RESOLVE, txn, outcome);
+        self.settle(txn, outcome);
         inner.wal.durable(lsn).await
     }
 
