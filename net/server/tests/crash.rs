@@ -266,12 +266,22 @@ fn settle(model: &mut Rows, actual: &Rows, ended: &[Ended]) -> (usize, usize) {
 }
 
 fn compare(model: &Rows, actual: &Rows) {
-    for (name, content) in model {
-        assert_eq!(actual.get(name), Some(content), "an acknowledged row is lost or wrong: {name:?}");
-    }
-    for (name, content) in actual {
-        assert!(model.contains_key(name), "a row that nobody committed: {name:?} {content:?}");
-    }
+    let lost = model.iter().filter(|(name, content)| actual.get(*name) != Some(*content));
+    let lost: Vec<String> = lost.map(|row| brief(row, actual.get(row.0))).collect();
+    let strange = actual.iter().filter(|(name, _)| !model.contains_key(*name));
+    let strange: Vec<String> = strange.map(|row| brief(row, None)).collect();
+    assert!(
+        lost.is_empty() && strange.is_empty(),
+        "acknowledged rows that are lost or wrong: {lost:#?}; rows that nobody committed: {strange:#?}"
+    );
+}
+
+/// A row, and what is there instead, short enough to read.
+fn brief((name, content): (&Name, &Content), instead: Option<&Content>) -> String {
+    let start = |text: &str| text.chars().take(24).collect::<String>();
+    let Content { op, payload } = content;
+    let there = instead.map(|there| (there.op, start(&there.payload)));
+    format!("{} {} of operation {op:#x}, {}: {there:?}", name.0, start(&name.1), start(payload))
 }
 
 /// Starts the workers, waits a random while, kills the node, and collects what the workers know.
