@@ -17,6 +17,7 @@ use std::cmp::Ordering;
 use std::ops::Bound;
 
 use crate::catalog::TableSchema;
+use crate::key::float_order;
 use crate::row::{Malformed, RowReader};
 use crate::types::{Datum, Interval, Numeric, PgType};
 
@@ -166,7 +167,7 @@ impl FloatTest {
                 ((*low <= value) & (value <= *high)) | (*nan & value.is_nan())
             }
             FloatTest::AllBut(one) => value != *one,
-            FloatTest::OneOf(list) => list.binary_search(&image::float_image(value)).is_ok(),
+            FloatTest::OneOf(list) => list.binary_search(&float_order(value)).is_ok(),
         }
     }
 }
@@ -487,7 +488,7 @@ fn one_of(list: &[Datum], pg_type: PgType) -> Ready {
     assert!(!matches!(pg_type, PgType::Json | PgType::Jsonb), "{pg_type} has no order");
     match pg_type {
         PgType::Float4 | PgType::Float8 => {
-            let images = values.map(|value| image::float_image(float_datum(value))).collect();
+            let images = values.map(|value| float_order(float_datum(value))).collect();
             Ready::Floats(FloatTest::OneOf(rising(images, Ord::cmp)))
         }
         PgType::Numeric(_) => {

@@ -119,11 +119,16 @@ pub fn encode_stored(pg_type: PgType, bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-fn encode_float(value: f64, out: &mut Vec<u8>) {
+/// Bits of a float that rise with it; NaN is largest, -0.0 is 0.0.
+#[inline]
+pub fn float_order(value: f64) -> u64 {
     let canonical = if value.is_nan() { f64::NAN } else { value + 0.0 };
     let bits = canonical.to_bits();
-    let ordered = if bits >> 63 == 1 { !bits } else { bits | 1 << 63 };
-    out.extend_from_slice(&ordered.to_be_bytes());
+    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
+}
+
+fn encode_float(value: f64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&float_order(value).to_be_bytes());
 }
 
 fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>) {

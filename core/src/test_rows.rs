@@ -44,27 +44,7 @@ impl Random {
     }
 }
 
-/// Every type once; the first column may serve as key.
-pub(crate) const ALL_TYPES: [PgType; 18] = [
-    PgType::Int8,
-    PgType::Bool,
-    PgType::Int2,
-    PgType::Int4,
-    PgType::Float4,
-    PgType::Float8,
-    PgType::Numeric(None),
-    PgType::Text,
-    PgType::Varchar(Some(9)),
-    PgType::Bytea,
-    PgType::Date,
-    PgType::Time,
-    PgType::Timestamp,
-    PgType::Timestamptz,
-    PgType::Interval,
-    PgType::Uuid,
-    PgType::Json,
-    PgType::Jsonb,
-];
+pub(crate) use crate::fuzz::ALL_TYPES;
 
 /// A table of these columns; `key` are its key columns.
 pub(crate) fn schema(types: &[PgType], key: &[usize]) -> Arc<TableSchema> {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Heading, and the module whose documentation follows.
-const MODULES: [(&str, &str); 10] = [
+const MODULES: [(&str, &str); 9] = [
     ("Keys", "core/src/key.rs"),
     ("Rows", "core/src/row.rs"),
     ("Changes", "core/src/write_batch.rs"),
@@ -15,7 +15,6 @@ const MODULES: [(&str, &str); 10] = [
     ("Segments", "core/src/segment/format.rs"),
     ("Zones of a segment", "core/src/segment/zone.rs"),
     ("Columns of a block", "core/src/segment/encoding/mod.rs"),
-    ("Piecewise-linear models", "core/src/learned/cone.rs"),
 ];
 
 const HEAD: &str = "# Formats

@@ -6,6 +6,7 @@
 use std::ops::Bound;
 
 use super::{FloatTest, Images, IntTest, Members, Ready, float_of, int_of, interval_order, numeric_of};
+use crate::key::{float_order, prefix64};
 use crate::types::{Numeric, PgType};
 
 const SIGN: u64 = 1 << 63;
@@ -37,10 +38,10 @@ pub(crate) fn is_exact(pg_type: PgType) -> bool {
 /// The image of a value, as `row` encodes it.
 pub(crate) fn image(pg_type: PgType, bytes: &[u8]) -> u64 {
     match pg_type {
-        PgType::Float4 | PgType::Float8 => float_image(float_of(bytes)),
+        PgType::Float4 | PgType::Float8 => float_order(float_of(bytes)),
         PgType::Numeric(_) => numeric_image(numeric_of(bytes)),
         PgType::Interval => interval_image(interval_order(bytes)),
-        PgType::Text | PgType::Varchar(_) | PgType::Bytea | PgType::Uuid => bytes_image(bytes),
+        PgType::Text | PgType::Varchar(_) | PgType::Bytea | PgType::Uuid => prefix64(bytes),
         // Unordered.
         PgType::Json | PgType::Jsonb => 0,
         _ => int_image(int_of(bytes)),
@@ -50,25 +51,6 @@ pub(crate) fn image(pg_type: PgType, bytes: &[u8]) -> u64 {
 #[inline]
 pub(crate) fn int_image(value: i64) -> u64 {
     value as u64 ^ SIGN
-}
-
-#[inline]
-pub(crate) fn float_image(value: f64) -> u64 {
-    let bits = if value.is_nan() { f64::NAN.to_bits() } else { (value + 0.0).to_bits() };
-    if bits & SIGN == 0 { bits | SIGN } else { !bits }
-}
-
-/// The first 8 bytes.
-#[inline]
-pub(crate) fn bytes_image(bytes: &[u8]) -> u64 {
-    match bytes.first_chunk::<8>() {
-        Some(first) => u64::from_be_bytes(*first),
-        None => {
-            let mut first = [0; 8];
-            first[..bytes.len()].copy_from_slice(bytes);
-            u64::from_be_bytes(first)
-        }
-    }
 }
 
 /// Two bits for negative, zero, positive and NaN, eight for the exponent of the first digit, then what fits of the
@@ -108,14 +90,14 @@ pub(super) fn images(ready: &Ready, pg_type: PgType) -> Images {
             Images::OneOf(list.iter().map(|value| int_image(*value)).collect())
         }
         Ready::Floats(FloatTest::Range { low, high, nan }) => {
-            let nan_image = float_image(f64::NAN);
-            let low = if low <= high { float_image(*low) } else { nan_image };
-            let high = if *nan { nan_image } else { float_image(*high) };
+            let nan_image = float_order(f64::NAN);
+            let low = if low <= high { float_order(*low) } else { nan_image };
+            let high = if *nan { nan_image } else { float_order(*high) };
             exact(low, high)
         }
-        Ready::Floats(FloatTest::AllBut(one)) => Images::AllBut(float_image(*one)),
+        Ready::Floats(FloatTest::AllBut(one)) => Images::AllBut(float_order(*one)),
         Ready::Floats(FloatTest::OneOf(list)) => Images::OneOf(list.clone()),
-        Ready::Bytes(members) => images_of(members, pg_type, |value| bytes_image(value)),
+        Ready::Bytes(members) => images_of(members, pg_type, |value| prefix64(value)),
         Ready::Numerics(members) => images_of(members, pg_type, |value| numeric_image(*value)),
         Ready::Intervals(members) => images_of(members, pg_type, |value| interval_image(*value)),
     }

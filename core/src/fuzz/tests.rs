@@ -6,7 +6,6 @@ use crate::catalog::{RangeDescriptor, Table};
 use crate::env::Rng;
 use crate::id::{CoreId, RangeId, TableId};
 use crate::key::{Key, KeySpan};
-use crate::learned::Model;
 use crate::test_rows::{self, ALL_TYPES, Random};
 use crate::write_batch::WriteBatch;
 
@@ -61,8 +60,6 @@ fn record_seeds() -> Vec<Vec<u8>> {
     let ranges = vec![range(1, Some(Key::from_bytes(b"b"))), range(2, None)];
     let table = Table { id: TableId(5), name: "t".into(), schema: Arc::clone(&schema), ranges };
     seeds.push([&[4, 0][..], &encode_table(&table)].concat());
-    let keys: Vec<u64> = (0..5_000).map(|n| n * n * 7 + n % 3).collect();
-    seeds.push([&[5, 0][..], &Model::build(keys.iter().copied(), 32).to_bytes()].concat());
     seeds
 }
 

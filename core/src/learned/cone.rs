@@ -5,21 +5,16 @@
 //!
 //! Invariants: the guess rises with the key, whatever the key; the error bounds hold for every key, present or absent,
 //! because building measures both ends of every gap, and between them both sides are monotone. Searches check the window
-//! that the model names and widen it, so that a model from a damaged file costs time and never an answer.
+//! that the model names and widen it, so that a model of other keys costs time and never an answer.
 //!
 //! Differences of keys are taken in `u64` before they become floats: above 2^53 keys that differ are equal as floats.
 //!
-//! Encoding, little-endian: magic `"cone"` u32 | keys u32 | below u32 | above u32 | pieces u32 | then for each piece
-//! first key u64, start u32, slope f32. 20 + 16 * pieces bytes.
+//! Models are not stored: building one takes some nanoseconds a key, and fences are there when a segment is opened.
 
-use super::search::{branchless_lower_bound, branchless_upper_bound, window_partition_point};
+use super::search::window_partition_point;
 
 /// Largest part of the keys that one piece may cover: a slope of 24 bits then errs by at most a quarter of a position.
 const PIECE_KEYS_MAX: u32 = 1 << 22;
-
-const MAGIC: u32 = u32::from_le_bytes(*b"cone");
-const HEADER_BYTES: usize = 20;
-const PIECE_BYTES: usize = 16;
 
 /// Every `STRIDE`-th first key stands in the upper level, which stays in the processor's cache.
 const STRIDE: usize = 64;
@@ -188,9 +183,9 @@ impl Model {
 
     /// The piece of a key: the last that begins at or before it, or the first.
     fn piece_of(&self, key: u64) -> usize {
-        let chunk = branchless_upper_bound(&self.upper, key).saturating_sub(1) * STRIDE;
+        let chunk = self.upper.partition_point(|first| *first <= key).saturating_sub(1) * STRIDE;
         let end = self.firsts.len().min(chunk + STRIDE);
-        (chunk + branchless_upper_bound(&self.firsts[chunk..end], key)).saturating_sub(1)
+        (chunk + self.firsts[chunk..end].partition_point(|first| *first <= key)).saturating_sub(1)
     }
 
     /// About how many keys are below this one; never more than there are keys, and never falling as keys rise.
@@ -221,7 +216,7 @@ impl Model {
         let Some(window) = keys.get(low..high) else {
             return self.partition_point(keys.len(), key, |index| keys[index] < key);
         };
-        let found = low + branchless_lower_bound(window, key);
+        let found = low + window.partition_point(|found| *found < key);
         let is_low = found == low && low > 0 && keys[low - 1] >= key;
         let is_high = found == high && keys.get(high).is_some_and(|next| *next < key);
         if is_low || is_high {
@@ -249,59 +244,6 @@ impl Model {
     pub fn size_bytes(&self) -> usize {
         let firsts = (self.firsts.capacity() + self.upper.capacity()) * size_of::<u64>();
         size_of::<Self>() + firsts + self.lines.capacity() * size_of::<Line>()
-    }
-
-    /// As bytes, for a file.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let pieces = u32::try_from(self.firsts.len()).expect("at most one piece for two keys");
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + self.firsts.len() * PIECE_BYTES);
-        for word in [MAGIC, self.keys, self.below, self.above, pieces] {
-            bytes.extend_from_slice(&word.to_le_bytes());
-        }
-        for (first, line) in self.firsts.iter().zip(&self.lines) {
-            bytes.extend_from_slice(&first.to_le_bytes());
-            bytes.extend_from_slice(&line.start.to_le_bytes());
-            bytes.extend_from_slice(&line.slope.to_le_bytes());
-        }
-        bytes
-    }
-
-    /// The model that `to_bytes` wrote. Any bytes give an error or a model that can be asked anything.
-    ///
-    /// # Errors
-    /// What is wrong with them.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Model, &'static str> {
-        let (header, mut rest) = bytes.split_at_checked(HEADER_BYTES).ok_or("a model without a header")?;
-        let word = |index: usize| {
-            u32::from_le_bytes(header[index * 4..][..4].try_into().expect("four bytes of the header"))
-        };
-        let [magic, keys, below, above, pieces] = [0, 1, 2, 3, 4].map(word);
-        if magic != MAGIC {
-            return Err("not a model");
-        }
-        if (pieces as usize).checked_mul(PIECE_BYTES) != Some(rest.len()) {
-            return Err("a model of another length");
-        }
-        let (mut firsts, mut lines) = (Vec::new(), Vec::new());
-        firsts.reserve_exact(pieces as usize);
-        lines.reserve_exact(pieces as usize + 1);
-        while let Some((first, after)) = rest.split_first_chunk::<8>() {
-            let (start, after) = after.split_first_chunk::<4>().ok_or("half a piece")?;
-            let (slope, after) = after.split_first_chunk::<4>().ok_or("half a piece")?;
-            firsts.push(u64::from_le_bytes(*first));
-            lines.push(Line { start: u32::from_le_bytes(*start), slope: f32::from_le_bytes(*slope) });
-            rest = after;
-        }
-        lines.push(Line { start: keys, slope: 0.0 });
-        let is_rising = firsts.is_sorted_by(|a, b| a < b) && lines.is_sorted_by(|a, b| a.start <= b.start);
-        let is_line = |line: &Line| line.slope.is_finite() && line.slope >= 0.0;
-        if !is_rising || !lines.iter().all(is_line) || lines[0].start != 0 {
-            return Err("a model whose pieces do not rise");
-        }
-        if below > keys || above > keys || firsts.is_empty() != (keys == 0) {
-            return Err("a model with an impossible bound");
-        }
-        Ok(Model::of(firsts, lines, keys, below, above))
     }
 }
 

@@ -1,16 +1,17 @@
 //! What is learned from the distribution of keys: where a key lies, how many lie below it, how to sort.
 //!
-//! - [`cdf`]: the share of a table's rows below a key, and its inverse; estimates and split points.
 //! - [`cone`]: key -> position, piecewise linear, with a measured error bound; above the fences of segments.
 //! - [`choose`]: whether a model pays for these keys.
 //! - [`sort`]: a sort that puts each key near its place at once, by the distribution of a sample.
+//!
+//! The distribution of a table's keys needs no model of its own: the fences of segments are points of it, a block of rows
+//! apart, from which `Segment::estimate_rows` and `Segment::split_points` read estimates and split points.
 //!
 //! Invariant: nothing here decides what is found. A model names a place to look first; searches check it.
 //!
 //! Sources: A. Galakatos et al., "FITing-Tree", SIGMOD 2019 (the shrinking cone); P. Ferragina and G. Vinciguerra, "The
 //! PGM-index", VLDB 2020 (the point after a repeated key).
 
-pub mod cdf;
 pub mod cone;
 pub mod search;
 pub mod sort;
@@ -85,30 +86,6 @@ impl IndexKind {
     }
 }
 
-/// The first eight bytes of a key as a number: rises with the key, but keys that differ later are equal.
-pub fn order_prefix(key: &[u8]) -> u64 {
-    match key.first_chunk::<8>() {
-        Some(bytes) => u64::from_be_bytes(*bytes),
-        None => {
-            let mut bytes = [0; 8];
-            bytes[..key.len()].copy_from_slice(key);
-            u64::from_be_bytes(bytes)
-        }
-    }
-}
-
-/// Bits of a float that rise with it, as in keys; NaN is largest.
-pub fn float_bits(value: f64) -> u64 {
-    let canonical = if value.is_nan() { f64::NAN } else { value + 0.0 };
-    let bits = canonical.to_bits();
-    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
-}
-
-/// Bits of an integer that rise with it, as in keys.
-pub fn int_bits(value: i64) -> u64 {
-    value as u64 ^ 1 << 63
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,15 +107,5 @@ mod tests {
         let repeated: Vec<u64> = (0..200_000).map(|n| n / 50).collect();
         assert!(!chosen(&repeated), "equal numbers");
         assert!(!chosen(&[]));
-    }
-
-    #[test]
-    fn bits_rise_with_values() {
-        let floats = [f64::NEG_INFINITY, -1e9, -1.0, -0.0, 1e-300, 1.0, f64::INFINITY, f64::NAN];
-        assert!(floats.map(float_bits).is_sorted_by(|a, b| a < b));
-        assert_eq!(float_bits(-0.0), float_bits(0.0));
-        assert!([i64::MIN, -1, 0, 1, i64::MAX].map(int_bits).is_sorted_by(|a, b| a < b));
-        let keys: [&[u8]; 6] = [b"", b"\0", b"a", b"a\0\0\0\0\0\0\x01", b"abcdefgh", b"b"];
-        assert!(keys.map(order_prefix).is_sorted());
     }
 }

@@ -1,17 +1,20 @@
-//! Binary searches over sorted numbers whose steps are selections, not jumps that the processor must guess. The standard
-//! library's search of slices is one; written by hand as a loop, the compiler makes jumps of it, which cost four times as
-//! much.
+//! Binary searches over numbered things. Their steps are selections, not jumps that the processor must guess: a plain loop
+//! compiles to jumps, which cost four times as much. Of slices the standard library's `partition_point` does the same.
 
 use std::hint::select_unpredictable;
+use std::ops::Range;
 
-/// How many of the rising keys are at most `key`.
-pub fn branchless_upper_bound(keys: &[u64], key: u64) -> usize {
-    keys.partition_point(|found| *found <= key)
-}
-
-/// How many of the rising keys are below `key`.
-pub fn branchless_lower_bound(keys: &[u64], key: u64) -> usize {
-    keys.partition_point(|found| *found < key)
+/// The first of these places for which `is_before` is false, or their end. It is true for all places before that one.
+#[inline]
+pub fn partition_point(places: Range<usize>, mut is_before: impl FnMut(usize) -> bool) -> usize {
+    let Range { start: mut low, end: mut high } = places;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let goes_right = is_before(middle);
+        low = select_unpredictable(goes_right, middle + 1, low);
+        high = select_unpredictable(goes_right, high, middle);
+    }
+    low
 }
 
 /// How many of `count` things `is_before` holds for: true for the first ones, false from some thing on. Looks between
@@ -35,13 +38,7 @@ pub fn window_partition_point(
         high = high.saturating_add(step).min(count);
         step = step.saturating_mul(2);
     }
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let goes_right = is_before(middle);
-        low = select_unpredictable(goes_right, middle + 1, low);
-        high = select_unpredictable(goes_right, high, middle);
-    }
-    low
+    partition_point(low..high, is_before)
 }
 
 #[cfg(test)]
@@ -54,8 +51,7 @@ mod tests {
             let keys: Vec<u64> = (0..count as u64).map(|n| n / 3 * 10).collect();
             for key in 0..80 {
                 let below = keys.iter().filter(|k| **k < key).count();
-                assert_eq!(branchless_lower_bound(&keys, key), below);
-                assert_eq!(branchless_upper_bound(&keys, key), keys.iter().filter(|k| **k <= key).count());
+                assert_eq!(partition_point(0..count, |n| keys[n] < key), below);
                 for (low, high) in (0..25).flat_map(|low| (0..25).map(move |high| (low, high))) {
                     assert_eq!(window_partition_point(count, low, high, |n| keys[n] < key), below);
                 }

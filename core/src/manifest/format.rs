@@ -72,7 +72,7 @@ pub const SCHEMA_BYTES_MAX: usize = 1 << 20;
 const BOUND_BYTES_MAX: usize = KEY_BYTES_MAX + 1;
 
 const MAGIC: [u8; 8] = *b"OMENMAN\0";
-const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 2;
 /// The oldest version that is read.
 const VERSION_MIN: u32 = 1;
 const FRAME_MAGIC: [u8; 4] = *b"OMF1";

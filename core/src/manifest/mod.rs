@@ -31,6 +31,8 @@ use crate::segment::{Position, SegmentId, SegmentMeta};
 use crate::stamp::Stamp;
 
 pub use ends::SavedEnds;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use format::VERSION;
 
 use format::FrameKind;
 use gate::Gate;

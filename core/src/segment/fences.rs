@@ -6,9 +6,9 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::format::{Fence, Footer};
-use crate::key::{Key, KeySpan};
-use crate::learned::search::branchless_lower_bound;
-use crate::learned::{IndexKind, Model, Statistics, choose, order_prefix};
+use crate::key::{Key, KeySpan, prefix64};
+use crate::learned::search::partition_point;
+use crate::learned::{IndexKind, Model, Statistics, choose};
 
 /// Most places by which the model may miss, but for one: few, because its pieces are few anyway.
 const EPSILON: u32 = 2;
@@ -51,7 +51,7 @@ impl Fences {
             let shared = first.iter().zip(last).take_while(|(a, b)| a == b).count();
             first[..shared].into()
         };
-        let word = |block: usize| order_prefix(&footer.first_key(block)[common.len()..]);
+        let word = |block: usize| prefix64(&footer.first_key(block)[common.len()..]);
         let words: Vec<u64> = (0..count).map(word).collect();
         let model = (index != IndexKind::Binary).then(|| Model::build(words.iter().copied(), EPSILON));
         let pays = |model: &Model| index == IndexKind::Learned || choose(Statistics::of(&words, model));
@@ -125,32 +125,27 @@ impl Fences {
         let Some(rest) = key.strip_prefix(&*self.common) else {
             return if *key < *self.common { 0 } else { self.len() };
         };
-        let wanted = order_prefix(rest);
+        let wanted = prefix64(rest);
         if let FirstKeys::Words(length) = self.keys {
             // A shorter key comes before every key that begins with it, a longer one after the key that it begins with.
             let or_equal = rest.len() > length || (or_equal && rest.len() == length);
             let limit = if or_equal { wanted.checked_add(1) } else { Some(wanted) };
             return limit.map_or(self.len(), |limit| self.words_below(limit));
         }
-        let mut low = self.words_below(wanted);
-        let mut high = low + self.words[low..].partition_point(|word| *word == wanted);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let order = self.compare_first(middle, key);
-            if order == Ordering::Less || (or_equal && order == Ordering::Equal) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
+        let start = self.words_below(wanted);
+        let end = start + self.words[start..].partition_point(|word| *word == wanted);
+        partition_point(start..end, |block| match self.compare_first(block, key) {
+            Ordering::Less => true,
+            Ordering::Equal => or_equal,
+            Ordering::Greater => false,
+        })
     }
 
     /// How many words are below this one.
     fn words_below(&self, wanted: u64) -> usize {
         match &self.model {
             Some(model) => model.lower_bound(&self.words, wanted),
-            None => branchless_lower_bound(&self.words, wanted),
+            None => self.words.partition_point(|word| *word < wanted),
         }
     }
 
@@ -176,7 +171,7 @@ impl Fences {
     /// Which part of a block's rows has keys below this one, were they evenly spread between the first keys of the block
     /// and of the next.
     pub(super) fn part_below(&self, block: usize, key: &[u8]) -> f64 {
-        let word = |key: &[u8]| key.strip_prefix(&*self.common).map(order_prefix);
+        let word = |key: &[u8]| key.strip_prefix(&*self.common).map(prefix64);
         // What does not begin as all first keys do comes before or after all of them.
         let wanted = word(key).unwrap_or(if *key < *self.common { 0 } else { u64::MAX });
         let low = self.words[block];

@@ -8,21 +8,13 @@ use super::format::{BLOCK_MAGIC, BlockId, Footer, Trailer};
 use super::keys::KeyColumns;
 use super::{SegmentId, block};
 use crate::catalog::{Column, TableSchema};
+use crate::fuzz::ALL_TYPES;
+#[cfg(test)]
 use crate::row::RowReader;
 use crate::types::{Datum, PgType};
 
-const TYPES: [PgType; 10] = [
-    PgType::Int8,
-    PgType::Bool,
-    PgType::Int2,
-    PgType::Int4,
-    PgType::Float4,
-    PgType::Float8,
-    PgType::Numeric(None),
-    PgType::Text,
-    PgType::Varchar(Some(9)),
-    PgType::Bytea,
-];
+/// Columns of the rows: the first of all types.
+const TYPES: &[PgType] = ALL_TYPES.split_at(10).0;
 
 const ID: BlockId = BlockId { segment: SegmentId(7), block: 3 };
 
@@ -76,8 +68,9 @@ fn schema(types: &[PgType]) -> TableSchema {
 }
 
 /// A block of all these types, as input.
+#[cfg(test)]
 pub fn seed() -> Vec<u8> {
-    let types = with_begins(TYPES.into_iter());
+    let types = with_begins(TYPES.iter().copied());
     let mut plain = block::PlainRows::new(&types);
     for id in 0..20 {
         let mut data = vec![Datum::Int8(id), Datum::Bool(id % 2 == 0), Datum::Int2(id as i16)];
@@ -85,8 +78,8 @@ pub fn seed() -> Vec<u8> {
         data.extend([Datum::Text("text".into()), Datum::Null, Datum::Bytea(vec![id as u8; 3].into())]);
         let row = crate::row::RowBuilder::default().row(&data).expect("small");
         let mut reader = RowReader::new(&row, TYPES.len()).expect("a row");
-        let values = TYPES.map(|pg_type| reader.next_bytes(pg_type).expect("a value"));
-        plain.push(crate::stamp::Stamp::committed(crate::clock::Timestamp(9)), values.into_iter());
+        let values = TYPES.iter().map(|pg_type| reader.next_bytes(*pg_type).expect("a value"));
+        plain.push(crate::stamp::Stamp::committed(crate::clock::Timestamp(9)), values);
     }
     let mut input = vec![4, TYPES.len() as u8 - 1, 20, 0];
     plain.encode(ID, &mut SegmentEncoder::new(&types), &mut input);

@@ -1,5 +1,6 @@
 //! Keys of stored rows, made from their key columns: blocks hold no keys.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::encoding::EncodedBlock;
@@ -7,6 +8,7 @@ use crate::catalog::TableSchema;
 use crate::column::ColumnView;
 use crate::key::encode_stored;
 use crate::learned::IndexKind;
+use crate::learned::search::partition_point;
 use crate::types::PgType;
 
 /// Which columns make the key of a row, and how.
@@ -18,6 +20,13 @@ pub(super) struct KeyColumns {
     int_bytes: Option<usize>,
     /// Whether what is known of the integers of a block serves to find one.
     is_learned: bool,
+}
+
+/// Memory for one key and one value, used again for each row that a search looks at.
+#[derive(Debug, Default)]
+struct Scratch {
+    key: Vec<u8>,
+    value: Vec<u8>,
 }
 
 /// Bytes of an integer-like type in a key.
@@ -78,29 +87,31 @@ impl KeyColumns {
         }
     }
 
-    /// Appends the key of a row of a block.
-    pub(super) fn append_encoded(&self, block: &EncodedBlock, row: usize, out: &mut Vec<u8>) {
+    /// The key of a row of a block.
+    fn key_of<'a>(&self, block: &EncodedBlock, row: usize, scratch: &'a mut Scratch) -> &'a [u8] {
+        let Scratch { key: out, value } = scratch;
+        out.clear();
         if self.int_bytes.is_some() {
             for (column, pg_type) in &self.columns {
                 let size = int_size(*pg_type).expect("all are integers");
                 let order = order_of(block.int(*column, row), size).to_be_bytes();
                 out.extend_from_slice(&order[order.len() - size..]);
             }
-            return;
+            return out;
         }
-        let mut value = Vec::new();
         for (column, pg_type) in &self.columns {
             value.clear();
-            block.value(*column, row, &mut value);
-            encode_stored(*pg_type, &value, out);
+            block.value(*column, row, value);
+            encode_stored(*pg_type, value, out);
         }
+        out
     }
 
     /// How many of a block's rows have keys below `key`; with `or_equal`, at most `key`. Keys rise.
     pub(super) fn count_below(&self, block: &EncodedBlock, key: &[u8], or_equal: bool) -> usize {
         match self.int_bytes {
             Some(bytes) => self.count_ints_below(block, bytes, key, or_equal),
-            None => self.count_bytes_below(block, key, or_equal),
+            None => self.count_bytes_below(block, key, or_equal, &mut Scratch::default()),
         }
     }
 
@@ -116,15 +127,12 @@ impl KeyColumns {
             let is_key = |row: &usize| *row < block.rows() && block.int(*column, *row) == wanted;
             return start..(start..).find(|row| !is_key(row)).unwrap_or(start);
         }
-        let start = self.count_below(block, key, false);
-        let mut found = Vec::new();
-        let mut is_key = |row: &usize| {
-            found.clear();
-            *row < block.rows() && {
-                self.append_encoded(block, *row, &mut found);
-                found == key
-            }
+        let mut scratch = Scratch::default();
+        let start = match self.int_bytes {
+            Some(bytes) => self.count_ints_below(block, bytes, key, false),
+            None => self.count_bytes_below(block, key, false, &mut scratch),
         };
+        let mut is_key = |row: &usize| *row < block.rows() && self.key_of(block, *row, &mut scratch) == key;
         start..(start..).find(|row| !is_key(row)).unwrap_or(start)
     }
 
@@ -136,20 +144,18 @@ impl KeyColumns {
         }
     }
 
-    fn count_bytes_below(&self, block: &EncodedBlock, key: &[u8], or_equal: bool) -> usize {
-        let mut found = Vec::new();
-        let (mut low, mut high) = (0, block.rows());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            found.clear();
-            self.append_encoded(block, middle, &mut found);
-            if *found < *key || (or_equal && found == key) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
+    fn count_bytes_below(
+        &self,
+        block: &EncodedBlock,
+        key: &[u8],
+        or_equal: bool,
+        scratch: &mut Scratch,
+    ) -> usize {
+        partition_point(0..block.rows(), |row| match self.key_of(block, row, scratch).cmp(key) {
+            Ordering::Less => true,
+            Ordering::Equal => or_equal,
+            Ordering::Greater => false,
+        })
     }
 
     /// Column by column: the rows that equal the key so far are searched for the next column.

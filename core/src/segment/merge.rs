@@ -18,6 +18,7 @@ use crate::column::{ColumnBuf, ColumnView};
 use crate::env::Env;
 use crate::error::Result;
 use crate::key::KeySpan;
+use crate::learned::search::window_partition_point;
 use crate::stamp::Stamp;
 
 /// Bytes that a cursor reads at once, if the blocks are not larger.
@@ -173,41 +174,11 @@ impl<E: Env> SegmentCursor<E> {
         for other in others.iter().filter(|other| !Rc::ptr_eq(&other.segment, &self.segment)) {
             let Some(limit) = &other.block else { continue };
             let comes_first = |row: usize| block.compare(row, limit, other.rows.start) == Ordering::Less;
-            end = gallop(self.rows.start + 1..end, comes_first);
+            // Runs are often short: looked for from the first row on.
+            end = window_partition_point(end, self.rows.start + 1, self.rows.start + 1, comes_first);
         }
         end - self.rows.start
     }
-}
-
-/// The first of the rows, or the end, for which `is_before` is false; it is true for all rows before that one. Cheap if
-/// that is one of the first.
-fn gallop(rows: Range<usize>, is_before: impl Fn(usize) -> bool) -> usize {
-    let (mut low, mut step) = (rows.start, 1);
-    loop {
-        let probe = low + step - 1;
-        if probe >= rows.end {
-            break;
-        }
-        if !is_before(probe) {
-            return low + partition(low..probe, is_before);
-        }
-        low = probe + 1;
-        step *= 2;
-    }
-    low + partition(low..rows.end, is_before)
-}
-
-fn partition(rows: Range<usize>, is_before: impl Fn(usize) -> bool) -> usize {
-    let (mut low, mut high) = (rows.start, rows.end);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if is_before(middle) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    low - rows.start
 }
 
 /// A version that a cursor stands on.

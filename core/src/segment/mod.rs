@@ -12,7 +12,6 @@
 mod block;
 mod cache;
 mod deletions;
-#[allow(dead_code, reason = "scans take up what is not used yet")]
 mod encoding;
 mod fences;
 pub mod format;

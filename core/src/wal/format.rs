@@ -55,7 +55,7 @@ pub const BATCH_HEADER_BYTES: usize = 40;
 pub const RECORD_HEADER_BYTES: usize = 48;
 
 const MAGIC: [u8; 8] = *b"OMENWAL\0";
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 const BATCH_MAGIC: [u8; 4] = *b"OWB1";
 
 /// What the first page of a file says.

@@ -37,6 +37,8 @@ use crate::sync::Signal;
 use files::FileName;
 use state::{Batch, State, Ticket};
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use format::VERSION;
 pub use replay::Replay;
 pub use state::Reservation;
 

@@ -23,10 +23,9 @@ use omen_core::clock::Timestamp;
 use omen_core::env::Env;
 use omen_core::env::sim::{NodeId, Sim};
 use omen_core::id::CoreId;
-use omen_core::key::Key;
-use omen_core::learned::search::branchless_lower_bound;
+use omen_core::key::{Key, float_order};
 use omen_core::learned::sort::{Scratch, sort_pairs};
-use omen_core::learned::{IndexKind, Model, Statistics, choose, float_bits};
+use omen_core::learned::{IndexKind, Model, Statistics, choose};
 use omen_core::memtable::{Memtable, SortedCursor};
 use omen_core::row::RowBuilder;
 use omen_core::segment::{BlockCache, Segment, SegmentId, SegmentWriter};
@@ -207,17 +206,17 @@ impl<'a> Lookup<'a> {
             Lookup::Ours { fences, model, blocks } => {
                 let after = match model {
                     Some(model) => model.lower_bound(fences, key),
-                    None => branchless_lower_bound(fences, key),
+                    None => fences.partition_point(|fence| *fence < key),
                 };
                 let block = after.saturating_sub(1);
                 block * BLOCK + blocks.lower_bound(block, key)
             }
             Lookup::Fences { per, fences, keys } => {
-                let block = branchless_lower_bound(fences, key).saturating_sub(1);
+                let block = fences.partition_point(|fence| *fence < key).saturating_sub(1);
                 let (start, end) = (block * per, keys.len().min((block + 1) * per));
-                start + branchless_lower_bound(&keys[start..end], key)
+                start + keys[start..end].partition_point(|found| *found < key)
             }
-            Lookup::Binary { keys } => branchless_lower_bound(keys, key),
+            Lookup::Binary { keys } => keys.partition_point(|found| *found < key),
             Lookup::KeyModel { model, keys } => model.lower_bound(keys, key),
         }
     }
@@ -388,7 +387,7 @@ fn unsorted() -> Vec<(&'static str, Vec<u64>)> {
         ("near_sorted", near),
         ("time_ordered", keys(&|n| 1_700_000_000_000_000 + n * 1_000 + mix(n) % 5_000_000)),
         ("lognormal", keys(&|n| ((normal(n) * 2.0).exp() * 1e9) as u64)),
-        ("floats", keys(&|n| float_bits(normal(n) * 1e3))),
+        ("floats", keys(&|n| float_order(normal(n) * 1e3))),
         ("tenfold", keys(&|n| mix(n) % (count / 10))),
         ("thousand_values", keys(&|n| mix(n) % 1_000)),
         ("sorted", keys(&|n| n)),

@@ -119,35 +119,11 @@ fn a_long_piece_keeps_its_bound() {
 }
 
 #[test]
-fn bytes_come_back() {
+fn memory_is_what_the_pieces_take() {
     for (name, keys) in key_sets() {
         let model = Model::build(keys.iter().copied(), 4);
-        let bytes = model.to_bytes();
-        assert_eq!(bytes.len(), HEADER_BYTES + PIECE_BYTES * model.piece_count());
-        assert_eq!(Model::from_bytes(&bytes).as_ref(), Ok(&model), "{name}");
-        let most = PIECE_BYTES * (model.piece_count() + 1) + 8 * model.upper.len() + size_of::<Model>();
+        let most = 16 * (model.piece_count() + 1) + 8 * model.upper.len() + size_of::<Model>();
         assert!(model.size_bytes() <= most, "{name}: {} bytes", model.size_bytes());
-    }
-}
-
-#[test]
-fn damaged_bytes_give_errors_or_slow_right_answers() {
-    for (_, keys) in key_sets() {
-        let few: Vec<u64> = keys.into_iter().step_by(16).collect();
-        let bytes = Model::build(few.iter().copied(), 1).to_bytes();
-        for cut in 0..bytes.len() {
-            assert!(Model::from_bytes(&bytes[..cut]).is_err());
-        }
-        let mut state = 11;
-        for _ in 0..300 {
-            let mut bad = bytes.clone();
-            let index = next(&mut state) as usize % bad.len();
-            bad[index] ^= 1 << (next(&mut state) % 8);
-            let Ok(model) = Model::from_bytes(&bad) else { continue };
-            for key in [0, 1, 1 << 40, 1 << 63, u64::MAX].into_iter().chain(few.iter().step_by(9).copied()) {
-                assert_eq!(model.lower_bound(&few, key), few.partition_point(|k| *k < key));
-            }
-        }
     }
 }
 

@@ -41,7 +41,7 @@ fn key_sets(n: usize) -> Vec<(&'static str, Vec<u64>)> {
         ("equal", random(&|_, _| 3)),
         ("half equal", random(&|_, bits| if bits % 2 == 0 { 1 << 40 } else { bits })),
         ("a tenth equal", random(&|_, bits| if bits % 10 == 0 { 1 << 63 } else { bits })),
-        ("floats", random(&|_, bits| crate::learned::float_bits((unit(bits) - 0.5) * 1e6))),
+        ("floats", random(&|_, bits| crate::key::float_order((unit(bits) - 0.5) * 1e6))),
         ("sawtooth", random(&|index, _| index % 1_000 * 1_000_003)),
         ("ends", random(&|_, bits| if bits % 3 == 0 { 0 } else { u64::MAX - bits % 2 })),
     ]

@@ -4,8 +4,9 @@
 //! was seen on both sides bounds the answer, so that neither a wrong line nor integers that do not rise lead out of the
 //! rows; what is left between the bounds is searched by halves.
 
-use std::hint::select_unpredictable;
 use std::ops::Range;
+
+use crate::learned::search::partition_point;
 
 /// Fewer rows are searched by halves at once.
 const ROWS_MIN: usize = 32;
@@ -41,17 +42,11 @@ pub(super) fn lower_bound(
     get: impl Fn(usize) -> i64,
 ) -> usize {
     let line = line.filter(|line| line.rise > 0.0 && rows.len() >= ROWS_MIN);
-    let Range { start: mut low, end: mut high } = match line {
+    let rows = match line {
         Some(line) => approach(rows, value, line, &get),
         None => rows,
     };
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let goes_right = get(middle) < value;
-        low = select_unpredictable(goes_right, middle + 1, low);
-        high = select_unpredictable(goes_right, high, middle);
-    }
-    low
+    partition_point(rows, |row| get(row) < value)
 }
 
 /// Bounds of the first row whose integer is at least `value`: it is one of these, or the one behind them.
