@@ -5,6 +5,10 @@
 //!   on the heap, so the slab may grow. Dropping the [`Op`] only marks the slot; the completion frees it.
 //! - A request keeps its file or socket open, so the number in the entry cannot come to mean another file.
 //! - Linked entries are pushed side by side and submitted together.
+//!
+//! Memory is not registered with the ring. Measured (kernel 6.18, virtio disk): a direct read of 16 KiB takes 5.5 us of
+//! CPU with registered memory and 5.9 without if 16 are in flight, one of 64 KiB 4.6 and 6.7; but of a cold point read,
+//! alone in flight and 66 us of CPU with the sleep and the wake-up, nothing could be seen in six runs side by side.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
