@@ -9,6 +9,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::env::Env;
@@ -31,6 +32,8 @@ const FLUSH_PERCENT: usize = 50;
 const DEPTH_LAG_MAX: usize = 2;
 /// Rounds of a background task before it looks again whether it is due.
 const ROUNDS_MAX: usize = 64;
+/// Ends that wait settle this many times in a retention window, at most.
+const RETENTION_STEPS: u32 = 8;
 
 /// The state of the background tasks.
 pub(super) struct Background<E: Env> {
@@ -253,7 +256,7 @@ impl<E: Env> Inner<E> {
     /// Waits until the signal has changed after `seen`; false if the deadline comes first.
     pub(super) async fn wait(&self, signal: &Signal, seen: u64, deadline: u64) -> bool {
         let left = deadline.saturating_sub(self.env.monotonic_ns());
-        let timeout = self.env.sleep(std::time::Duration::from_nanos(left));
+        let timeout = self.env.sleep(Duration::from_nanos(left));
         let changed = async {
             signal.changed(seen).await;
             true
@@ -265,8 +268,8 @@ impl<E: Env> Inner<E> {
         .await
     }
 
-    pub(super) fn deadline(&self, timeout: std::time::Duration) -> u64 {
-        self.env.monotonic_ns() + u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX / 2)
+    pub(super) fn deadline(&self, timeout: Duration) -> u64 {
+        self.env.monotonic_ns() + nanos(timeout)
     }
 
     /// Memory that flushes free.
@@ -362,9 +365,11 @@ impl<E: Env> Inner<E> {
             return;
         }
         let horizon = self.horizon().await;
+        // A retention window moves on all the time: ends settle in steps of it, not one by one.
+        let pause = nanos(self.config.retention / RETENTION_STEPS);
         for id in waiting {
             let segments = match self.state.borrow_mut().ranges.get_mut(&id) {
-                Some(range) if range.settled_at < horizon => {
+                Some(range) if horizon.0 > range.settled_at.0.saturating_add(pause) => {
                     range.settled_at = horizon;
                     range.may_merge = true;
                     range.segments.clone()
@@ -451,12 +456,22 @@ impl<E: Env> Inner<E> {
         self.wal.truncate(needed).await
     }
 
-    /// Versions that ended at or before this are seen by no snapshot.
+    /// Versions that ended at or before this are seen by no snapshot, and ended longer ago than they are retained.
     pub(super) async fn horizon(&self) -> Timestamp {
         let asked = self.oldest_snapshot.borrow().as_ref().map(|ask| ask());
-        match asked {
+        let oldest = match asked {
             Some(answer) => answer.await,
             None => Timestamp::ZERO,
+        };
+        match self.config.retention {
+            // A commit may lie ahead of this core's wall clock: it shall not hold anything back.
+            Duration::ZERO => oldest,
+            retention => oldest.min(Timestamp(self.env.wall_clock_ns().saturating_sub(nanos(retention)))),
         }
     }
+}
+
+/// Longer than a machine runs, at most.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2)
 }

@@ -92,6 +92,8 @@ pub struct ShardConfig {
     pub segments_max: usize,
     /// Rows of a range above which the node is asked to split it.
     pub split_rows: usize,
+    /// Versions that ended less than this long ago are kept, whether a snapshot is open that sees them or not.
+    pub retention: Duration,
 }
 
 impl ShardConfig {
@@ -110,6 +112,7 @@ impl ShardConfig {
             memory_timeout: Duration::from_secs(10),
             segments_max: 8,
             split_rows: 256 << 10,
+            retention: Duration::ZERO,
         }
     }
 }

@@ -468,6 +468,43 @@ fn garbage_is_collected() {
     });
 }
 
+/// Versions that nobody reads are kept until the retention window has passed, then a vacuum, or a write that looks for
+/// work, drops them.
+#[test]
+fn ended_versions_are_retained_for_their_window() {
+    let window = Duration::from_secs(60);
+    let sim = Sim::new(12);
+    sim.run(async {
+        let mut world = World::open(&sim, ShardConfig { retention: window, ..quiet() }, Model::new()).await;
+        let rows = |text: &str| (0..400).map(|id| (id, Some(text.to_owned()))).collect::<Vec<_>>();
+        world.write(&rows("first")).await.unwrap();
+        world.shard.checkpoint().await.unwrap();
+        let past = world.view();
+        world.write(&rows("second")).await.unwrap();
+        // Of the third versions, the second ones end in the memtable.
+        world.write(&rows("third")).await.unwrap();
+        world.shard.vacuum(None).await.unwrap();
+        assert_eq!(world.segments(), [1_200]);
+        world.env.sleep(window / 2).await;
+        let middle = world.view();
+        world.write(&rows("fourth")).await.unwrap();
+        world.shard.vacuum(None).await.unwrap();
+        assert_eq!(world.segments(), [1_600]);
+        let found = world.shard.get(RANGE, past, &key(7), &[0, 1]).await.unwrap();
+        assert_eq!(found, Some(row(7, "first")));
+        world.env.sleep(window / 2).await;
+        world.shard.vacuum(None).await.unwrap();
+        assert_eq!(world.segments(), [800], "what ended by half of the window");
+        let found = world.shard.get(RANGE, middle, &key(7), &[0, 1]).await.unwrap();
+        assert_eq!(found, Some(row(7, "third")));
+        world.env.sleep(window).await;
+        world.shard.maintain();
+        world.env.sleep(Duration::from_millis(50)).await;
+        assert_eq!(world.segments(), [400]);
+        world.check(500).await;
+    });
+}
+
 /// Many ends reach the manifest in edits of bounded size, and all of them are there after a restart.
 #[test]
 fn many_ends_are_saved_in_pieces() {

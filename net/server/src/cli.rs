@@ -52,6 +52,9 @@ pub struct NodeOptions {
     /// Size of one log file; smaller ones suit small disks [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     pub wal_file_size: Option<String>,
+    /// How long the old versions of changed and deleted rows are kept at least, for example 10min [default: 0s]
+    #[arg(long, value_name = "TIME")]
+    pub retention: Option<String>,
     /// Who may connect: "host DATABASE USER ADDRESS METHOD", METHOD one of trust, scram-sha-256, reject; the first
     /// line that fits decides; may be given several times [default: trust from this machine only]
     #[arg(long, value_name = "LINE")]
@@ -103,7 +106,13 @@ mod tests {
         for setting in config::SETTINGS.iter().filter(|setting| setting.flag) {
             assert!(help.contains(&setting.flag_name()), "{}", setting.name);
         }
-        for default in [config::LISTEN_DEFAULT, config::MEMORY_DEFAULT, config::WAL_FILE_SIZE_DEFAULT] {
+        let defaults = [
+            config::LISTEN_DEFAULT,
+            config::MEMORY_DEFAULT,
+            config::WAL_FILE_SIZE_DEFAULT,
+            config::RETENTION_DEFAULT,
+        ];
+        for default in defaults {
             assert!(help.contains(&format!("[default: {default}]")), "{default}\n{help}");
         }
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::Failure;
 use crate::cli::NodeOptions;
@@ -17,6 +18,8 @@ pub const LISTEN_DEFAULT: &str = "127.0.0.1:5442";
 pub const MEMORY_DEFAULT: &str = "25%";
 /// Size of a log file unless told otherwise.
 pub const WAL_FILE_SIZE_DEFAULT: &str = "64MiB";
+/// How long old versions are kept unless told otherwise: as long as a snapshot sees them.
+pub const RETENTION_DEFAULT: &str = "0s";
 /// Smallest log file: a row of a few MiB must fit.
 pub const WAL_FILE_SIZE_MIN: u64 = 1 << 20;
 /// Largest log file: all of it is written once with zeros when it is made.
@@ -45,12 +48,13 @@ impl Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 8] = [
+pub const SETTINGS: [Setting; 9] = [
     Setting { name: "data_dir", flag: true, default: None },
     Setting { name: "listen", flag: true, default: Some(LISTEN_DEFAULT) },
     Setting { name: "cores", flag: true, default: None },
     Setting { name: "memory", flag: true, default: Some(MEMORY_DEFAULT) },
     Setting { name: "wal_file_size", flag: true, default: Some(WAL_FILE_SIZE_DEFAULT) },
+    Setting { name: "retention", flag: true, default: Some(RETENTION_DEFAULT) },
     Setting { name: "hba", flag: true, default: None },
     Setting { name: "log_level", flag: true, default: Some("info") },
     Setting { name: "password", flag: false, default: None },
@@ -111,6 +115,8 @@ pub struct Settings {
     pub memory: Memory,
     /// Bytes of a log file.
     pub wal_file_size_bytes: u64,
+    /// How long versions are kept after their end.
+    pub retention: Duration,
     /// Who may connect, one rule per line; empty for the default rules.
     pub hba: Vec<String>,
     /// Password of the role `omen`.
@@ -161,6 +167,12 @@ impl Settings {
                 "a size such as 512MiB, or a share from 1% to 90%",
             )?,
             wal_file_size_bytes: required(&raw, "wal_file_size", parse_wal_size, "a size from 1MiB to 1GiB")?,
+            retention: required(
+                &raw,
+                "retention",
+                parse_duration,
+                "a time such as 0s, 90s, 10min, 6h or 7d",
+            )?,
             hba: raw.get("hba").map(|raw| raw.values.clone()).unwrap_or_default(),
             password: value(&raw, "password", |text| Some(text.to_owned()), "a password")?,
             log_level: required(&raw, "log_level", Level::named, "one of error, warn, info, debug")?,
@@ -201,6 +213,7 @@ fn flags(options: &NodeOptions) -> Layer {
             "cores" => options.cores.iter().cloned().collect(),
             "memory" => options.memory.iter().cloned().collect(),
             "wal_file_size" => options.wal_file_size.iter().cloned().collect(),
+            "retention" => options.retention.iter().cloned().collect(),
             "hba" => options.hba.clone(),
             "log_level" => options.log_level.iter().cloned().collect(),
             other => unreachable!("setting {other} has no flag"),
@@ -328,6 +341,21 @@ fn parse_size(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// A time such as `500ms`, `0s`, `10min`, `6h` or `7d`.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit_ms: u64 = match unit.trim() {
+        "ms" => 1,
+        "s" => 1_000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit_ms).map(Duration::from_millis)
 }
 
 #[cfg(test)]

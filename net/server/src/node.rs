@@ -36,6 +36,8 @@ pub struct NodeConfig {
     pub memory_bytes: u64,
     /// Bytes of a log file.
     pub wal_file_size_bytes: u64,
+    /// How long versions are kept after their end.
+    pub retention: Duration,
     /// Whom the node lets in, and with what.
     pub server: ServerConfig,
 }
@@ -151,6 +153,7 @@ fn engine_config(data_dir: &DataDir, config: &NodeConfig) -> node::NodeConfig {
     let mut engine = node::NodeConfig::new(data_dir.path().to_owned(), data_dir.shards(), memory_bytes);
     let largest = config.wal_file_size_bytes / 2 - RECORD_OVERHEAD_BYTES as u64;
     engine.shard.wal_file_bytes = config.wal_file_size_bytes;
+    engine.shard.retention = config.retention;
     engine.shard.wal_record_bytes_max =
         engine.shard.wal_record_bytes_max.min(u32::try_from(largest).unwrap_or(u32::MAX));
     engine

@@ -58,6 +58,7 @@ pub fn launch(settings: &Settings) -> Result<Node, Failure> {
         listen: settings.listen,
         memory_bytes,
         wal_file_size_bytes: settings.wal_file_size_bytes,
+        retention: settings.retention,
         server,
     };
     let node = Node::start(data_dir, config)?;

@@ -33,8 +33,11 @@ fn flags_beat_environment_beats_file_beats_default() {
 
 #[test]
 fn each_setting_is_taken_from_its_own_strongest_source() {
-    let variables =
-        [("OMENDB_MEMORY", "1GiB"), ("OMENDB_HBA", "host all all 10.0.0.0/8 reject; host a b c trust")];
+    let variables = [
+        ("OMENDB_MEMORY", "1GiB"),
+        ("OMENDB_RETENTION", "6h"),
+        ("OMENDB_HBA", "host all all 10.0.0.0/8 reject; host a b c trust"),
+    ];
     let file =
         "cores = 3\nmemory = \"50%\"\nlog_level = \"debug\"\npassword = \"secret\"\nwal_file_size = 4194304";
     let settings = load(&with_listen("[::1]:77"), &variables, Some(file)).unwrap();
@@ -42,6 +45,7 @@ fn each_setting_is_taken_from_its_own_strongest_source() {
     assert_eq!(settings.memory, Memory::Bytes(1 << 30));
     assert_eq!(settings.cores, Some(3));
     assert_eq!(settings.wal_file_size_bytes, 4 << 20);
+    assert_eq!(settings.retention, Duration::from_secs(21_600));
     assert_eq!(settings.hba.len(), 2);
     assert_eq!(settings.log_level, Level::Debug);
     assert_eq!(settings.password.as_deref(), Some("secret"));
@@ -94,6 +98,12 @@ fn sizes_have_units() {
     }
     assert_eq!(parse_memory("25%"), Some(Memory::Percent(25)));
     assert_eq!(parse_memory("95%"), None);
+    assert_eq!(parse_duration("10min"), Some(Duration::from_secs(600)));
+    assert_eq!(parse_duration("0s"), Some(Duration::ZERO));
+    assert_eq!(parse_duration("2 d"), Some(Duration::from_secs(172_800)));
+    for bad in ["", "10", "s", "1.5h", "-1s", "2 weeks", "99999999999999999d"] {
+        assert_eq!(parse_duration(bad), None, "{bad}");
+    }
     assert_eq!(parse_wal_size("512KiB"), None);
     assert_eq!(parse_wal_size("2GiB"), None);
 }
