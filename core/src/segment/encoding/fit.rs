@@ -1,7 +1,7 @@
 //! Choosing how integers are written: each plausible model is tried, and the size of its differences computed.
 
 use super::bits::{pack, packed_bytes, width_of};
-use super::ints::{FLAG_EXCEPTIONS, FLAG_SCALE, Model, PIECE_SHIFT, WIDTH_RUNS};
+use super::ints::{Divider, FLAG_EXCEPTIONS, FLAG_SCALE, Model, PIECE_SHIFT, WIDTH_RUNS};
 
 /// Widths that are tried in vain before the search for a smaller one ends.
 const WIDTHS_WORSE_MAX: usize = 3;
@@ -17,6 +17,11 @@ const HEAD_BYTES: usize = 12;
 const PIECES_ROWS_MIN: usize = 128;
 const PIECES_MAX: usize = 64;
 const PIECE_BYTES: usize = 10;
+
+/// Stands for the count of a value that is no product: further from all others than twice what lies between them, which
+/// is beyond all codes.
+const NO_COUNT: i64 = i64::MIN;
+const COUNT_MAX: u64 = 1 << 60;
 
 /// Lines: first row, start and slope; and what they predict.
 #[derive(Debug, Default)]
@@ -86,7 +91,7 @@ pub(super) fn fit_list(places: &[i64], mask: Mask<'_>) -> Fit {
 }
 
 /// The largest number that divides all differences to `min`.
-fn divisor(dense: &[i64], min: i64) -> u64 {
+pub(super) fn divisor(dense: &[i64], min: i64) -> u64 {
     let mut divisor = 0u64;
     for value in dense {
         let difference = value.wrapping_sub(min) as u64;
@@ -167,6 +172,8 @@ pub(super) struct Choice {
     pub(super) shift: u8,
     /// By row; empty: zeros.
     pub(super) predicted: Vec<i64>,
+    /// By row, what codes count; empty: ones.
+    factors: Vec<i64>,
     pub(super) fit: Fit,
 }
 
@@ -177,6 +184,7 @@ fn model_bytes(model: Model) -> usize {
         Model::Pieces { count, .. } => 2 + usize::from(count) * PIECE_BYTES,
         Model::Column { .. } => 10,
         Model::Sum { .. } | Model::Map { .. } | Model::List { .. } => 4,
+        Model::Product { .. } => 6,
     }
 }
 
@@ -208,12 +216,38 @@ impl Choice {
             dense(values.iter().zip(&predicted).map(|(v, p)| v.wrapping_sub(*p)), mask, scratch);
         }
         let fit = fit(scratch, values.len());
-        Choice { model, pieces: Vec::new(), shift, predicted, fit }
+        Choice { model, pieces: Vec::new(), shift, predicted, factors: Vec::new(), fit }
     }
 
     /// A model whose differences are known.
     pub(super) fn with_fit(model: Model, predicted: Vec<i64>, fit: Fit) -> Choice {
-        Choice { model, pieces: Vec::new(), shift: 0, predicted, fit }
+        Choice { model, pieces: Vec::new(), shift: 0, predicted, factors: Vec::new(), fit }
+    }
+
+    /// Values as products with what `others` divided by `divisor` are, and the numbers that are multiplied with them.
+    pub(super) fn product(
+        model: Model,
+        divisor: u32,
+        others: &[i64],
+        values: &[i64],
+        mask: Mask<'_>,
+        scratch: &mut Vec<i64>,
+    ) -> (Choice, Vec<i64>) {
+        let divider = Divider::new(divisor);
+        let factors: Vec<i64> = others.iter().map(|other| divider.divide(*other)).collect();
+        let count = |(value, factor): (&i64, &i64)| match value.checked_rem(*factor) {
+            Some(0) => Some(value / factor).filter(|count| count.unsigned_abs() <= COUNT_MAX),
+            _ => None,
+        };
+        let counts: Vec<i64> =
+            values.iter().zip(&factors).map(|both| count(both).unwrap_or(NO_COUNT)).collect();
+        dense(counts.iter().copied(), mask, scratch);
+        let all = scratch.len();
+        scratch.retain(|count| *count != NO_COUNT);
+        let misses = all - scratch.len();
+        let mut fit = fit(scratch, values.len());
+        fit.bytes += if misses > 0 { EXCEPTIONS_BYTES + misses * (2 + size_of::<i64>()) } else { 0 };
+        (Choice { model, pieces: Vec::new(), shift: 0, predicted: Vec::new(), factors, fit }, counts)
     }
 
     /// Bytes that it takes.
@@ -307,9 +341,11 @@ impl Choice {
                     exceptions.push(*value);
                 }
             } else {
-                let predicted = self.predicted.get(row).copied().unwrap_or(0);
-                let away = fit.scale.wrapping_mul(code) as i64;
-                *value = predicted.wrapping_add(fit.base).wrapping_add(away);
+                let away = fit.base.wrapping_add(fit.scale.wrapping_mul(code) as i64);
+                *value = match self.factors.get(row) {
+                    Some(factor) => factor.wrapping_mul(away),
+                    None => self.predicted.get(row).copied().unwrap_or(0).wrapping_add(away),
+                };
             }
             codes[row] = code;
         }
@@ -330,6 +366,7 @@ impl Choice {
             Model::Sum { negative, .. } => 4 + u8::from(negative),
             Model::Map { .. } => 6,
             Model::List { .. } => 7,
+            Model::Product { .. } => 8,
         };
         let flags = if fit.scale > 1 { FLAG_SCALE } else { 0 } | if exceptions { FLAG_EXCEPTIONS } else { 0 };
         let width = if fit.runs { WIDTH_RUNS } else { fit.width };
@@ -360,6 +397,10 @@ impl Choice {
             Model::Map { column, table } | Model::List { column, table } => {
                 out.extend_from_slice(&column.to_le_bytes());
                 out.extend_from_slice(&table.to_le_bytes());
+            }
+            Model::Product { column, divisor } => {
+                out.extend_from_slice(&column.to_le_bytes());
+                out.extend_from_slice(&divisor.to_le_bytes());
             }
         }
     }

@@ -4,7 +4,7 @@
 //!
 //! | part | bytes |
 //! |---|---|
-//! | model | u8: 0 none, 1 line, 2 pieces, 3 column, 4 sum, 5 difference, 6 map, 7 list |
+//! | model | u8: 0 none, 1 line, 2 pieces, 3 column, 4 sum, 5 difference, 6 map, 7 list, 8 product |
 //! | width | u8: bits of a code, 0 to 64; 255: the codes are runs |
 //! | flags | u8: bit 0 scale, bit 1 exceptions |
 //! | shift | u8, below 64: of the slope |
@@ -16,11 +16,12 @@
 //! | sum, difference | columns u16, u16: predicts `first + second` or `first - second` |
 //! | map | column u16, table u16: predicts the map's value for another column of the row |
 //! | list | column u16, table u16: the code is the place in the list of values for another column of the row |
+//! | product | column u16, divisor u32, not 0: the code counts another column of the row, divided by the divisor |
 //! | exceptions | count u16, width u8, base i64, rows u16 (rising), packed differences to that base |
 //! | codes | packed; or runs: count u16, width u8, row at which each run ends u16 (rising), packed codes |
 //!
 //! Value of a row: the exception's; for line and pieces `base + scale * (prediction + code)`, for a list the one that the
-//! code names, for others `prediction + base + scale * code`. What another column predicts from is its
+//! code names, for a product `value / divisor * (base + scale * code)`, for others `prediction + base + scale * code`. What another column predicts from is its
 //! integer, its dictionary code, or the coefficient of a numeric.
 
 use std::hint::select_unpredictable;
@@ -111,6 +112,44 @@ pub(super) enum Model {
     Sum { first: u16, second: u16, negative: bool },
     Map { column: u16, table: u16 },
     List { column: u16, table: u16 },
+    Product { column: u16, divisor: u32 },
+}
+
+impl Model {
+    /// The columns that it predicts from.
+    pub(super) fn references(&self) -> [Option<u16>; 2] {
+        match *self {
+            Model::None | Model::Line { .. } | Model::Pieces { .. } => [None, None],
+            Model::Column { column, .. }
+            | Model::Map { column, .. }
+            | Model::List { column, .. }
+            | Model::Product { column, .. } => [Some(column), None],
+            Model::Sum { first, second, .. } => [Some(first), Some(second)],
+        }
+    }
+}
+
+/// What a product is counted in: a value of another column, divided.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Divider {
+    divisor: i64,
+    /// 2^64 divided by the divisor, rounded up: a product with it divides values below 2^32.
+    reciprocal: u128,
+}
+
+impl Divider {
+    pub(super) fn new(divisor: u32) -> Divider {
+        let reciprocal = (1u128 << 64).div_ceil(u128::from(divisor.max(1)));
+        Divider { divisor: i64::from(divisor.max(1)), reciprocal }
+    }
+
+    #[inline]
+    pub(super) fn divide(self, value: i64) -> i64 {
+        match u32::try_from(value) {
+            Ok(value) => ((u128::from(value) * self.reciprocal) >> 64) as i64,
+            Err(_) => value / self.divisor,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -265,6 +304,10 @@ impl Ints {
             4 | 5 => Model::Sum { first: cursor.u16()?, second: cursor.u16()?, negative: model == 5 },
             6 => Model::Map { column: cursor.u16()?, table: cursor.u16()? },
             7 => Model::List { column: cursor.u16()?, table: cursor.u16()? },
+            8 => {
+                let (column, divisor) = (cursor.u16()?, cursor.u32()?);
+                (divisor != 0).then_some(Model::Product { column, divisor })?
+            }
             _ => return None,
         };
         let exceptions = if flags & FLAG_EXCEPTIONS == 0 { None } else { Some(Exceptions::decode(cursor)?) };
@@ -280,13 +323,7 @@ impl Ints {
 
     /// The columns that a model predicts from.
     pub(super) fn references(&self) -> [Option<u16>; 2] {
-        match self.model {
-            Model::None | Model::Line { .. } | Model::Pieces { .. } => [None, None],
-            Model::Column { column, .. } | Model::Map { column, .. } | Model::List { column, .. } => {
-                [Some(column), None]
-            }
-            Model::Sum { first, second, .. } => [Some(first), Some(second)],
-        }
+        self.model.references()
     }
 
     /// Whether all are known to be the same.
@@ -329,6 +366,9 @@ impl Ints {
             Model::Sum { first, second, negative: true } => other(first).wrapping_sub(other(second)),
             Model::Map { column, table } => block.tables().map(table, other(column)),
             Model::List { column, table } => return block.tables().list(table, other(column), code),
+            Model::Product { column, divisor } => {
+                return Divider::new(divisor).divide(other(column)).wrapping_mul(rest);
+            }
         };
         rest.wrapping_add(predicted)
     }
@@ -409,6 +449,11 @@ impl Ints {
                 block.images(usize::from(column), range.clone(), others);
                 both.zip(others).for_each(|(out, other)| *out = tables.list(table, *other, *out as u64));
             }
+            Model::Product { column, divisor } => {
+                block.images(usize::from(column), range.clone(), others);
+                let divider = Divider::new(divisor);
+                both.zip(others).for_each(|(out, other)| *out = divider.divide(*other).wrapping_mul(*out));
+            }
         }
     }
 
@@ -424,6 +469,7 @@ impl Ints {
             }
             Model::Map { column, .. } => format!("map({column})"),
             Model::List { column, .. } => format!("list({column})"),
+            Model::Product { column, .. } => format!("product({column})"),
         };
         let codes = match self.codes {
             Codes::Packed(packed) => format!("{}", packed.width()),

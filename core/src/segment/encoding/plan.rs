@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 
 use super::bits::{pack, width_of};
 use super::block::DEPTH_MAX;
-use super::fit::{Choice, Mask, fit, fit_list};
+use super::fit::{Choice, Mask, divisor, fit, fit_list};
 use super::ints::{Model, along};
 use super::tables::MAP_KEYS_MAX;
 
@@ -108,13 +108,7 @@ impl Plan {
     }
 
     fn references(&self) -> [Option<u16>; 2] {
-        match self.model {
-            Model::None | Model::Line { .. } | Model::Pieces { .. } => [None, None],
-            Model::Column { column, .. } | Model::Map { column, .. } | Model::List { column, .. } => {
-                [Some(column), None]
-            }
-            Model::Sum { first, second, .. } => [Some(first), Some(second)],
-        }
+        self.model.references()
     }
 }
 
@@ -208,6 +202,11 @@ impl Plans {
                 codes = Some(places);
                 Choice::with_fit(plan.model, predicted, fit)
             }
+            Model::Product { divisor, .. } => {
+                let (choice, counts) = Choice::product(plan.model, divisor, &first, values, mask, scratch);
+                codes = Some(counts);
+                choice
+            }
             _ => {
                 let predicted = predict(plan.model, plan.shift, &first, &second);
                 Choice::new(plan.model, plan.shift, predicted, values, mask, scratch)
@@ -247,6 +246,7 @@ impl Plans {
                 let other_column = u16::try_from(*other).expect("at most COLUMNS_MAX");
                 let Some((others, _)) = seen[*other] else { continue };
                 try_differences(target, others, other_column, scratch, &mut add);
+                try_product(target, others, other_column, scratch, &mut add);
                 if let Some(groups) = &groups[*other] {
                     let history = &self.history[column];
                     try_groups(target, history, groups, other_column, scratch, &mut add);
@@ -432,6 +432,28 @@ fn try_differences(
     } else if slope.abs() < 1e6 {
         attempt((slope * 65_536.0).round() as i64, 16);
     }
+}
+
+/// Tries products with a column: an amount of a quantity, whose price is the same for many rows or takes fewer bits.
+fn try_product(
+    (values, mask): Target<'_>,
+    others: &[i64],
+    column: u16,
+    scratch: &mut Vec<i64>,
+    add: &mut impl FnMut(Plan),
+) {
+    let Ok(divisor) = u32::try_from(divisor(others, 0)) else { return };
+    let factor = |row: usize| others[row] / i64::from(divisor);
+    // Most of a few values are multiples, of other numbers than 1.
+    let counts = |row: &usize| mask.is_none_or(|mask| mask[*row]) && factor(*row).unsigned_abs() > 1;
+    let sample = (0..values.len()).step_by((values.len() / 48).max(1)).filter(counts);
+    let multiples = sample.clone().filter(|row| values[*row].wrapping_rem(factor(*row)) == 0).count();
+    if multiples < 16 || multiples * 10 < sample.count() * 9 {
+        return;
+    }
+    let model = Model::Product { column, divisor };
+    let (choice, _) = Choice::product(model, divisor, others, values, mask, scratch);
+    add(Plan { model, shift: 0, bytes: choice.bytes() });
 }
 
 /// Tries the sum and the differences of two columns.

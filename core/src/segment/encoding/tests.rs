@@ -1,5 +1,7 @@
 //! Round trips of every read, and bytes that were changed.
 
+mod structured;
+
 use std::rc::Rc;
 
 use arrow_buffer::Buffer;
