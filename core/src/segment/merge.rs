@@ -174,8 +174,9 @@ impl<E: Env> SegmentCursor<E> {
         for other in others.iter().filter(|other| !Rc::ptr_eq(&other.segment, &self.segment)) {
             let Some(limit) = &other.block else { continue };
             let comes_first = |row: usize| block.compare(row, limit, other.rows.start) == Ordering::Less;
-            // Runs are often short: looked for from the first row on.
-            end = window_partition_point(end, self.rows.start + 1, self.rows.start + 1, comes_first);
+            // The first row does, even if it is the same. Runs are often short: looked for from there on.
+            let next = self.rows.start + 1;
+            end = next + window_partition_point(end - next, 0, 0, |row| comes_first(next + row));
         }
         end - self.rows.start
     }

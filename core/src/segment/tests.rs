@@ -588,6 +588,41 @@ fn a_flushed_memtable_is_the_same_to_every_reader() {
     });
 }
 
+/// A transaction that changes a row twice can leave versions with one begin in several inputs: the newer comes first.
+#[test]
+fn merging_orders_versions_of_one_begin_by_age() {
+    simulate(12, |_, env| async move {
+        let mut random = Random::new(12);
+        let schema = test_rows::schema(&[PgType::Int8, PgType::Text], &[0]);
+        let rows: Vec<ModelVersion> = versions(&mut random, &schema, 40, false)
+            .into_iter()
+            .map(|row| ModelVersion { begin: 7, ..row })
+            .collect();
+        let rows: Vec<_> = rows.chunk_by(|a, b| a.key == b.key).map(|group| group[0].clone()).collect();
+        let mut inputs = Vec::new();
+        let mut expected = vec![Vec::new(); rows.len()];
+        for id in 0..3 {
+            let text = |row: &ModelVersion| Datum::Text(format!("{id}").repeat(3 + row.values.len()).into());
+            let part: Vec<ModelVersion> = rows
+                .iter()
+                .map(|row| ModelVersion { values: vec![row.values[0].clone(), text(row)], ..row.clone() })
+                .collect();
+            for (key, version) in expected.iter_mut().zip(&part) {
+                key.insert(0, version.clone());
+            }
+            inputs.push(write(&env, &schema, id, &part).await);
+        }
+        let writer =
+            SegmentWriter::new(env.clone(), path(9), SegmentId(9), schema.clone()).await.expect("creates");
+        let merged = merge(&inputs, Timestamp(1), writer).await.expect("merges");
+        let meta = merged.meta.expect("rows are left");
+        let output = Rc::new(Segment::open(env.clone(), &path(9), schema, &meta).await.expect("opens"));
+        let expected: Vec<ModelVersion> =
+            expected.into_iter().flatten().map(|row| ModelVersion { end: u64::MAX, ..row }).collect();
+        check_cursor(&output, &expected, &KeySpan::all()).await;
+    });
+}
+
 #[test]
 fn merging_keeps_what_can_be_seen() {
     simulate(10, |_, env| async move {
