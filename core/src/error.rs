@@ -79,6 +79,7 @@ sqlstates! {
     UNDEFINED_TABLE = "42P01", "No such table.";
     UNDEFINED_PARAMETER = "42P02", "No such parameter.";
     UNDEFINED_OBJECT = "42704", "No such type, setting or role.";
+    DUPLICATE_ALIAS = "42712", "A name stands for two tables of one FROM.";
     DUPLICATE_COLUMN = "42701", "A column is named twice.";
     DUPLICATE_TABLE = "42P07", "The table exists already.";
     DUPLICATE_PREPARED_STATEMENT = "42P05", "The prepared statement exists already.";

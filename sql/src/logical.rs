@@ -24,6 +24,8 @@ pub(crate) enum Logical {
     },
     /// The rows of a table.
     Scan(Scan),
+    /// Rows of two inputs side by side.
+    Join(Box<Join>),
     /// The rows for which all conditions are true.
     Filter {
         /// Of these.
@@ -85,6 +87,71 @@ pub(crate) struct Scan {
     pub(crate) pushed: Vec<Pushed>,
 }
 
+/// Joins two inputs.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Join {
+    /// One side.
+    pub(crate) left: Logical,
+    /// The other one.
+    pub(crate) right: Logical,
+    /// What becomes of rows without a partner.
+    pub(crate) kind: JoinKind,
+    /// When rows are partners: over the left side's columns, then the right side's.
+    pub(crate) conjuncts: Vec<Expr>,
+    /// The columns of both sides, counted as in the conditions, that are given.
+    pub(crate) output: Vec<usize>,
+}
+
+/// What becomes of rows without a partner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JoinKind {
+    /// They are left out.
+    Inner,
+    /// Those of the left side are given, with NULLs.
+    Left,
+    /// Those of the right side are.
+    Right,
+    /// Both are.
+    Full,
+}
+
+impl JoinKind {
+    /// Whether rows of the left side are given without a partner.
+    pub(crate) fn keeps_left(self) -> bool {
+        matches!(self, JoinKind::Left | JoinKind::Full)
+    }
+
+    /// Whether rows of the right side are given without a partner.
+    pub(crate) fn keeps_right(self) -> bool {
+        matches!(self, JoinKind::Right | JoinKind::Full)
+    }
+
+    /// The kind that keeps rows of these sides.
+    pub(crate) fn keeping(left: bool, right: bool) -> JoinKind {
+        match (left, right) {
+            (false, false) => JoinKind::Inner,
+            (true, false) => JoinKind::Left,
+            (false, true) => JoinKind::Right,
+            (true, true) => JoinKind::Full,
+        }
+    }
+}
+
+impl Join {
+    /// A join that gives all columns.
+    pub(crate) fn new(left: Logical, right: Logical, kind: JoinKind, conjuncts: Vec<Expr>) -> Join {
+        let output = (0..left.types().len() + right.types().len()).collect();
+        Join { left, right, kind, conjuncts, output }
+    }
+
+    /// Types of both sides' columns.
+    pub(crate) fn input_types(&self) -> Vec<PgType> {
+        let mut types = self.left.types();
+        types.extend(self.right.types());
+        types
+    }
+}
+
 /// An aggregate of a query.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Aggregate {
@@ -129,6 +196,10 @@ impl Logical {
         match self {
             Logical::Values { types, .. } => types.clone(),
             Logical::Scan(scan) => scan.types(),
+            Logical::Join(join) => {
+                let types = join.input_types();
+                join.output.iter().map(|column| types[*column]).collect()
+            }
             Logical::Project { exprs, .. } => exprs.iter().map(Expr::pg_type).collect(),
             Logical::Aggregate { groups, aggregates, .. } => {
                 let groups = groups.iter().map(Expr::pg_type);
@@ -141,10 +212,10 @@ impl Logical {
         }
     }
 
-    /// The node that it reads, if it reads one.
+    /// The node that it reads, if it reads exactly one.
     pub(crate) fn input_mut(&mut self) -> Option<&mut Logical> {
         match self {
-            Logical::Values { .. } | Logical::Scan(_) => None,
+            Logical::Values { .. } | Logical::Scan(_) | Logical::Join(_) => None,
             Logical::Filter { input, .. }
             | Logical::Project { input, .. }
             | Logical::Aggregate { input, .. }
@@ -154,11 +225,26 @@ impl Logical {
         }
     }
 
+    /// Replaces every node that it reads by what `change` answers.
+    pub(crate) fn change_inputs(&mut self, mut change: impl FnMut(Logical) -> Logical) {
+        let mut replace = |input: &mut Logical| {
+            let below = std::mem::replace(input, Logical::one_row());
+            *input = change(below);
+        };
+        if let Logical::Join(join) = self {
+            replace(&mut join.left);
+            replace(&mut join.right);
+        } else if let Some(input) = self.input_mut() {
+            replace(input);
+        }
+    }
+
     /// Calls `change` for every expression of this node, not of those below.
     pub(crate) fn for_each_expr(&mut self, mut change: impl FnMut(&mut Expr)) {
         match self {
             Logical::Values { rows, .. } => rows.iter_mut().flatten().for_each(change),
             Logical::Scan(scan) => scan.filter.iter_mut().for_each(change),
+            Logical::Join(join) => join.conjuncts.iter_mut().for_each(change),
             Logical::Filter { conjuncts, .. } => conjuncts.iter_mut().for_each(change),
             Logical::Project { exprs, .. } => exprs.iter_mut().for_each(change),
             Logical::Aggregate { groups, aggregates, .. } => {

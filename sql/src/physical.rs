@@ -4,6 +4,9 @@
 //! and LIMIT are split into a part per range and a merge. Plans hold no values of parameters: one plan serves all
 //! executions of a prepared statement.
 
+pub(crate) mod join;
+pub(crate) mod join_order;
+
 use std::sync::Arc;
 
 use omen_core::catalog::Table;
@@ -15,6 +18,7 @@ use crate::fragment::{AggregateMode, Stage};
 use crate::logical::{Aggregate, Logical, Scan, SortKey};
 use crate::pushdown::Pushed;
 use crate::route::KeyFilter;
+use join::JoinPlan;
 
 /// A query.
 #[derive(Clone, Debug)]
@@ -41,6 +45,27 @@ pub(crate) enum Source {
     Point(PointRead),
     /// A table.
     Scan(ScanPlan),
+    /// Other plans.
+    Join(Box<JoinPlan>),
+}
+
+impl QueryPlan {
+    /// The scans of it, from the left to the right, without points.
+    pub(crate) fn scans(&self) -> Vec<&ScanPlan> {
+        match &self.source {
+            Source::Values { .. } | Source::Point(_) => Vec::new(),
+            Source::Scan(scan) => vec![scan],
+            Source::Join(join) => join.inputs.iter().flat_map(QueryPlan::scans).collect(),
+        }
+    }
+
+    /// The tables that it reads.
+    pub(crate) fn tables(&self) -> Vec<Arc<Table>> {
+        match &self.source {
+            Source::Point(point) => vec![point.table.clone()],
+            _ => self.scans().into_iter().map(|scan| scan.table.clone()).collect(),
+        }
+    }
 }
 
 /// Reads one row by its key.
@@ -174,13 +199,17 @@ pub(crate) fn plan_query(plan: Logical) -> QueryPlan {
                 break Builder { source: Source::Values { rows, types }, fragment: None, steps: Vec::new() };
             }
             (Logical::Scan(scan), None) => break Builder::scan(scan, &mut nodes),
+            (Logical::Join(join), None) => {
+                let source = Source::Join(Box::new(join::plan_join(*join)));
+                break Builder { source, fragment: None, steps: Vec::new() };
+            }
             (node, Some(input)) => {
                 let types = input.types();
                 nodes.push((node, types));
                 rest = input;
             }
             (node, None) => {
-                // Only the two above read nothing.
+                // All others have an input.
                 let types = node.types();
                 break Builder {
                     source: Source::Values { rows: Vec::new(), types },
@@ -282,7 +311,7 @@ impl Builder {
                 self.merge(part, Step::Limit { limit, offset });
             }
             Logical::Sort { keys, .. } => self.merge(None, Step::Stage(Stage::Sort(keys))),
-            Logical::Values { .. } | Logical::Scan(_) => {}
+            Logical::Values { .. } | Logical::Scan(_) | Logical::Join(_) => {}
         }
     }
 

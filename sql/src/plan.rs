@@ -228,7 +228,7 @@ fn plan_modify(modify: Modify, context: &EvalContext) -> ModifyPlan {
             fragment: Vec::new(),
         },
         // A scan under filters and projections stays a scan.
-        QueryPlan { source: crate::physical::Source::Values { .. }, .. } => ScanPlan {
+        QueryPlan { .. } => ScanPlan {
             table: table.clone(),
             columns: Vec::new(),
             keys: KeyFilter::default(),

@@ -83,6 +83,28 @@ impl Pushed {
     }
 }
 
+/// The filter of a column for one of some values; none of them is NULL.
+pub(crate) fn among(column: usize, pg_type: PgType, values: &[Datum]) -> Option<ColumnFilter> {
+    let mut list = Vec::with_capacity(values.len());
+    for value in values {
+        if let Place::At(value) = place(value, pg_type) {
+            list.push(value);
+        }
+    }
+    has_order(pg_type).then_some(ColumnFilter { column, test: Test::In(list) })
+}
+
+/// The filters of a column for values from `min` to `max`.
+pub(crate) fn between(column: usize, pg_type: PgType, min: &Datum, max: &Datum) -> Vec<ColumnFilter> {
+    let bounds = [(Comparison::GreaterOrEqual, min), (Comparison::LessOrEqual, max)];
+    let filter = |(op, value)| ColumnFilter { column, test: compare(op, place(value, pg_type)) };
+    if has_order(pg_type) { bounds.map(filter).into() } else { Vec::new() }
+}
+
+fn has_order(pg_type: PgType) -> bool {
+    !matches!(pg_type, PgType::Json | PgType::Jsonb)
+}
+
 /// Where a value stands among the values of a column's type.
 enum Place {
     Null,
@@ -210,7 +232,7 @@ fn flipped(op: Comparison) -> Comparison {
 
 /// A column with an order, alone or as a wider type in which its values keep it; and the type of the column.
 fn column_of(expr: &Expr) -> Option<(usize, PgType)> {
-    let ordered = |pg_type: PgType| !matches!(pg_type, PgType::Json | PgType::Jsonb);
+    let ordered = |pg_type: PgType| has_order(pg_type);
     match expr {
         Expr::Column { index, pg_type } if ordered(*pg_type) => Some((*index, *pg_type)),
         Expr::Cast { arg, to, .. } => match **arg {

@@ -94,7 +94,7 @@ impl Binder<'_> {
         let list = match &function.args {
             FunctionArguments::None => return Ok(call),
             FunctionArguments::Subquery(_) => {
-                return Err(SqlError::unsupported("a subquery as an argument", super::HINT_ONE_TABLE));
+                return Err(SqlError::unsupported("a subquery as an argument", super::HINT_FROM));
             }
             FunctionArguments::List(list) => list,
         };

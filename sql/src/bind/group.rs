@@ -37,11 +37,7 @@ pub(super) fn over_groups(expr: Expr, groups: &[Expr], scope: &Scope) -> Result<
 }
 
 fn not_grouped(index: usize, scope: &Scope) -> SqlError {
-    let relation = scope.relations.iter().rev().find(|relation| relation.offset <= index);
-    let name = relation.and_then(|relation| {
-        let column = relation.columns.get(index - relation.offset)?;
-        Some(format!("{}.{}", relation.alias, column.name))
-    });
+    let name = scope.column_at(index).map(|(relation, column)| format!("{}.{}", relation.alias, column.name));
     let message = format!(
         "column \"{}\" must appear in the GROUP BY clause or be used in an aggregate function",
         name.unwrap_or_default()
@@ -49,17 +45,25 @@ fn not_grouped(index: usize, scope: &Scope) -> SqlError {
     SqlError::new(SqlState::GROUPING_ERROR, message)
 }
 
-/// Adds what a grouped primary key determines: all columns of the table that the expressions read.
-pub(super) fn add_determined(groups: &mut Vec<Expr>, table: &Table, exprs: &mut dyn Iterator<Item = &Expr>) {
+/// Adds what a grouped primary key determines: all columns of the table that the expressions read. `offset` is where
+/// the table's columns begin.
+pub(super) fn add_determined(
+    groups: &mut Vec<Expr>,
+    table: &Table,
+    offset: usize,
+    exprs: &mut dyn Iterator<Item = &Expr>,
+) {
     let is_grouped = |groups: &[Expr], column: usize| {
         groups.iter().any(|group| matches!(group, Expr::Column { index, .. } if *index == column))
     };
-    if table.schema.has_hidden_key() || !table.schema.key.iter().all(|column| is_grouped(groups, *column)) {
+    let mut key = table.schema.key.iter();
+    if table.schema.has_hidden_key() || !key.all(|column| is_grouped(groups, offset + *column)) {
         return;
     }
+    let own = offset..offset + table.schema.columns.len();
     for expr in exprs {
         expr.visit(&mut |part| match part {
-            Expr::Column { index, .. } if *index < GROUP_BASE && !is_grouped(groups, *index) => {
+            Expr::Column { index, .. } if own.contains(index) && !is_grouped(groups, *index) => {
                 groups.push(part.clone());
             }
             _ => {}

@@ -8,11 +8,11 @@ use sqlparser::ast::{
     self, ConflictTarget, Expr as Ast, OnConflictAction, OnInsert, SelectItem, SetExpr, TableObject,
 };
 
+use super::Binder;
 use super::expr::{ExprScope, bare};
 use super::names::{Relation, Scope, fold};
 use super::output::column_infos;
 use super::select::{BoundQuery, Untyped};
-use super::{Binder, HINT_ONE_TABLE};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::Expr;
 use crate::logical::Logical;
@@ -331,7 +331,7 @@ impl Binder<'_> {
         }
         let existing = Relation::of_table(table, alias.to_owned(), 0);
         let excluded = Relation::of_table(table, "excluded".to_owned(), table.schema.columns.len());
-        let scope = Scope { relations: vec![existing, excluded] };
+        let scope = Scope { relations: vec![existing, excluded], ..Scope::default() };
         let assignments = self.assignments(table, &update.assignments, &scope)?;
         let condition = update.selection.as_ref();
         let condition =
@@ -413,5 +413,8 @@ pub(super) fn is_default(ast: &Ast) -> bool {
 
 /// 0A000 for writes that read other tables.
 pub(super) fn other_tables() -> SqlError {
-    SqlError::unsupported("a write that reads other tables", HINT_ONE_TABLE)
+    SqlError::unsupported(
+        "a write that reads other tables",
+        "Read them with a query first; INSERT can take its rows from one.",
+    )
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod ddl;
 mod expr;
+mod from;
 mod functions;
 mod group;
 pub(crate) mod insert;
@@ -110,6 +111,6 @@ impl<'a> Binder<'a> {
     }
 }
 
-/// Where joins and the like are refused.
-pub(crate) const HINT_ONE_TABLE: &str =
-    "A statement can read one table, or a subquery over one table; combine results in the application.";
+/// What queries can read, where something else is refused.
+pub(crate) const HINT_FROM: &str =
+    "A query can join tables and subqueries in FROM; combine several results in the application.";

@@ -39,11 +39,24 @@ pub(crate) struct Relation {
     pub(crate) offset: usize,
 }
 
+/// A column as expressions and `*` see it.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    /// Its name.
+    pub(crate) name: String,
+    /// What it is: a column of the input, or one made of two by USING.
+    pub(crate) expr: Expr,
+}
+
 /// What expressions may name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scope {
-    /// In order of FROM.
+    /// In order of FROM, which is also the order of their columns.
     pub(crate) relations: Vec<Relation>,
+    /// What names without a relation refer to, once a join has merged columns. Before: all columns of all relations.
+    pub(crate) merged: Option<Vec<Named>>,
+    /// Relations of FROM that are out of reach here, for messages.
+    pub(crate) outside: Vec<String>,
 }
 
 impl Relation {
@@ -60,39 +73,100 @@ impl Relation {
     }
 }
 
-/// A column that a name refers to.
-pub(crate) struct Found<'a> {
-    /// Position in the input.
-    pub(crate) index: usize,
-    /// The column.
-    pub(crate) column: &'a ScopeColumn,
+impl Relation {
+    /// Its columns, as far as they may be named.
+    pub(crate) fn named(&self) -> impl Iterator<Item = Named> + '_ {
+        let visible = self.columns.iter().enumerate().filter(|(_, column)| !column.hidden);
+        visible.map(|(position, column)| Named {
+            name: column.name.clone(),
+            expr: Expr::Column { index: self.offset + position, pg_type: column.pg_type },
+        })
+    }
 }
 
 impl Scope {
     /// A scope of one relation.
     pub(crate) fn of(relation: Relation) -> Scope {
-        Scope { relations: vec![relation] }
+        Scope { relations: vec![relation], merged: None, outside: Vec::new() }
+    }
+
+    /// All that `*` means.
+    pub(crate) fn named(&self) -> Vec<Named> {
+        match &self.merged {
+            Some(merged) => merged.clone(),
+            None => self.relations.iter().flat_map(Relation::named).collect(),
+        }
     }
 
     /// The column of this name, in the relation of that alias or in any.
     ///
     /// # Errors
     /// 42702 if several fit.
-    pub(crate) fn find(&self, alias: Option<&str>, name: &str) -> Result<Option<Found<'_>>> {
+    pub(crate) fn find(&self, alias: Option<&str>, name: &str) -> Result<Option<Expr>> {
         let mut found = None;
+        let mut add = |expr: Expr| match found.replace(expr) {
+            None => Ok(()),
+            Some(_) => {
+                let message = format!("column reference \"{name}\" is ambiguous");
+                Err(SqlError::new(SqlState::AMBIGUOUS_COLUMN, message))
+            }
+        };
+        if let (None, Some(merged)) = (alias, &self.merged) {
+            for column in merged.iter().filter(|column| column.name == name) {
+                add(column.expr.clone())?;
+            }
+            return Ok(found);
+        }
         for relation in self.relations.iter().filter(|r| alias.is_none_or(|alias| r.alias == alias)) {
             for (position, column) in relation.columns.iter().enumerate() {
-                if column.hidden || column.name != name {
-                    continue;
+                if !column.hidden && column.name == name {
+                    add(Expr::Column { index: relation.offset + position, pg_type: column.pg_type })?;
                 }
-                if found.is_some() {
-                    let message = format!("column reference \"{name}\" is ambiguous");
-                    return Err(SqlError::new(SqlState::AMBIGUOUS_COLUMN, message));
-                }
-                found = Some(Found { index: relation.offset + position, column });
             }
         }
         Ok(found)
+    }
+
+    /// The relation and column at a position of the input.
+    pub(crate) fn column_at(&self, index: usize) -> Option<(&Relation, &ScopeColumn)> {
+        let relation = self.relations.iter().rev().find(|relation| relation.offset <= index)?;
+        Some((relation, relation.columns.get(index - relation.offset)?))
+    }
+
+    /// The same over an input that has other columns in front.
+    pub(crate) fn shifted(mut self, by: usize) -> Scope {
+        for relation in &mut self.relations {
+            relation.offset += by;
+        }
+        for column in self.merged.iter_mut().flatten() {
+            let expr = std::mem::replace(&mut column.expr, Expr::Unknown(None));
+            column.expr = expr.transform(&mut |part| match part {
+                Expr::Column { index, pg_type } => Expr::Column { index: index + by, pg_type },
+                other => other,
+            });
+        }
+        self
+    }
+
+    /// Both scopes, the other one's columns after these.
+    ///
+    /// # Errors
+    /// 42712 if a name stands for two relations.
+    pub(crate) fn beside(mut self, other: Scope) -> Result<Scope> {
+        for relation in &other.relations {
+            if self.relations.iter().any(|known| known.alias == relation.alias) {
+                let message = format!("table name \"{}\" specified more than once", relation.alias);
+                return Err(SqlError::new(SqlState::DUPLICATE_ALIAS, message));
+            }
+        }
+        if self.merged.is_some() || other.merged.is_some() {
+            let mut columns = self.named();
+            columns.extend(other.named());
+            self.merged = Some(columns);
+        }
+        self.relations.extend(other.relations);
+        self.outside.extend(other.outside);
+        Ok(self)
     }
 }
 
@@ -225,7 +299,7 @@ impl Binder<'_> {
             }
         };
         if let Some(found) = scope.find(alias.map(String::as_str), name).map_err(at)? {
-            return Ok(Expr::Column { index: found.index, pg_type: found.column.pg_type });
+            return Ok(found);
         }
         let Some(alias) = alias else {
             let message = format!("column \"{name}\" does not exist");
@@ -253,6 +327,13 @@ pub(crate) fn missing_from(alias: &str, scope: &Scope) -> SqlError {
     if let Some(renamed) = scope.relations.iter().find(|relation| relation.table.as_deref() == Some(alias)) {
         let message = format!("invalid reference to FROM-clause entry for table \"{alias}\"");
         let hint = format!("Perhaps you meant to reference the table alias \"{}\".", renamed.alias);
+        return SqlError::new(SqlState::UNDEFINED_TABLE, message).hint(hint);
+    }
+    if scope.outside.iter().any(|outside| outside == alias) {
+        let message = format!("invalid reference to FROM-clause entry for table \"{alias}\"");
+        let hint = format!(
+            "There is an entry for table \"{alias}\", but it cannot be referenced from this part of the query."
+        );
         return SqlError::new(SqlState::UNDEFINED_TABLE, message).hint(hint);
     }
     SqlError::new(SqlState::UNDEFINED_TABLE, format!("missing FROM-clause entry for table \"{alias}\""))

@@ -6,7 +6,7 @@ use sqlparser::ast::{
 
 use super::expr::{ExprScope, bare};
 use super::functions::trim_name;
-use super::names::{Scope, fold, missing_from};
+use super::names::{Named, Relation, Scope, fold, missing_from};
 use super::{Binder, types};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::Expr;
@@ -89,23 +89,18 @@ impl Binder<'_> {
 
 /// The visible columns of a scope, or of one relation of it.
 fn all_columns<'q>(scope: &Scope, alias: Option<&str>) -> Vec<Item<'q>> {
-    let relations = scope.relations.iter().filter(|r| alias.is_none_or(|alias| r.alias == alias));
-    let mut items = Vec::new();
-    for relation in relations {
-        for (position, column) in relation.columns.iter().enumerate().filter(|(_, column)| !column.hidden) {
-            let expr = Expr::Column { index: relation.offset + position, pg_type: column.pg_type };
-            items.push(Item { expr, name: column.name.clone(), ast: None });
+    let columns = match alias {
+        None => scope.named(),
+        Some(alias) => {
+            scope.relations.iter().filter(|r| r.alias == alias).flat_map(Relation::named).collect()
         }
-    }
-    items
+    };
+    columns.into_iter().map(|Named { name, expr }| Item { expr, name, ast: None }).collect()
 }
 
 /// What a client is told about output columns. `exprs` are over the columns of `scope`.
 pub(crate) fn column_infos(items: &[Item<'_>], scope: &Scope) -> Vec<ColumnInfo> {
-    let origin = |index: usize| {
-        let relation = scope.relations.iter().rev().find(|relation| relation.offset <= index)?;
-        relation.columns.get(index - relation.offset)?.origin
-    };
+    let origin = |index: usize| scope.column_at(index)?.1.origin;
     let info = |item: &Item<'_>| ColumnInfo {
         name: item.name.clone(),
         pg_type: item.expr.pg_type(),

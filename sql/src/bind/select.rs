@@ -1,21 +1,19 @@
 //! Queries: SELECT and VALUES.
 
-use std::sync::Arc;
-
-use omen_core::catalog::Table;
 use omen_core::types::PgType;
 use sqlparser::ast::{
     self, Distinct, Expr as Ast, GroupByExpr, LimitClause, OrderBy, OrderByExpr, OrderByKind, SelectFlavor,
-    SetExpr, TableFactor, Value,
+    SetExpr, Value,
 };
 
 use super::expr::{Aggregates, ExprScope, bare};
+use super::from::Source;
 use super::names::{Relation, Scope, ScopeColumn, fold};
 use super::output::{Item, column_infos};
-use super::{Binder, HINT_ONE_TABLE, group};
+use super::{Binder, HINT_FROM, group};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::{Coercion, Expr};
-use crate::logical::{Logical, Scan, SortKey};
+use crate::logical::{Logical, SortKey};
 use crate::parse::with_stack;
 use crate::session::ColumnInfo;
 
@@ -49,13 +47,6 @@ struct OrderItem {
     nulls_first: bool,
 }
 
-/// What FROM gives.
-struct Source {
-    plan: Logical,
-    scope: Scope,
-    table: Option<Arc<Table>>,
-}
-
 impl Binder<'_> {
     /// Binds a query.
     ///
@@ -78,7 +69,7 @@ impl Binder<'_> {
             format_clause,
             pipe_operators,
         } = query;
-        self.refuse(with.is_some(), "WITH", HINT_ONE_TABLE)?;
+        self.refuse(with.is_some(), "WITH", HINT_FROM)?;
         let hint =
             "Conflicting writes are found when they happen, and the later transaction fails with 40001.";
         self.refuse(!locks.is_empty(), "SELECT FOR UPDATE or FOR SHARE", hint)?;
@@ -96,7 +87,7 @@ impl Binder<'_> {
                 self.order_outputs(inner, order_by.as_ref())?
             }
             SetExpr::SetOperation { op, .. } => {
-                return Err(SqlError::unsupported(op.to_string(), HINT_ONE_TABLE));
+                return Err(SqlError::unsupported(op.to_string(), HINT_FROM));
             }
             SetExpr::Table(_) => {
                 return Err(SqlError::unsupported("TABLE", "Write SELECT * FROM the table."));
@@ -119,7 +110,7 @@ impl Binder<'_> {
         untyped: Untyped,
     ) -> Result<BoundQuery> {
         self.refuse_select(select)?;
-        let Source { mut plan, scope, table } = self.from(&select.from)?;
+        let Source { mut plan, scope, tables } = self.from(&select.from)?;
         if let Some(condition) = &select.selection {
             let condition = self.condition(condition, &mut ExprScope::plain(&scope, "WHERE"))?;
             plan = Logical::Filter { input: Box::new(plan), conjuncts: condition.into_conjuncts() };
@@ -144,13 +135,13 @@ impl Binder<'_> {
             return Err(SqlError::new(SqlState::INTERNAL_ERROR, "a select list may aggregate"));
         };
         if !groups.is_empty() || !aggregates.is_empty() || having.is_some() {
-            if let Some(table) = &table {
+            for (table, offset) in &tables {
                 let order = order.iter().filter_map(|item| match &item.source {
                     OrderSource::Expr(expr) => Some(expr),
                     OrderSource::Item(_) => None,
                 });
                 let mut read = items.iter().map(|item| &item.expr).chain(&having).chain(order);
-                group::add_determined(&mut groups, table, &mut read);
+                group::add_determined(&mut groups, table, *offset, &mut read);
             }
             for item in &mut items {
                 let place = item.ast.map_or(0, |ast| self.place_of_column(ast));
@@ -226,82 +217,6 @@ impl Binder<'_> {
                 "Use GROUP BY with min() or max() where that is enough.",
             )),
         }
-    }
-
-    fn from(&mut self, from: &[ast::TableWithJoins]) -> Result<Source> {
-        match from {
-            [] => Ok(Source { plan: Logical::one_row(), scope: Scope::default(), table: None }),
-            [one] => {
-                self.refuse(!one.joins.is_empty(), "JOIN", HINT_ONE_TABLE)?;
-                self.table_factor(&one.relation)
-            }
-            _ => Err(SqlError::unsupported("a join of several tables", HINT_ONE_TABLE)),
-        }
-    }
-
-    fn table_factor(&mut self, factor: &TableFactor) -> Result<Source> {
-        match factor {
-            TableFactor::Table { name, alias, .. } => {
-                self.refuse_table_extras(factor)?;
-                if let Some(alias) = alias {
-                    self.check_alias(&alias.name)?;
-                }
-                let name = self.table_name(name)?;
-                let table = self.table(&name)?;
-                let shown = alias.as_ref().map_or_else(|| name.name.clone(), |alias| fold(&alias.name));
-                let mut relation = Relation::of_table(&table, shown, 0);
-                rename(&mut relation, alias.as_ref())?;
-                let plan = Logical::Scan(Scan::whole(table.clone()));
-                Ok(Source { plan, scope: Scope::of(relation), table: Some(table) })
-            }
-            TableFactor::Derived { lateral, subquery, alias, sample } => {
-                self.refuse(*lateral, "LATERAL", HINT_ONE_TABLE)?;
-                self.not_postgres(sample.is_some(), "a sample of a subquery")?;
-                let Some(alias) = alias else {
-                    let error = SqlError::new(SqlState::SYNTAX_ERROR, "subquery in FROM must have an alias");
-                    return Err(error.hint("For example, FROM (SELECT ...) [AS] foo."));
-                };
-                let bound = self.query(subquery, Untyped::Text)?;
-                let mut relation = Relation {
-                    alias: fold(&alias.name),
-                    table: None,
-                    columns: scope_columns(&bound.columns),
-                    offset: 0,
-                };
-                rename(&mut relation, Some(alias))?;
-                Ok(Source { plan: bound.plan, scope: Scope::of(relation), table: None })
-            }
-            TableFactor::NestedJoin { .. } => Err(SqlError::unsupported("JOIN", HINT_ONE_TABLE)),
-            _ => Err(SqlError::unsupported("a function in FROM", HINT_ONE_TABLE)),
-        }
-    }
-
-    /// Refuses what may stand beside a table's name.
-    pub(crate) fn refuse_table_extras(&self, factor: &TableFactor) -> Result<()> {
-        let TableFactor::Table {
-            name: _,
-            alias,
-            args,
-            with_hints,
-            version,
-            with_ordinality,
-            partitions,
-            json_path,
-            sample,
-            index_hints,
-        } = factor
-        else {
-            return Ok(());
-        };
-        self.refuse(args.is_some() || *with_ordinality, "a function in FROM", HINT_ONE_TABLE)?;
-        self.refuse(sample.is_some(), "TABLESAMPLE", "Filter by random() instead.")?;
-        let foreign = !with_hints.is_empty()
-            || version.is_some()
-            || !partitions.is_empty()
-            || json_path.is_some()
-            || !index_hints.is_empty()
-            || alias.as_ref().is_some_and(|alias| alias.at.is_some());
-        self.not_postgres(foreign, "this form of a table")
     }
 
     fn group_by(&mut self, group_by: &GroupByExpr, items: &[Item<'_>], scope: &Scope) -> Result<Vec<Expr>> {
@@ -628,7 +543,7 @@ fn comparable(pg_type: PgType, what: &str) -> Result<()> {
     }
 }
 
-fn scope_columns(columns: &[ColumnInfo]) -> Vec<ScopeColumn> {
+pub(super) fn scope_columns(columns: &[ColumnInfo]) -> Vec<ScopeColumn> {
     let column = |column: &ColumnInfo| ScopeColumn {
         name: column.name.clone(),
         pg_type: column.pg_type,
@@ -636,28 +551,4 @@ fn scope_columns(columns: &[ColumnInfo]) -> Vec<ScopeColumn> {
         hidden: false,
     };
     columns.iter().map(column).collect()
-}
-
-/// Gives columns the names of an alias: `AS t (a, b)`.
-fn rename(relation: &mut Relation, alias: Option<&ast::TableAlias>) -> Result<()> {
-    let Some(alias) = alias else { return Ok(()) };
-    let visible = relation.columns.iter().filter(|column| !column.hidden).count();
-    if alias.columns.len() > visible {
-        let message = format!(
-            "table \"{}\" has {visible} columns available but {} columns specified",
-            relation.alias,
-            alias.columns.len()
-        );
-        return Err(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message));
-    }
-    for (column, name) in relation.columns.iter_mut().zip(&alias.columns) {
-        if name.data_type.is_some() {
-            return Err(SqlError::new(
-                SqlState::SYNTAX_ERROR,
-                "a column definition list is only allowed for functions returning \"record\"",
-            ));
-        }
-        column.name = fold(&name.name);
-    }
-    Ok(())
 }

@@ -2,13 +2,16 @@
 
 pub(crate) mod errors;
 pub(crate) mod insert;
+pub(crate) mod join;
 pub(crate) mod key_values;
 pub(crate) mod modify;
 pub(crate) mod query;
 pub(crate) mod rows;
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use arrow_array::RecordBatch;
 use omen_core::catalog::Table;
@@ -227,4 +230,17 @@ pub(crate) fn reading_view<R: Router>(router: &R, txn: &R::Txn) -> (ReadView, Op
     }
     let other = router.begin();
     (ReadView { snapshot: view.snapshot, txn: other.view().txn }, Some(other))
+}
+
+/// Lets other tasks of the core have their turn.
+pub(crate) async fn yield_now() {
+    let yielded = Cell::new(false);
+    poll_fn(|cx| {
+        if yielded.replace(true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use omen_core::filter::ColumnFilter;
 use omen_core::fragment::{BATCH_ROWS, Flow, FragmentRun};
 use omen_core::key::{self, KEY_BYTES_MAX, Key};
 use omen_core::router::{Cursor, ReadView, Router, Scan};
@@ -11,6 +12,7 @@ use omen_core::row::Row;
 use omen_core::types::{Datum, PgType};
 
 use super::errors::engine_error;
+use super::join::RunningJoin;
 use super::rows::{array_of, batch_of_rows, types_of};
 use super::{Context, Watch};
 use crate::error::Result;
@@ -27,6 +29,8 @@ pub(crate) enum Running<R: Router> {
     Batches(VecDeque<RecordBatch>),
     /// A scan.
     Scan(Box<RunningScan<R>>),
+    /// A join.
+    Join(Box<RunningJoin<R>>),
 }
 
 /// A scan whose batches go through a pipeline.
@@ -97,6 +101,7 @@ impl<R: Router> Reader<'_, R> {
                 self.run_locally(pipeline, values(rows, types, self.context.get())?)
             }
             Source::Scan(scan) => self.scan(scan, &plan.steps, txn).await,
+            Source::Join(_) => self.start_join(plan, txn).await,
         }
     }
 
@@ -118,6 +123,18 @@ impl<R: Router> Reader<'_, R> {
         steps: &[Step],
         txn: Option<R::Txn>,
     ) -> Result<Running<R>> {
+        self.scan_filtered(scan, steps, Vec::new(), txn).await
+    }
+
+    /// As [`Reader::scan`]; the engine may leave out rows for which a filter is not true. Those beyond the plan's are
+    /// not promised to be applied.
+    pub(super) async fn scan_filtered(
+        &self,
+        scan: &ScanPlan,
+        steps: &[Step],
+        mut filters: Vec<ColumnFilter>,
+        txn: Option<R::Txn>,
+    ) -> Result<Running<R>> {
         let types = scan_types(scan);
         let keys = scan.keys.keys(self.context.get())?;
         let spans = match keys {
@@ -133,8 +150,10 @@ impl<R: Router> Reader<'_, R> {
         if spans.is_empty() {
             return self.run_locally(pipeline, Vec::new());
         }
-        let filters = scan.pushed.iter().map(|pushed| pushed.ready(self.context.get()));
-        let filters = filters.collect::<std::result::Result<_, _>>()?;
+        filters.reserve_exact(scan.pushed.len());
+        for pushed in &scan.pushed {
+            filters.push(pushed.ready(self.context.get())?);
+        }
         let fragment = ScanFragment { columns: scan.columns.clone(), filters, pipeline: fragment };
         let request = Scan { table: scan.table.id, view: self.view, spans, fragment: Arc::new(fragment) };
         let cursor = self.router.scan(request).map_err(|e| engine_error(e, &scan.table))?;
@@ -261,6 +280,7 @@ impl<R: Router> Running<R> {
             Running::Row(_) => Ok(None),
             Running::Batches(batches) => Ok(batches.pop_front()),
             Running::Scan(scan) => scan.next().await,
+            Running::Join(join) => join.next().await,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! own them, and what the session's core does with that.
 
 mod expr;
+mod join;
 
 use std::collections::BTreeSet;
 
@@ -25,27 +26,20 @@ pub(crate) struct Explained<'a> {
     pub(crate) catalog: &'a Catalog,
     /// Parameters.
     pub(crate) context: &'a EvalContext,
-    /// About how many rows have the keys that are scanned, if there is a scan.
-    pub(crate) rows: Option<u64>,
+    /// About how many rows have the keys of each scan.
+    pub(crate) rows: &'a [u64],
 }
 
-/// The scan of a plan, if it has one.
-pub(crate) fn scan_of(plan: &Plan) -> Option<&ScanPlan> {
+/// The scans of a plan.
+pub(crate) fn scans_of(plan: &Plan) -> Vec<&ScanPlan> {
     match plan {
-        Plan::Query(query) => scan_of_query(query),
+        Plan::Query(query) => query.scans(),
         Plan::Insert(insert) => match &insert.source {
-            InsertRows::Query(query) => scan_of_query(query),
-            InsertRows::Cells(_) => None,
+            InsertRows::Query(query) => query.scans(),
+            InsertRows::Cells(_) => Vec::new(),
         },
-        Plan::Modify(modify) => Some(&modify.scan),
-        Plan::CreateTable(_) | Plan::DropTable(_) | Plan::Truncate(_) => None,
-    }
-}
-
-fn scan_of_query(query: &QueryPlan) -> Option<&ScanPlan> {
-    match &query.source {
-        Source::Scan(scan) => Some(scan),
-        Source::Values { .. } | Source::Point(_) => None,
+        Plan::Modify(modify) => vec![&modify.scan],
+        Plan::CreateTable(_) | Plan::DropTable(_) | Plan::Truncate(_) => Vec::new(),
     }
 }
 
@@ -58,6 +52,8 @@ enum Class {
     Direct,
     /// On all ranges, or several.
     Scatter,
+    /// On the session's core, over what comes from ranges of several tables.
+    Relational,
 }
 
 impl Class {
@@ -66,6 +62,7 @@ impl Class {
             Class::Local => "local",
             Class::Direct => "direct",
             Class::Scatter => "scatter",
+            Class::Relational => "relational",
         }
     }
 }
@@ -105,6 +102,10 @@ impl Explained<'_> {
                 names
             }
             Source::Scan(scan) => self.scan(&mut lines, scan),
+            Source::Join(join) => {
+                lines.push(class_line(Class::Relational));
+                self.join(&mut lines, join, self.rows)
+            }
         };
         add_steps(&mut lines, "Merge", &query.steps, names);
         lines
@@ -114,11 +115,25 @@ impl Explained<'_> {
     fn scan(&self, lines: &mut Vec<String>, scan: &ScanPlan) -> Vec<String> {
         let class = self.class_of(&scan.table, &scan.keys);
         lines.push(class_line(class));
+        self.scan_lines(lines, scan, self.rows.first().copied(), false)
+    }
+
+    /// As [`Explained::scan`], without the class. `qualified`: names of columns tell the table.
+    fn scan_lines(
+        &self,
+        lines: &mut Vec<String>,
+        scan: &ScanPlan,
+        rows: Option<u64>,
+        qualified: bool,
+    ) -> Vec<String> {
         self.table(lines, &scan.table, &scan.keys);
-        if let Some(rows) = self.rows {
+        if let Some(rows) = rows {
             lines.push(format!("Rows: about {rows} with these keys"));
         }
-        let names = column_names(&scan.table, &scan.columns);
+        let mut names = column_names(&scan.table, &scan.columns);
+        if qualified {
+            names.iter_mut().for_each(|name| *name = format!("{}.{name}", scan.table.name));
+        }
         let what =
             if names.is_empty() { "nothing but the number of rows".to_owned() } else { names.join(", ") };
         lines.push(format!("Fragment: read {what}{}", pushed_text(&scan.table, &scan.pushed)));

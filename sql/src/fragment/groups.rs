@@ -121,12 +121,12 @@ fn number_kind(pg_type: PgType) -> bool {
 }
 
 /// Spreads the bits of a number over the hash: the table uses the lowest and the highest.
-fn hash_number(value: i64) -> u64 {
+pub(super) fn hash_number(value: i64) -> u64 {
     let mixed = (value as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     mixed ^ mixed >> 32
 }
 
-fn hash_bytes(bytes: &[u8]) -> u64 {
+pub(super) fn hash_bytes(bytes: &[u8]) -> u64 {
     use std::hash::{BuildHasher, Hasher};
     // Group numbers follow the order of rows, not of hashes, so a fixed seed changes no answer; but keys are the
     // users', so the seed must not be known to them.

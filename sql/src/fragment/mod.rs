@@ -5,6 +5,7 @@
 
 mod aggregate;
 mod groups;
+pub(crate) mod join;
 mod limit;
 pub(crate) mod rowkey;
 mod sort;

@@ -51,6 +51,13 @@ impl RowKeys {
         self.bytes.capacity() + self.ends.capacity() * 4
     }
 
+    /// Adds other rows, whose columns have the same types. All together must stay below 4 GiB.
+    pub(crate) fn append(&mut self, other: &RowKeys) {
+        let base = u32::try_from(self.bytes.len()).expect("the caller bounds the bytes");
+        self.bytes.extend_from_slice(&other.bytes);
+        self.ends.extend(other.ends.iter().map(|end| base + end));
+    }
+
     /// Encodes the rows of a batch. Batches are small enough for their keys to stay below 4 GiB: a batch holds at most
     /// 8,192 rows, whose values came in messages.
     pub(crate) fn encode(columns: &[KeyColumn<'_>], rows: usize) -> RowKeys {

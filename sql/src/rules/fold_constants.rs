@@ -10,10 +10,16 @@ pub(super) fn apply(plan: &mut Logical, context: &EvalContext) {
         let old = std::mem::replace(expr, Expr::Unknown(None));
         *expr = fold_expr(old, context);
     });
-    if let Some(input) = plan.input_mut() {
-        apply(input, context);
-    }
-    if let Logical::Filter { conjuncts, .. } = plan {
+    plan.change_inputs(|mut input| {
+        apply(&mut input, context);
+        input
+    });
+    let conjuncts = match plan {
+        Logical::Filter { conjuncts, .. } => Some(conjuncts),
+        Logical::Join(join) => Some(&mut join.conjuncts),
+        _ => None,
+    };
+    if let Some(conjuncts) = conjuncts {
         let split = std::mem::take(conjuncts).into_iter().flat_map(Expr::into_conjuncts);
         let is_true = |expr: &Expr| matches!(expr, Expr::Literal { value: Datum::Bool(true), .. });
         *conjuncts = split.filter(|conjunct| !is_true(conjunct)).collect();

@@ -5,10 +5,7 @@ use crate::expr::Expr;
 use crate::logical::Logical;
 
 pub(super) fn apply(mut plan: Logical) -> Logical {
-    if let Some(input) = plan.input_mut() {
-        let below = std::mem::replace(input, Logical::one_row());
-        *input = apply(below);
-    }
+    plan.change_inputs(apply);
     let Logical::Project { input, exprs } = plan else { return plan };
     match *input {
         Logical::Project { input, exprs: inner } if can_merge(&exprs, &inner) => {

@@ -5,6 +5,7 @@
 
 mod fold_constants;
 mod merge_projects;
+mod null_rejection;
 mod prune_columns;
 mod push_filters;
 mod push_limits;
@@ -28,7 +29,7 @@ pub(crate) fn optimize(mut plan: Logical, context: &EvalContext) -> Logical {
 }
 
 /// Marks the columns that an expression reads.
-fn mark_columns(expr: &Expr, needed: &mut [bool]) {
+pub(crate) fn mark_columns(expr: &Expr, needed: &mut [bool]) {
     expr.visit(&mut |part| {
         if let Expr::Column { index, .. } = part {
             needed[*index] = true;
@@ -45,7 +46,7 @@ fn substitute(expr: Expr, exprs: &[Expr]) -> Expr {
 }
 
 /// The expression with its columns at new positions.
-fn renumber(expr: &mut Expr, new_index: &dyn Fn(usize) -> usize) {
+pub(crate) fn renumber(expr: &mut Expr, new_index: &dyn Fn(usize) -> usize) {
     let old = std::mem::replace(expr, Expr::Unknown(None));
     *expr = old.transform(&mut |part| match part {
         Expr::Column { index, pg_type } => Expr::Column { index: new_index(index), pg_type },
@@ -53,6 +54,6 @@ fn renumber(expr: &mut Expr, new_index: &dyn Fn(usize) -> usize) {
     });
 }
 
-fn is_volatile(expr: &Expr) -> bool {
+pub(crate) fn is_volatile(expr: &Expr) -> bool {
     expr.volatility() == Volatility::Volatile
 }

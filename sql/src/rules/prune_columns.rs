@@ -1,7 +1,7 @@
 //! Reads and computes only the columns that something above needs.
 
 use super::{mark_columns, renumber};
-use crate::logical::Logical;
+use crate::logical::{Join, Logical};
 
 pub(super) fn apply(plan: Logical) -> Logical {
     let width = plan.types().len();
@@ -28,6 +28,7 @@ fn prune(plan: Logical, mut needed: Vec<bool>) -> (Logical, Vec<usize>) {
             scan.filter.iter_mut().for_each(|expr| renumber(expr, &new_index(&kept)));
             (Logical::Scan(scan), kept)
         }
+        Logical::Join(join) => prune_join(*join, &needed),
         Logical::Filter { input, mut conjuncts } => {
             conjuncts.iter().for_each(|expr| mark_columns(expr, &mut needed));
             let (input, kept) = prune(*input, needed);
@@ -78,6 +79,24 @@ fn prune(plan: Logical, mut needed: Vec<bool>) -> (Logical, Vec<usize>) {
             (Logical::Limit { input: Box::new(input), limit, offset }, kept)
         }
     }
+}
+
+/// A join gives exactly the needed columns.
+fn prune_join(mut join: Join, needed: &[bool]) -> (Logical, Vec<usize>) {
+    let kept = positions(needed);
+    let output: Vec<usize> = kept.iter().map(|column| join.output[*column]).collect();
+    let left_width = join.left.types().len();
+    let mut read = vec![false; left_width + join.right.types().len()];
+    output.iter().for_each(|column| read[*column] = true);
+    join.conjuncts.iter().for_each(|expr| mark_columns(expr, &mut read));
+    let (left, kept_left) = prune(join.left, read[..left_width].to_vec());
+    let (right, kept_right) = prune(join.right, read[left_width..].to_vec());
+    let mut below = kept_left;
+    below.extend(kept_right.iter().map(|column| column + left_width));
+    let new_index = new_index(&below);
+    join.conjuncts.iter_mut().for_each(|expr| renumber(expr, &new_index));
+    join.output = output.into_iter().map(&new_index).collect();
+    (Logical::Join(Box::new(Join { left, right, ..join })), kept)
 }
 
 fn positions(needed: &[bool]) -> Vec<usize> {

@@ -1,8 +1,12 @@
 //! Moves conditions towards the scans, where they choose keys and save work.
+//!
+//! Through a join goes what reads one side, as far as that side's rows need a partner or the condition comes from above
+//! a join that keeps them. An outer join whose added NULLs a condition above leaves out becomes an inner one.
 
-use super::{is_volatile, substitute};
+use super::null_rejection::{rejects_null, sides};
+use super::{is_volatile, renumber, substitute};
 use crate::expr::Expr;
-use crate::logical::Logical;
+use crate::logical::{Join, JoinKind, Logical};
 
 pub(super) fn apply(plan: Logical) -> Logical {
     push(plan, Vec::new())
@@ -19,6 +23,7 @@ fn push(plan: Logical, mut conjuncts: Vec<Expr>) -> Logical {
             scan.filter.append(&mut conjuncts);
             Logical::Scan(scan)
         }
+        Logical::Join(join) => push_join(*join, conjuncts),
         Logical::Project { input, exprs } => {
             let can_pass = |conjunct: &Expr| {
                 let mut passes = !is_volatile(conjunct);
@@ -57,6 +62,54 @@ fn push(plan: Logical, mut conjuncts: Vec<Expr>) -> Logical {
         }
         values @ Logical::Values { .. } => filtered(values, conjuncts),
     }
+}
+
+/// The join under conditions on its output.
+fn push_join(mut join: Join, conjuncts: Vec<Expr>) -> Logical {
+    let (mut stay, mut above): (Vec<Expr>, Vec<Expr>) = conjuncts.into_iter().partition(is_volatile);
+    above.iter_mut().for_each(|expr| renumber(expr, &|column| join.output[column]));
+    let left_width = join.left.types().len();
+    join.kind = needed_kind(join.kind, &above, left_width);
+    let (mut left, mut right, mut on) = (Vec::new(), Vec::new(), Vec::new());
+    if join.kind == JoinKind::Inner {
+        above.append(&mut join.conjuncts);
+    }
+    for conjunct in above {
+        match sides(&conjunct, left_width) {
+            // What reads no columns at all goes to one side, too: without rows there, there are none.
+            (_, false) if !join.kind.keeps_right() && !is_volatile(&conjunct) => left.push(conjunct),
+            (false, _) if !join.kind.keeps_left() && !is_volatile(&conjunct) => right.push(conjunct),
+            _ if join.kind == JoinKind::Inner => on.push(conjunct),
+            _ => stay.push(over_output(conjunct, &join.output)),
+        }
+    }
+    for conjunct in std::mem::take(&mut join.conjuncts) {
+        match sides(&conjunct, left_width) {
+            _ if is_volatile(&conjunct) => on.push(conjunct),
+            (_, false) if !join.kind.keeps_left() => left.push(conjunct),
+            (false, _) if !join.kind.keeps_right() => right.push(conjunct),
+            _ => on.push(conjunct),
+        }
+    }
+    right.iter_mut().for_each(|expr| renumber(expr, &|column| column - left_width));
+    let Join { left: left_input, right: right_input, kind, output, .. } = join;
+    let (left, right) = (push(left_input, left), push(right_input, right));
+    filtered(Logical::Join(Box::new(Join { left, right, kind, conjuncts: on, output })), stay)
+}
+
+/// The kind that is left when these conditions, over both sides' columns, must be true of what the join gives.
+fn needed_kind(kind: JoinKind, conjuncts: &[Expr], left_width: usize) -> JoinKind {
+    let rejects = |is_null: &dyn Fn(usize) -> bool| conjuncts.iter().any(|expr| rejects_null(expr, is_null));
+    let keeps_left = kind.keeps_left() && !rejects(&|column| column >= left_width);
+    let keeps_right = kind.keeps_right() && !rejects(&|column| column < left_width);
+    JoinKind::keeping(keeps_left, keeps_right)
+}
+
+/// A condition over both sides' columns as one over the output.
+fn over_output(mut conjunct: Expr, output: &[usize]) -> Expr {
+    let position = |column: usize| output.iter().position(|given| *given == column);
+    renumber(&mut conjunct, &|column| position(column).expect("it came from above the join"));
+    conjunct
 }
 
 fn filtered(plan: Logical, conjuncts: Vec<Expr>) -> Logical {

@@ -3,10 +3,7 @@
 use crate::logical::Logical;
 
 pub(super) fn apply(mut plan: Logical) -> Logical {
-    if let Some(input) = plan.input_mut() {
-        let below = std::mem::replace(input, Logical::one_row());
-        *input = apply(below);
-    }
+    plan.change_inputs(apply);
     match plan {
         Logical::Limit { input, limit, offset } => match *input {
             Logical::Project { input, exprs } => {

@@ -13,9 +13,6 @@ pub(super) fn apply(mut plan: Logical) -> Logical {
         scan.pushed.extend(pushed);
         scan.filter = rest;
     }
-    if let Some(input) = plan.input_mut() {
-        let below = std::mem::replace(input, Logical::one_row());
-        *input = apply(below);
-    }
+    plan.change_inputs(apply);
     plan
 }

@@ -162,11 +162,7 @@ fn plan_copy_query(query: &Statement, copy: &CopyStatement, binder: &mut Binder<
     let names: Vec<String> = columns.into_iter().map(|column| column.name).collect();
     let options = copy_options(copy, &names, None)?;
     let query = plan_query(optimize(plan, binder.context));
-    let tables = match &query.source {
-        crate::physical::Source::Values { .. } => Vec::new(),
-        crate::physical::Source::Point(point) => vec![point.table.clone()],
-        crate::physical::Source::Scan(scan) => vec![scan.table.clone()],
-    };
+    let tables = query.tables();
     let late = std::mem::take(&mut binder.late);
     Ok(CopyPlan::Out(CopyOutPlan { query, late, names, options, tables }))
 }

@@ -15,7 +15,6 @@ use crate::error::{Result, SqlError, SqlState};
 use crate::expr::{Expr, ParameterTypes};
 use crate::parse::utility::Utility;
 use crate::parse::{Parsed, Statement};
-use crate::physical::{QueryPlan, Source};
 use crate::plan::{Compiled, Environment, InsertPlan, InsertRows, ModifyPlan, Plan, compile};
 
 /// A planned statement.
@@ -249,18 +248,13 @@ fn same_shape(a: Option<&[ColumnInfo]>, b: Option<&[ColumnInfo]>) -> bool {
 
 /// The tables that a plan uses.
 fn tables_of(body: &Body) -> Vec<Arc<Table>> {
-    let of_query = |query: &QueryPlan| match &query.source {
-        Source::Values { .. } => Vec::new(),
-        Source::Point(point) => vec![point.table.clone()],
-        Source::Scan(scan) => vec![scan.table.clone()],
-    };
     match body {
         Body::Plan(Compiled { plan, .. }) => match plan {
-            Plan::Query(query) => of_query(query),
+            Plan::Query(query) => query.tables(),
             Plan::Insert(InsertPlan { table, source, .. }) => {
                 let mut tables = vec![table.clone()];
                 if let InsertRows::Query(query) = source {
-                    tables.extend(of_query(query));
+                    tables.extend(query.tables());
                 }
                 tables
             }

@@ -1,9 +1,6 @@
 //! Running statements: which transaction they get, and what they answer.
 
-use std::cell::Cell;
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 
 use omen_core::catalog::Table;
 use omen_core::router::{CatalogChange, ReadView, Router, Transaction};
@@ -20,7 +17,7 @@ use crate::execute::errors::engine_error;
 use crate::execute::insert::{InsertRun, Written};
 use crate::execute::modify::ModifyRun;
 use crate::execute::query::{Reader, Running, plain_key, read_point};
-use crate::execute::{Context, StatementTxn, Surroundings, Watch};
+use crate::execute::{Context, StatementTxn, Surroundings, Watch, yield_now};
 use crate::parse::utility::TableName;
 use crate::physical::{QueryPlan, Source};
 use crate::plan::{Compiled, Plan};
@@ -323,17 +320,4 @@ impl<R: Router> Session<R> {
             _ => Ok(()),
         }
     }
-}
-
-/// Lets other tasks of the core have their turn.
-async fn yield_now() {
-    let yielded = Cell::new(false);
-    poll_fn(|cx| {
-        if yielded.replace(true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

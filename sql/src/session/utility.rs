@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use omen_core::key::KeySpan;
 use omen_core::router::Router;
 use omen_core::types::{Datum, PgType};
 use sqlparser::ast;
@@ -13,14 +12,14 @@ use super::{Outcome, RowStream, STORED_STATEMENTS_MAX, Scope, Session, Tag};
 use crate::bind::{Binder, ExprScope, names, types};
 use crate::error::{Result, SqlError, SqlState};
 use crate::execute::errors::engine_error;
+use crate::execute::join::estimate_scans;
 use crate::execute::rows::array_of;
-use crate::explain::{Explained, scan_of};
+use crate::explain::{Explained, scans_of};
 use crate::expr::{Coercion, Expr, ParameterTypes};
 use crate::fragment::{batch_of, schema_of};
 use crate::parse::utility::{Discard, Isolation, SetStatement, TableName, TransactionModes, Utility};
 use crate::parse::{Parsed, Statement};
 use crate::plan::Environment;
-use crate::route::Keys;
 
 impl<R: Router> Session<R> {
     /// Runs a statement about the session.
@@ -383,20 +382,8 @@ impl<R: Router> Session<R> {
         let surroundings = self.surroundings();
         let context = surroundings.context(params);
         let catalog = self.router.catalog();
-        let rows = match scan_of(&compiled.plan) {
-            Some(scan) => {
-                let spans = match scan.keys.keys(&context) {
-                    Ok(Keys::Points(points)) => points.into_iter().map(KeySpan::point).collect(),
-                    Ok(Keys::Spans(spans)) => spans,
-                    // The run says what is wrong with them.
-                    Err(_) => vec![KeySpan::all()],
-                };
-                let rows = self.router.estimate_rows(scan.table.id, spans).await;
-                Some(rows.map_err(|error| engine_error(error, &scan.table))?)
-            }
-            None => None,
-        };
-        let mut lines = Explained { catalog: &catalog, context: &context, rows }.lines(&compiled.plan);
+        let rows = estimate_scans(&self.router, &scans_of(&compiled.plan), &context).await?;
+        let mut lines = Explained { catalog: &catalog, context: &context, rows: &rows }.lines(&compiled.plan);
         if analyze {
             let started_us = self.router.monotonic_us();
             let outcome = Box::pin(self.run_plan(compiled, params, scope)).await?;

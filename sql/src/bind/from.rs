@@ -1,0 +1,315 @@
+//! FROM: tables, subqueries and joins.
+//!
+//! A join's conditions are over the columns of its left side followed by those of its right side. Columns that USING or
+//! NATURAL merge stay two columns of the input; the merged one is an expression over them that only names refer to.
+
+use std::sync::Arc;
+
+use omen_core::catalog::Table;
+use sqlparser::ast::{self, JoinConstraint, JoinOperator, TableFactor};
+
+use super::expr::ExprScope;
+use super::names::{Named, Relation, Scope, fold, parts};
+use super::select::{Untyped, scope_columns};
+use super::{Binder, HINT_FROM};
+use crate::error::{Result, SqlError, SqlState};
+use crate::expr::Expr;
+use crate::logical::{Join, JoinKind, Logical, Scan};
+use crate::parse::with_stack;
+
+/// Most relations of one FROM. Plans are walked recursively, and join orders are compared pair by pair.
+const RELATIONS_MAX: usize = 128;
+
+/// What FROM gives.
+pub(super) struct Source {
+    /// The plan.
+    pub(super) plan: Logical,
+    /// Its columns.
+    pub(super) scope: Scope,
+    /// Its tables, with the positions of their first columns.
+    pub(super) tables: Vec<(Arc<Table>, usize)>,
+}
+
+impl Source {
+    /// The two sources side by side; the plan is the left one's alone.
+    fn beside(self, right: Source) -> Result<(Source, Logical)> {
+        let width = self.plan.types().len();
+        let Source { plan, scope, mut tables } = self;
+        if scope.relations.len() + right.scope.relations.len() > RELATIONS_MAX {
+            let message = format!("FROM can have at most {RELATIONS_MAX} tables and subqueries");
+            return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
+        }
+        tables.extend(right.tables.into_iter().map(|(table, offset)| (table, offset + width)));
+        let scope = scope.beside(right.scope.shifted(width))?;
+        Ok((Source { plan, scope, tables }, right.plan))
+    }
+}
+
+fn joined(left: Logical, right: Logical, kind: JoinKind, conjuncts: Vec<Expr>) -> Logical {
+    Logical::Join(Box::new(Join::new(left, right, kind, conjuncts)))
+}
+
+impl Binder<'_> {
+    /// Binds a FROM clause.
+    ///
+    /// # Errors
+    /// All that names, conditions and subqueries report.
+    pub(super) fn from(&mut self, from: &[ast::TableWithJoins]) -> Result<Source> {
+        let mut all: Option<Source> = None;
+        for item in from {
+            let outside: Vec<String> = all.iter().flat_map(|all| aliases(&all.scope)).collect();
+            let source = self.table_with_joins(item, &outside)?;
+            all = Some(match all {
+                None => source,
+                Some(left) => {
+                    let (mut both, right) = left.beside(source)?;
+                    both.plan = joined(both.plan, right, JoinKind::Inner, Vec::new());
+                    both
+                }
+            });
+        }
+        let nothing = || Source { plan: Logical::one_row(), scope: Scope::default(), tables: Vec::new() };
+        Ok(all.unwrap_or_else(nothing))
+    }
+
+    /// A table with the joins that follow it. `outside`: what stands in FROM before it, which it cannot refer to.
+    fn table_with_joins(&mut self, item: &ast::TableWithJoins, outside: &[String]) -> Result<Source> {
+        let mut source = with_stack(|| self.table_factor(&item.relation, outside))?;
+        for join in &item.joins {
+            source = self.join(source, join, outside)?;
+        }
+        Ok(source)
+    }
+
+    fn join(&mut self, left: Source, join: &ast::Join, outside: &[String]) -> Result<Source> {
+        let ast::Join { relation, global, join_operator } = join;
+        self.not_postgres(*global, "GLOBAL")?;
+        let (kind, constraint) = match join_operator {
+            JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) => (JoinKind::Inner, constraint),
+            JoinOperator::Left(constraint) | JoinOperator::LeftOuter(constraint) => {
+                (JoinKind::Left, constraint)
+            }
+            JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) => {
+                (JoinKind::Right, constraint)
+            }
+            JoinOperator::FullOuter(constraint) => (JoinKind::Full, constraint),
+            JoinOperator::CrossJoin(JoinConstraint::None) => (JoinKind::Inner, &JoinConstraint::None),
+            _ => return self.not_postgres(true, "this form of JOIN").and(Ok(left)),
+        };
+        let is_cross = matches!(join_operator, JoinOperator::CrossJoin(_));
+        if !is_cross && matches!(constraint, JoinConstraint::None) {
+            let message = "syntax error: JOIN needs ON or USING";
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
+        }
+        let right = with_stack(|| self.table_factor(relation, outside))?;
+        let columns = (left.scope.named(), right.scope.clone().shifted(left.plan.types().len()).named());
+        let (mut both, right) = left.beside(right)?;
+        let conjuncts = match constraint {
+            JoinConstraint::None => Vec::new(),
+            JoinConstraint::On(condition) => {
+                let hidden = both.scope.outside.len();
+                both.scope.outside.extend_from_slice(outside);
+                let bound = self.expr(condition, &mut ExprScope::plain(&both.scope, "JOIN conditions"))?;
+                both.scope.outside.truncate(hidden);
+                self.build().condition(bound, "JOIN/ON")?.into_conjuncts()
+            }
+            JoinConstraint::Using(names) => {
+                let mut using = Vec::with_capacity(names.len());
+                for name in names {
+                    using.push(parts(name)?.pop().unwrap_or_default());
+                }
+                self.merge(&mut both.scope, columns, &using, kind)?
+            }
+            JoinConstraint::Natural => {
+                let has = |columns: &[Named], name: &str| columns.iter().any(|column| column.name == name);
+                let mut using: Vec<String> = columns.0.iter().map(|column| column.name.clone()).collect();
+                using.retain(|name| has(&columns.1, name));
+                self.merge(&mut both.scope, columns, &using, kind)?
+            }
+        };
+        both.plan = joined(both.plan, right, kind, conjuncts);
+        Ok(both)
+    }
+
+    /// Merges the columns of these names; answers that they are equal.
+    fn merge(
+        &mut self,
+        scope: &mut Scope,
+        (mut left, mut right): (Vec<Named>, Vec<Named>),
+        using: &[String],
+        kind: JoinKind,
+    ) -> Result<Vec<Expr>> {
+        let (mut columns, mut conjuncts) = (Vec::new(), Vec::with_capacity(using.len()));
+        for (position, name) in using.iter().enumerate() {
+            if using[..position].contains(name) {
+                let message = format!("column name \"{name}\" appears more than once in USING clause");
+                return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
+            }
+            let (a, b) = (common(&left, name, "left")?, common(&right, name, "right")?);
+            columns.push(Named { name: name.clone(), expr: self.merged_column(a.clone(), b.clone(), kind)? });
+            conjuncts.push(self.build().operator("=", a, b)?);
+        }
+        let is_merged = |column: &Named| using.contains(&column.name);
+        left.retain(|column| !is_merged(column));
+        right.retain(|column| !is_merged(column));
+        columns.extend(left);
+        columns.extend(right);
+        scope.merged = Some(columns);
+        Ok(conjuncts)
+    }
+
+    /// What a merged column is (`buildMergedJoinVar` of PostgreSQL).
+    fn merged_column(&mut self, left: Expr, right: Expr, kind: JoinKind) -> Result<Expr> {
+        let (mut sides, _) = self.build().unify("JOIN/USING", vec![left, right])?;
+        if kind == JoinKind::Full {
+            return Ok(Expr::Coalesce(sides));
+        }
+        let is_column = |side: &Expr| matches!(side, Expr::Column { .. });
+        let take_right = match kind {
+            JoinKind::Right => true,
+            JoinKind::Inner => !is_column(&sides[0]) && is_column(&sides[1]),
+            _ => false,
+        };
+        Ok(sides.swap_remove(usize::from(take_right)))
+    }
+
+    fn table_factor(&mut self, factor: &TableFactor, outside: &[String]) -> Result<Source> {
+        match factor {
+            TableFactor::Table { name, alias, .. } => {
+                self.refuse_table_extras(factor)?;
+                if let Some(alias) = alias {
+                    self.check_alias(&alias.name)?;
+                }
+                let name = self.table_name(name)?;
+                let table = self.table(&name)?;
+                let shown = alias.as_ref().map_or_else(|| name.name.clone(), |alias| fold(&alias.name));
+                let mut relation = Relation::of_table(&table, shown, 0);
+                rename(&mut relation, alias.as_ref())?;
+                let plan = Logical::Scan(Scan::whole(table.clone()));
+                Ok(Source { plan, scope: Scope::of(relation), tables: vec![(table, 0)] })
+            }
+            TableFactor::Derived { lateral, subquery, alias, sample } => {
+                self.refuse(*lateral, "LATERAL", HINT_FROM)?;
+                self.not_postgres(sample.is_some(), "a sample of a subquery")?;
+                let Some(alias) = alias else {
+                    let error = SqlError::new(SqlState::SYNTAX_ERROR, "subquery in FROM must have an alias");
+                    return Err(error.hint("For example, FROM (SELECT ...) [AS] foo."));
+                };
+                let bound = self.query(subquery, Untyped::Text)?;
+                let mut relation = Relation {
+                    alias: fold(&alias.name),
+                    table: None,
+                    columns: scope_columns(&bound.columns),
+                    offset: 0,
+                };
+                rename(&mut relation, Some(alias))?;
+                Ok(Source { plan: bound.plan, scope: Scope::of(relation), tables: Vec::new() })
+            }
+            TableFactor::NestedJoin { table_with_joins, alias } => {
+                let source = self.table_with_joins(table_with_joins, outside)?;
+                match alias {
+                    None => Ok(source),
+                    Some(alias) => renamed_join(source, alias),
+                }
+            }
+            _ => Err(SqlError::unsupported("a function in FROM", HINT_FROM)),
+        }
+    }
+
+    /// Refuses what may stand beside a table's name.
+    pub(crate) fn refuse_table_extras(&self, factor: &TableFactor) -> Result<()> {
+        let TableFactor::Table {
+            name: _,
+            alias,
+            args,
+            with_hints,
+            version,
+            with_ordinality,
+            partitions,
+            json_path,
+            sample,
+            index_hints,
+        } = factor
+        else {
+            return Ok(());
+        };
+        self.refuse(args.is_some() || *with_ordinality, "a function in FROM", HINT_FROM)?;
+        self.refuse(sample.is_some(), "TABLESAMPLE", "Filter by random() instead.")?;
+        let foreign = !with_hints.is_empty()
+            || version.is_some()
+            || !partitions.is_empty()
+            || json_path.is_some()
+            || !index_hints.is_empty()
+            || alias.as_ref().is_some_and(|alias| alias.at.is_some());
+        self.not_postgres(foreign, "this form of a table")
+    }
+}
+
+fn aliases(scope: &Scope) -> impl Iterator<Item = String> + '_ {
+    scope.relations.iter().map(|relation| relation.alias.clone())
+}
+
+/// A join in parentheses with an alias is one relation: what it is made of cannot be named any more.
+fn renamed_join(source: Source, alias: &ast::TableAlias) -> Result<Source> {
+    let named = source.scope.named();
+    let columns = named.iter().map(|column| super::names::ScopeColumn {
+        name: column.name.clone(),
+        pg_type: column.expr.pg_type(),
+        origin: match column.expr {
+            Expr::Column { index, .. } => source.scope.column_at(index).and_then(|(_, column)| column.origin),
+            _ => None,
+        },
+        hidden: false,
+    });
+    let mut relation =
+        Relation { alias: fold(&alias.name), table: None, columns: columns.collect(), offset: 0 };
+    rename_columns(&mut relation, alias, "join expression")?;
+    let exprs = named.into_iter().map(|column| column.expr).collect();
+    let plan = Logical::Project { input: Box::new(source.plan), exprs };
+    let scope = Scope { outside: aliases(&source.scope).collect(), ..Scope::of(relation) };
+    Ok(Source { plan, scope, tables: Vec::new() })
+}
+
+/// The one column of a name that USING merges.
+fn common(columns: &[Named], name: &str, side: &str) -> Result<Expr> {
+    let mut named = columns.iter().filter(|column| column.name == name);
+    match (named.next(), named.next()) {
+        (Some(one), None) => Ok(one.expr.clone()),
+        (None, _) => {
+            let message =
+                format!("column \"{name}\" specified in USING clause does not exist in {side} table");
+            Err(SqlError::new(SqlState::UNDEFINED_COLUMN, message))
+        }
+        (Some(_), Some(_)) => {
+            let message = format!("common column name \"{name}\" appears more than once in {side} table");
+            Err(SqlError::new(SqlState::AMBIGUOUS_COLUMN, message))
+        }
+    }
+}
+
+/// Gives columns the names of an alias: `AS t (a, b)`.
+fn rename(relation: &mut Relation, alias: Option<&ast::TableAlias>) -> Result<()> {
+    alias.map_or(Ok(()), |alias| rename_columns(relation, alias, "table"))
+}
+
+fn rename_columns(relation: &mut Relation, alias: &ast::TableAlias, what: &str) -> Result<()> {
+    let visible = relation.columns.iter().filter(|column| !column.hidden).count();
+    if alias.columns.len() > visible {
+        let message = format!(
+            "{what} \"{}\" has {visible} columns available but {} columns specified",
+            relation.alias,
+            alias.columns.len()
+        );
+        return Err(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message));
+    }
+    for (column, name) in relation.columns.iter_mut().zip(&alias.columns) {
+        if name.data_type.is_some() {
+            return Err(SqlError::new(
+                SqlState::SYNTAX_ERROR,
+                "a column definition list is only allowed for functions returning \"record\"",
+            ));
+        }
+        column.name = fold(&name.name);
+    }
+    Ok(())
+}

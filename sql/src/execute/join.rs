@@ -1,0 +1,354 @@
+//! Running joins on the session's core.
+//!
+//! Starting a join reads all build sides, from the inside out; then batches of the outermost probe side come through.
+//! What is known about the keys of a build side narrows the scan of the probe side, if its rows need a partner: a few
+//! values become keys to read or a list that the engine looks for, many numbers an interval. That only leaves out rows
+//! which the join would leave out.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use omen_core::filter::ColumnFilter;
+use omen_core::fragment::{Flow, FragmentRun};
+use omen_core::key::KeySpan;
+use omen_core::router::Router;
+use omen_core::types::{Datum, PgType};
+
+use super::errors::engine_error;
+use super::query::{Reader, Running};
+use super::{Watch, yield_now};
+use crate::error::Result;
+use crate::expr::{EvalContext, Expr, datum_at};
+use crate::fragment::join::{BuildSide, FEW_KEYS, JoinRun, JoinStage, KeyValues, Next};
+use crate::fragment::{Pipeline, PipelineRun};
+use crate::physical::join::JoinPlan;
+use crate::physical::join_order::{JoinTree, OrderedJoin, order};
+use crate::physical::{QueryPlan, ScanPlan, Source};
+use crate::pushdown::{among, between};
+use crate::route::{KeyBound, KeyEquality, Keys, Side, keeps_order};
+
+/// A scan reads single keys if it would read so many times more rows otherwise.
+const ROWS_PER_KEY: u64 = 4;
+
+/// Most values that the engine looks for in a column that is not the key.
+const LISTED_VALUES: usize = 64;
+
+type Started<'s, R> = Pin<Box<dyn Future<Output = Result<Running<R>>> + 's>>;
+
+/// A join whose batches go through a pipeline.
+pub(crate) struct RunningJoin<R: Router> {
+    probe: Running<R>,
+    /// None once all rows have been given.
+    join: Option<JoinRun>,
+    pipeline: PipelineRun,
+    ready: VecDeque<RecordBatch>,
+    watch: Watch<R>,
+    /// A transaction that lasts as long as the join.
+    txn: Option<R::Txn>,
+}
+
+impl<R: Router> RunningJoin<R> {
+    /// The next batch; never an empty one.
+    pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(batch) = self.ready.pop_front() {
+                return Ok(Some(batch));
+            }
+            let Some(join) = &mut self.join else { return Ok(None) };
+            self.watch.check()?;
+            let mut out = Vec::new();
+            let is_done = match join.next()? {
+                Next::Batch(batch) => self.pipeline.push(batch, &mut out)? == Flow::Done,
+                Next::Idle => false,
+                Next::Input => {
+                    match Box::pin(self.probe.next_batch()).await? {
+                        Some(batch) => join.push(batch)?,
+                        None => join.end_probe(),
+                    }
+                    continue;
+                }
+                Next::End => true,
+            };
+            if is_done {
+                self.join = None;
+                self.probe = Running::Batches(VecDeque::new());
+                self.txn = None;
+                self.pipeline.finish(&mut out)?;
+            }
+            self.ready.extend(out);
+            // A step may take as long as a core may be kept from its other work.
+            yield_now().await;
+        }
+    }
+}
+
+/// What values a column must have, counted over the output of a plan or over the inputs of a join.
+#[derive(Clone, Debug)]
+struct Narrowing {
+    column: usize,
+    values: Values,
+}
+
+#[derive(Clone, Debug)]
+enum Values {
+    /// One of these, none of which is NULL.
+    In(Vec<Datum>),
+    /// None below the first and none above the second.
+    Between(Datum, Datum),
+}
+
+/// About how many rows have the keys of scans.
+///
+/// # Errors
+/// Those of the engine.
+pub(crate) async fn estimate_scans<R: Router>(
+    router: &R,
+    scans: &[&ScanPlan],
+    context: &EvalContext,
+) -> Result<Vec<u64>> {
+    let mut rows = Vec::with_capacity(scans.len());
+    for scan in scans {
+        let spans = match scan.keys.keys(context) {
+            Ok(Keys::Points(points)) => points.into_iter().map(KeySpan::point).collect(),
+            Ok(Keys::Spans(spans)) => spans,
+            // The run says what is wrong with them.
+            Err(_) => vec![KeySpan::all()],
+        };
+        let estimate = router.estimate_rows(scan.table.id, spans).await;
+        rows.push(estimate.map_err(|error| engine_error(error, &scan.table))?);
+    }
+    Ok(rows)
+}
+
+impl<R: Router> Reader<'_, R> {
+    /// Starts a plan whose source is a join.
+    pub(super) async fn start_join(&self, plan: &QueryPlan, txn: Option<R::Txn>) -> Result<Running<R>> {
+        let rows = estimate_scans(self.router, &plan.scans(), self.context.get()).await?;
+        self.start_narrowed(plan, &rows, &[], txn).await
+    }
+
+    /// Starts a plan of which only rows with certain values are needed. `rows` are the estimates of its scans.
+    fn start_narrowed<'s>(
+        &'s self,
+        plan: &'s QueryPlan,
+        rows: &'s [u64],
+        narrowings: &'s [Narrowing],
+        txn: Option<R::Txn>,
+    ) -> Started<'s, R> {
+        Box::pin(async move {
+            match &plan.source {
+                Source::Join(join) => {
+                    let below = narrowings.iter().filter_map(|narrowing| {
+                        let column = crate::physical::join_order::below_steps(&plan.steps, narrowing.column)?;
+                        Some(Narrowing { column: join.output[column], ..narrowing.clone() })
+                    });
+                    let below = below.collect();
+                    let tree = order(join, rows);
+                    let pipeline = self.pipeline(join_types(join), plan.steps.iter())?;
+                    self.start_tree(join, &tree, rows, below, pipeline, txn).await
+                }
+                Source::Scan(scan) => {
+                    let (scan, filters) = narrowed(scan, plan, rows, narrowings);
+                    self.scan_filtered(&scan, &plan.steps, filters, txn).await
+                }
+                Source::Values { .. } | Source::Point(_) => self.start(plan, txn).await,
+            }
+        })
+    }
+
+    /// Starts a part of a join. Narrowings are counted over all inputs.
+    fn start_tree<'s>(
+        &'s self,
+        plan: &'s JoinPlan,
+        tree: &'s JoinTree,
+        rows: &'s [u64],
+        narrowings: Vec<Narrowing>,
+        pipeline: Pipeline,
+        txn: Option<R::Txn>,
+    ) -> Started<'s, R> {
+        Box::pin(async move {
+            let join = match tree {
+                JoinTree::Input { index, columns } => {
+                    let first: usize = plan.inputs[..*index].iter().map(|input| input.scans().len()).sum();
+                    let input = &plan.inputs[*index];
+                    let rows = &rows[first..first + input.scans().len()];
+                    let own = narrowings.into_iter().filter_map(|narrowing| {
+                        let column = columns.binary_search(&narrowing.column).ok()?;
+                        Some(Narrowing { column, ..narrowing })
+                    });
+                    let own: Vec<Narrowing> = own.collect();
+                    return self.start_narrowed(input, rows, &own, txn).await;
+                }
+                JoinTree::Join(join) => join,
+            };
+            let mut build = BuildSide::new(self.stage(plan, join));
+            let inner = self.pipeline(types_at(plan, join.build.columns()), [].iter())?;
+            let mut running =
+                self.start_tree(plan, &join.build, rows, narrowings.clone(), inner, None).await?;
+            while let Some(batch) = running.next_batch().await? {
+                self.watch.check()?;
+                build.push(batch)?;
+            }
+            drop(running);
+            self.watch.check()?;
+            let (run, keys) = build.finish();
+            let probe = if run.needs_no_probe() {
+                Running::Batches(VecDeque::new())
+            } else {
+                let mut narrowings = narrowings;
+                if !join.keeps_probe {
+                    narrowings.extend(narrowings_of(join, &keys));
+                }
+                let inner = self.pipeline(types_at(plan, join.probe.columns()), [].iter())?;
+                self.start_tree(plan, &join.probe, rows, narrowings, inner, None).await?
+            };
+            Ok(Running::Join(Box::new(RunningJoin {
+                probe,
+                join: Some(run),
+                pipeline: pipeline.start(),
+                ready: VecDeque::new(),
+                watch: self.watch.clone(),
+                txn,
+            })))
+        })
+    }
+
+    fn stage(&self, plan: &JoinPlan, join: &OrderedJoin) -> JoinStage {
+        let context = self.context.get();
+        let mut keys = join.keys.clone();
+        for key in &mut keys {
+            key.probe = key.probe.fold(context);
+            key.build = key.build.fold(context);
+        }
+        JoinStage {
+            probe: types_at(plan, join.probe.columns()),
+            build: types_at(plan, join.build.columns()),
+            keys,
+            conjuncts: join.conjuncts.iter().map(|conjunct| conjunct.fold(context)).collect(),
+            keeps_probe: join.keeps_probe,
+            keeps_build: join.keeps_build,
+            output: join.output.clone(),
+            context: EvalContext::clone(context),
+            memory_bytes: self.context.surroundings.memory_bytes,
+        }
+    }
+}
+
+/// Types of columns, counted over all inputs.
+fn types_at(plan: &JoinPlan, columns: &[usize]) -> Vec<PgType> {
+    let types: Vec<PgType> = plan.inputs.iter().flat_map(|input| input.types.iter().copied()).collect();
+    columns.iter().map(|column| types[*column]).collect()
+}
+
+/// Types of what a join gives.
+fn join_types(plan: &JoinPlan) -> Vec<PgType> {
+    types_at(plan, &plan.output)
+}
+
+/// What the keys of a build side say about columns of the probe side, counted over all inputs.
+fn narrowings_of(join: &OrderedJoin, keys: &KeyValues) -> Vec<Narrowing> {
+    let mut narrowings = Vec::new();
+    for (position, key) in join.keys.iter().enumerate() {
+        let pg_type = key.build.pg_type();
+        let column = match &key.probe {
+            Expr::Column { index, .. } => *index,
+            Expr::Cast { arg, to, .. } => match **arg {
+                Expr::Column { index, pg_type } if keeps_order(pg_type, *to) => index,
+                _ => continue,
+            },
+            _ => continue,
+        };
+        let values = match keys {
+            KeyValues::Few(values) => Values::In(distinct(&values[position], pg_type)),
+            KeyValues::Between(min, max) => match (as_datum(*min, pg_type), as_datum(*max, pg_type)) {
+                (Some(min), Some(max)) => Values::Between(min, max),
+                _ => continue,
+            },
+            KeyValues::Unknown => continue,
+        };
+        narrowings.push(Narrowing { column: join.probe.columns()[column], values });
+    }
+    narrowings
+}
+
+/// The values of a few rows, each once, without NULL.
+fn distinct(chunks: &[ArrayRef], pg_type: PgType) -> Vec<Datum> {
+    let mut values: Vec<Datum> = Vec::new();
+    let mut seen = hashbrown::HashSet::new();
+    for chunk in chunks {
+        for row in (0..chunk.len()).filter(|row| !chunk.is_null(*row)) {
+            let value = datum_at(chunk, pg_type, row);
+            let mut bytes = Vec::new();
+            omen_core::key::encode(&value, &mut bytes);
+            if seen.insert(bytes) {
+                values.push(value);
+            }
+        }
+    }
+    values
+}
+
+/// A key that the join compares as a number.
+fn as_datum(value: i64, pg_type: PgType) -> Option<Datum> {
+    Some(match pg_type {
+        PgType::Int2 => Datum::Int2(i16::try_from(value).ok()?),
+        PgType::Int4 => Datum::Int4(i32::try_from(value).ok()?),
+        PgType::Int8 => Datum::Int8(value),
+        PgType::Date => Datum::Date(i32::try_from(value).ok()?),
+        PgType::Time => Datum::Time(value),
+        PgType::Timestamp | PgType::Timestamptz => Datum::Timestamp(value),
+        _ => return None,
+    })
+}
+
+/// A scan that reads less, and conditions that the engine evaluates beside its own.
+fn narrowed(
+    scan: &ScanPlan,
+    plan: &QueryPlan,
+    rows: &[u64],
+    narrowings: &[Narrowing],
+) -> (ScanPlan, Vec<ColumnFilter>) {
+    let mut scan = scan.clone();
+    let mut filters = Vec::new();
+    for Narrowing { column, values } in narrowings {
+        let Some((_, column)) = plan.table_column(*column) else { continue };
+        let schema = scan.table.schema.clone();
+        let pg_type = schema.columns[column].pg_type;
+        let is_next_key = schema.key.get(scan.keys.equal.len()) == Some(&column);
+        let free = is_next_key && !scan.keys.is_complete && scan.keys.bounds.is_empty();
+        let literal = |value: &Datum| Expr::Literal { value: value.clone(), pg_type };
+        match values {
+            Values::In(values)
+                if free
+                    && scan.keys.equal.is_empty()
+                    && values.len() <= FEW_KEYS
+                    && rows.first().is_some_and(|rows| *rows >= ROWS_PER_KEY * values.len() as u64) =>
+            {
+                let completes = schema.key.len() == 1;
+                // Rows that are read by their keys pass through no scan of the engine.
+                if completes && !scan.pushed.is_empty() {
+                    filters.extend(among(column, pg_type, values));
+                    continue;
+                }
+                scan.keys.equal.push(KeyEquality { pg_type, values: values.iter().map(literal).collect() });
+                scan.keys.is_complete = completes;
+            }
+            Values::In(values) if values.len() <= LISTED_VALUES => {
+                filters.extend(among(column, pg_type, values));
+            }
+            Values::In(_) => {}
+            Values::Between(min, max) if free => {
+                let bound = |side, value| KeyBound { pg_type, side, inclusive: true, value: literal(value) };
+                scan.keys.bounds = vec![bound(Side::Lower, min), bound(Side::Upper, max)];
+            }
+            Values::Between(min, max) => filters.extend(between(column, pg_type, min, max)),
+        }
+    }
+    if scan.keys.is_complete {
+        // All conditions hold for the keys alone.
+        filters.clear();
+    }
+    (scan, filters)
+}

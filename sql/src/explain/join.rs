@@ -1,0 +1,72 @@
+//! Joins in explanations: a line for each join, and below it, further to the right, its two sides.
+
+use super::expr::expr_text;
+use super::{Explained, add_steps};
+use crate::physical::join::JoinPlan;
+use crate::physical::join_order::{JoinTree, OrderedJoin, order};
+use crate::physical::{QueryPlan, Source};
+
+impl Explained<'_> {
+    /// The lines about a join; answers the names of its columns. `rows` are the estimates of its scans.
+    pub(super) fn join(&self, lines: &mut Vec<String>, plan: &JoinPlan, rows: &[u64]) -> Vec<String> {
+        let tree = order(plan, rows);
+        self.tree(lines, plan, &tree, rows)
+    }
+
+    fn tree(&self, lines: &mut Vec<String>, plan: &JoinPlan, tree: &JoinTree, rows: &[u64]) -> Vec<String> {
+        match tree {
+            JoinTree::Input { index, .. } => {
+                let first: usize = plan.inputs[..*index].iter().map(|input| input.scans().len()).sum();
+                let input = &plan.inputs[*index];
+                self.join_input(lines, input, &rows[first..first + input.scans().len()])
+            }
+            JoinTree::Join(join) => {
+                let (mut probe_lines, mut build_lines) = (Vec::new(), Vec::new());
+                let probe = self.tree(&mut probe_lines, plan, &join.probe, rows);
+                let build = self.tree(&mut build_lines, plan, &join.build, rows);
+                lines.push(join_text(join, &probe, &build));
+                for (side, below) in [("Probe", probe_lines), ("Build", build_lines)] {
+                    lines.push(format!("  {side}:"));
+                    lines.extend(below.into_iter().map(|line| format!("    {line}")));
+                }
+                let names = [probe, build].concat();
+                join.output.iter().map(|column| names[*column].clone()).collect()
+            }
+        }
+    }
+
+    fn join_input(&self, lines: &mut Vec<String>, input: &QueryPlan, rows: &[u64]) -> Vec<String> {
+        let names = match &input.source {
+            Source::Scan(scan) => self.scan_lines(lines, scan, rows.first().copied(), true),
+            Source::Join(join) => self.join(lines, join, rows),
+            Source::Values { rows, types } => {
+                lines.push(format!("Values: {}", super::count(rows.len(), "row")));
+                (1..=types.len()).map(|number| format!("column{number}")).collect()
+            }
+            Source::Point(_) => Vec::new(),
+        };
+        add_steps(lines, "Merge", &input.steps, names)
+    }
+}
+
+fn join_text(join: &OrderedJoin, probe: &[String], build: &[String]) -> String {
+    let way = if join.keys.is_empty() { "Loop" } else { "Hash" };
+    let kept = match (join.keeps_probe, join.keeps_build) {
+        (false, false) => "inner",
+        (true, false) => "outer, with all rows of the probe",
+        (false, true) => "outer, with all rows of the build",
+        (true, true) => "outer, with all rows of both",
+    };
+    let mut text = format!("{way} join: {kept}");
+    let keys = join
+        .keys
+        .iter()
+        .map(|key| format!("({} = {})", expr_text(&key.probe, probe), expr_text(&key.build, build)));
+    let names = [probe, build].concat();
+    let others = join.conjuncts.iter().map(|conjunct| expr_text(conjunct, &names));
+    let conditions: Vec<String> = keys.chain(others).collect();
+    if !conditions.is_empty() {
+        text += &format!(", on {}", conditions.join(" AND "));
+    }
+    text + &format!(", about {} rows", join.rows.round())
+}

@@ -1,0 +1,324 @@
+//! The rows of a build side by their keys.
+//!
+//! One key of whole numbers is compared as a number, anything else by the bytes of [`RowKeys`]. Rows whose keys have
+//! equal hashes form a chain, in the order of the rows. Rows with a NULL among their keys are in no chain.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Date32Type, Int16Type, Int32Type, Int64Type, Time64MicrosecondType, TimestampMicrosecondType,
+};
+use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, BooleanArray};
+use arrow_buffer::NullBuffer;
+use omen_core::types::PgType;
+
+use crate::fragment::groups::{hash_bytes, hash_number};
+use crate::fragment::rowkey::{KeyColumn, RowKeys};
+
+const NONE: u32 = u32::MAX;
+
+/// Pairs of rows: of the probe side's batch, and of the build side.
+#[derive(Debug, Default)]
+pub(super) struct Pairs {
+    pub(super) probe: Vec<u32>,
+    pub(super) build: Vec<u32>,
+}
+
+impl Pairs {
+    /// Keeps those for which the mask is true.
+    pub(super) fn retain(&mut self, keep: &BooleanArray) {
+        let kept = |rows: &[u32]| -> Vec<u32> {
+            rows.iter().zip(keep.values()).filter(|(_, keep)| *keep).map(|(row, _)| *row).collect()
+        };
+        self.probe = kept(&self.probe);
+        self.build = kept(&self.build);
+    }
+}
+
+/// See the module.
+pub(super) enum Lookup {
+    /// No keys: all rows, which are so many.
+    All(u32),
+    Numbers {
+        values: Vec<i64>,
+        chains: Chains,
+    },
+    Bytes {
+        keys: RowKeys,
+        chains: Chains,
+    },
+}
+
+/// Rows with equal hashes.
+pub(super) struct Chains {
+    /// The first row for each value of the lowest bits of a hash.
+    heads: Vec<u32>,
+    /// The row after each row.
+    next: Vec<u32>,
+    count: usize,
+}
+
+impl Chains {
+    /// Chains of the valid rows by their hashes.
+    fn new(valid: &[bool], hash: impl Fn(usize) -> u64) -> Chains {
+        let mut heads = vec![NONE; (2 * valid.len()).next_power_of_two()];
+        let mut next = vec![NONE; valid.len()];
+        let mask = heads.len() - 1;
+        let mut count = 0;
+        for row in (0..valid.len()).rev().filter(|row| valid[*row]) {
+            let head = &mut heads[hash(row) as usize & mask];
+            next[row] = std::mem::replace(head, u32::try_from(row).expect("memory ends before rows do"));
+            count += 1;
+        }
+        Chains { heads, next, count }
+    }
+
+    fn head(&self, hash: u64) -> u32 {
+        self.heads[hash as usize & (self.heads.len() - 1)]
+    }
+}
+
+/// A batch of the probe side on its way through the build side.
+pub(super) struct Probing {
+    keys: ProbeKeys,
+    rows: u32,
+    /// The first candidate of each row; empty if all rows are candidates.
+    heads: Vec<u32>,
+    /// The row that looks for partners.
+    row: u32,
+    /// Its next candidate.
+    candidate: u32,
+}
+
+enum ProbeKeys {
+    All,
+    Numbers(Vec<i64>),
+    Bytes(RowKeys),
+}
+
+/// Keys of a build side that is being collected.
+pub(super) struct KeyBuffer {
+    types: Vec<PgType>,
+    keys: BuildKeys,
+    /// Whether no key of a row is NULL.
+    valid: Vec<bool>,
+}
+
+enum BuildKeys {
+    All,
+    Numbers(Vec<i64>),
+    Bytes(RowKeys),
+}
+
+impl KeyBuffer {
+    /// No rows yet, of keys of these types.
+    pub(super) fn new(types: Vec<PgType>) -> KeyBuffer {
+        let keys = match types.as_slice() {
+            [] => BuildKeys::All,
+            [one] if is_number(*one) => BuildKeys::Numbers(Vec::new()),
+            _ => BuildKeys::Bytes(RowKeys::default()),
+        };
+        KeyBuffer { types, keys, valid: Vec::new() }
+    }
+
+    /// Adds the keys of a batch. Answers how many bytes they take.
+    pub(super) fn push(&mut self, keys: &[ArrayRef], rows: usize) -> usize {
+        match all_valid(keys) {
+            None => self.valid.resize(self.valid.len() + rows, true),
+            Some(valid) => self.valid.extend(valid.iter()),
+        }
+        match &mut self.keys {
+            BuildKeys::All => 0,
+            BuildKeys::Numbers(values) => {
+                values.extend(numbers(keys, &self.types).unwrap_or_default());
+                8 * rows
+            }
+            BuildKeys::Bytes(all) => {
+                let keys = encode(keys, &self.types, rows);
+                all.append(&keys);
+                keys.size_bytes()
+            }
+        }
+    }
+
+    /// Smallest and largest key, if keys are numbers.
+    pub(super) fn bounds(&self) -> Option<(i64, i64)> {
+        let BuildKeys::Numbers(values) = &self.keys else { return None };
+        let valid = values.iter().zip(&self.valid).filter(|(_, valid)| **valid).map(|(value, _)| *value);
+        valid.fold(None, |bounds, value| match bounds {
+            None => Some((value, value)),
+            Some((min, max)) => Some((value.min(min), value.max(max))),
+        })
+    }
+
+    /// Makes them ready for look-ups.
+    pub(super) fn finish(self) -> Lookup {
+        let KeyBuffer { keys, valid, .. } = self;
+        match keys {
+            BuildKeys::All => Lookup::All(u32::try_from(valid.len()).expect("memory ends before rows do")),
+            BuildKeys::Numbers(values) => {
+                let chains = Chains::new(&valid, |row| hash_number(values[row]));
+                Lookup::Numbers { values, chains }
+            }
+            BuildKeys::Bytes(keys) => {
+                let chains = Chains::new(&valid, |row| hash_bytes(keys.row(row)));
+                Lookup::Bytes { keys, chains }
+            }
+        }
+    }
+}
+
+impl Lookup {
+    /// Whether no row of the probe side can have a partner.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Lookup::All(rows) => *rows == 0,
+            Lookup::Numbers { chains, .. } | Lookup::Bytes { chains, .. } => chains.count == 0,
+        }
+    }
+
+    /// Starts a batch of the probe side with these keys, which have the types of the build side's.
+    pub(super) fn probe(&self, keys: &[ArrayRef], types: &[PgType], rows: usize) -> Probing {
+        let valid = all_valid(keys);
+        let is_valid = |row: usize| valid.as_ref().is_none_or(|valid| valid.is_valid(row));
+        let heads_of = |chains: &Chains, hash: &dyn Fn(usize) -> u64| -> Vec<u32> {
+            (0..rows).map(|row| if is_valid(row) { chains.head(hash(row)) } else { NONE }).collect()
+        };
+        let (keys, heads) = match self {
+            Lookup::All(_) => (ProbeKeys::All, Vec::new()),
+            Lookup::Numbers { chains, .. } => {
+                let values = numbers(keys, types).expect("both sides of a key have one type");
+                let heads = heads_of(chains, &|row| hash_number(values[row]));
+                (ProbeKeys::Numbers(values), heads)
+            }
+            Lookup::Bytes { chains, .. } => {
+                let keys = encode(keys, types, rows);
+                let heads = heads_of(chains, &|row| hash_bytes(keys.row(row)));
+                (ProbeKeys::Bytes(keys), heads)
+            }
+        };
+        let rows = u32::try_from(rows).expect("batches are small");
+        let candidate = heads.first().copied().unwrap_or(0);
+        Probing { keys, rows, heads, row: 0, candidate }
+    }
+
+    /// Adds up to `limit` pairs of equal keys; answers whether those were the last of the batch.
+    pub(super) fn pairs(&self, probing: &mut Probing, limit: usize, out: &mut Pairs) -> bool {
+        let Probing { keys, rows, heads, row, candidate } = probing;
+        let mut at = Place { row: *row, candidate: *candidate };
+        match (self, &*keys) {
+            (Lookup::Numbers { values, chains }, ProbeKeys::Numbers(probe)) => {
+                at.walk(heads, chains, limit, out, |row, candidate| probe[row] == values[candidate]);
+            }
+            (Lookup::Bytes { keys, chains }, ProbeKeys::Bytes(probe)) => {
+                at.walk(heads, chains, limit, out, |row, candidate| probe.row(row) == keys.row(candidate));
+            }
+            (Lookup::All(build_rows), _) => at.walk_all(*rows, *build_rows, limit, out),
+            _ => at.row = *rows,
+        }
+        (*row, *candidate) = (at.row, at.candidate);
+        at.row >= *rows
+    }
+}
+
+/// How far a batch has come.
+struct Place {
+    row: u32,
+    candidate: u32,
+}
+
+impl Place {
+    fn walk(
+        &mut self,
+        heads: &[u32],
+        chains: &Chains,
+        limit: usize,
+        out: &mut Pairs,
+        equal: impl Fn(usize, usize) -> bool,
+    ) {
+        // A chain may be long without a partner in it: steps are counted, too.
+        let mut steps = 4 * limit + heads.len();
+        while let Some(head) = heads.get(self.row as usize + 1).copied().or_else(|| self.is_last(heads)) {
+            while self.candidate != NONE {
+                if steps == 0 || out.probe.len() == limit {
+                    return;
+                }
+                steps -= 1;
+                let candidate = self.candidate;
+                self.candidate = chains.next[candidate as usize];
+                if equal(self.row as usize, candidate as usize) {
+                    out.probe.push(self.row);
+                    out.build.push(candidate);
+                }
+            }
+            self.row += 1;
+            self.candidate = head;
+        }
+    }
+
+    /// What follows the last row, if this is it.
+    fn is_last(&self, heads: &[u32]) -> Option<u32> {
+        ((self.row as usize) < heads.len()).then_some(NONE)
+    }
+
+    fn walk_all(&mut self, rows: u32, build_rows: u32, limit: usize, out: &mut Pairs) {
+        while self.row < rows {
+            let room = u32::try_from(limit - out.probe.len()).expect("a batch of rows");
+            if room == 0 {
+                return;
+            }
+            let to = build_rows.min(self.candidate.saturating_add(room));
+            out.build.extend(self.candidate..to);
+            out.probe.resize(out.build.len(), self.row);
+            self.candidate = to;
+            if to == build_rows {
+                self.row += 1;
+                self.candidate = 0;
+            }
+        }
+    }
+}
+
+/// Where no key is NULL; `None` if that is everywhere.
+fn all_valid(keys: &[ArrayRef]) -> Option<NullBuffer> {
+    keys.iter().fold(None, |valid, key| NullBuffer::union(valid.as_ref(), key.nulls()))
+}
+
+fn encode(keys: &[ArrayRef], types: &[PgType], rows: usize) -> RowKeys {
+    let columns: Vec<KeyColumn<'_>> = keys
+        .iter()
+        .zip(types)
+        .map(|(values, pg_type)| KeyColumn {
+            values,
+            pg_type: *pg_type,
+            descending: false,
+            nulls_first: false,
+        })
+        .collect();
+    RowKeys::encode(&columns, rows)
+}
+
+/// The values of a single key of whole numbers.
+fn numbers(keys: &[ArrayRef], types: &[PgType]) -> Option<Vec<i64>> {
+    let ([key], [pg_type]) = (keys, types) else { return None };
+    is_number(*pg_type).then(|| match pg_type {
+        PgType::Int2 => widened::<Int16Type>(key),
+        PgType::Int4 => widened::<Int32Type>(key),
+        PgType::Date => widened::<Date32Type>(key),
+        PgType::Time => widened::<Time64MicrosecondType>(key),
+        PgType::Timestamp | PgType::Timestamptz => widened::<TimestampMicrosecondType>(key),
+        _ => widened::<Int64Type>(key),
+    })
+}
+
+/// Whether values of this type are compared as numbers of 64 bits.
+fn is_number(pg_type: PgType) -> bool {
+    use PgType::{Date, Int2, Int4, Int8, Time, Timestamp, Timestamptz};
+    matches!(pg_type, Int2 | Int4 | Int8 | Date | Time | Timestamp | Timestamptz)
+}
+
+fn widened<T: ArrowPrimitiveType>(key: &ArrayRef) -> Vec<i64>
+where
+    T::Native: Into<i64>,
+{
+    key.as_primitive::<T>().values().iter().map(|value| (*value).into()).collect()
+}
