@@ -101,7 +101,8 @@ impl<R: Router> Reader<'_, R> {
                 self.run_locally(pipeline, values(rows, types, self.context.get())?)
             }
             Source::Scan(scan) => self.scan(scan, &plan.steps, txn).await,
-            Source::Join(_) => self.start_join(plan, txn).await,
+            // In a box: it is large, and most plans have none.
+            Source::Join(_) => Box::pin(self.start_join(plan, txn)).await,
         }
     }
 

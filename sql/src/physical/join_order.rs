@@ -112,8 +112,10 @@ pub(crate) fn order(plan: &JoinPlan, scan_rows: &[u64]) -> JoinTree {
         candidates.extend((0..right).map(|left| ordering.candidate(left, right)));
     }
     let mut last = 0;
+    // What is as good as anything else goes on with the newest part: fewer results of joins have to be kept.
     while let Some(best) = candidates.iter().min_by(|a, b| {
-        b.tied.cmp(&a.tied).then(a.rows.total_cmp(&b.rows)).then((a.left, a.right).cmp(&(b.left, b.right)))
+        let by_age = || (b.right, b.left).cmp(&(a.right, a.left));
+        b.tied.cmp(&a.tied).then(a.rows.total_cmp(&b.rows)).then_with(by_age)
     }) {
         let (left, right, rows) = (best.left, best.right, best.rows);
         let gone = |part: usize| part == left || part == right;

@@ -76,7 +76,11 @@ fn push_join(mut join: Join, conjuncts: Vec<Expr>) -> Logical {
     }
     for conjunct in above {
         match sides(&conjunct, left_width) {
-            // What reads no columns at all goes to one side, too: without rows there, there are none.
+            // What reads no columns at all decides about all rows, wherever they come from.
+            (false, false) if !is_volatile(&conjunct) => {
+                left.push(conjunct.clone());
+                right.push(conjunct);
+            }
             (_, false) if !join.kind.keeps_right() && !is_volatile(&conjunct) => left.push(conjunct),
             (false, _) if !join.kind.keeps_left() && !is_volatile(&conjunct) => right.push(conjunct),
             _ if join.kind == JoinKind::Inner => on.push(conjunct),

@@ -1,5 +1,6 @@
 //! Scripts of SQL with expected answers, and a router to run them on without an engine.
 
+mod joins;
 mod limits;
 mod mem_router;
 mod script;

@@ -1,0 +1,254 @@
+//! Joins that scripts cannot say: random ones, written so that they run in different ways, and their limits.
+
+use std::rc::Rc;
+
+use futures_lite::future::block_on;
+use omen_core::env::Env;
+use omen_core::router::{CancelFlag, Router};
+use omen_core::types::Datum;
+
+use super::mem_router::MemRouter;
+use crate::error::{Result, SqlError};
+use crate::session::{Outcome, RowBatch, Scope, Session};
+
+struct Client<R: Router> {
+    session: Session<R>,
+    cancel: CancelFlag,
+}
+
+impl<R: Router> Client<R> {
+    fn new(router: R) -> Client<R> {
+        let cancel = CancelFlag::default();
+        Client { session: Session::new(router, "omen", "omen", cancel.clone()), cancel }
+    }
+
+    /// The rows of a statement, in order of their text.
+    async fn rows(&mut self, sql: &str) -> Result<Vec<String>> {
+        let prepared = self.session.parse(sql, &[]).await?;
+        let mut rows = Vec::new();
+        if let Outcome::Rows(mut stream) = self.session.execute(&prepared, &[], Scope::Alone).await? {
+            let columns = prepared.columns().expect("rows have columns");
+            while let Some(batch) = stream.next().await? {
+                let RowBatch::Arrow(batch) = batch else { panic!("joins give batches") };
+                for row in 0..batch.num_rows() {
+                    let cells = batch.columns().iter().zip(columns);
+                    let cells = cells.map(|(array, column)| {
+                        match crate::expr::datum_at(array, column.pg_type, row) {
+                            Datum::Null => "NULL ".to_owned(),
+                            value => format!("{value:?} "),
+                        }
+                    });
+                    rows.push(cells.collect());
+                }
+            }
+        }
+        rows.sort();
+        Ok(rows)
+    }
+
+    fn run(&mut self, sql: &str) -> Result<Vec<String>> {
+        block_on(self.rows(sql))
+    }
+
+    fn error(&mut self, sql: &str) -> SqlError {
+        self.run(sql).expect_err(sql)
+    }
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+
+    fn one<'a>(&mut self, choices: &[&'a str]) -> &'a str {
+        choices[self.below(choices.len() as u64) as usize]
+    }
+}
+
+/// A query over four tables, with `equal` between what must be equal.
+fn query(random: &mut Random, equal: fn(&str, &str) -> String) -> String {
+    let columns = ["id", "k", "s"];
+    let mut from = "t0 a".to_owned();
+    let names = ["a", "b", "c", "d"];
+    let count = 2 + random.below(3) as usize;
+    for index in 1..count {
+        let table = random.one(&["t0", "t1", "t2", "t3"]);
+        let kind = random.one(&["join", "join", "left join", "right join", "full join"]);
+        let partner = names[random.below(index as u64) as usize];
+        let column = random.one(&columns);
+        let other = if column == "s" { "s" } else { random.one(&["id", "k"]) };
+        let name = names[index];
+        let mut on = equal(&format!("{partner}.{column}"), &format!("{name}.{other}"));
+        match random.below(6) {
+            0 => on += &format!(" and {}", equal(&format!("{partner}.k"), &format!("{name}.k"))),
+            1 => on += &format!(" and {partner}.id < {name}.k"),
+            2 => on += &format!(" and {name}.k > {}", random.below(10)),
+            3 => on += &format!(" and {partner}.k > {}", random.below(10)),
+            _ => {}
+        }
+        from += &format!(" {kind} {table} {name} on {on}");
+    }
+    let mut sql = format!("select * from {from}");
+    let name = names[random.below(count as u64) as usize];
+    sql += &match random.below(7) {
+        0 => format!(" where {name}.k < {}", random.below(20)),
+        1 => format!(" where {name}.s is null"),
+        2 => format!(" where {name}.id in (1, 2, 3, 200)"),
+        3 => format!(" where {}", equal(&format!("{name}.id"), "a.k")),
+        4 => format!(" where coalesce({name}.k, 3) < 9 or a.id is null"),
+        _ => String::new(),
+    };
+    sql
+}
+
+/// Three tables of different sizes and kinds of keys, and an empty one.
+async fn fill<R: Router>(client: &mut Client<R>, random: &mut Random) {
+    let keys = ["id int primary key, k int, s text", "id int, k int, s text, primary key (id, k)"];
+    for (table, rows) in [("t0", 8), ("t1", 60), ("t2", 25), ("t3", 0)] {
+        let columns = match table {
+            "t1" => keys[0].replace("k int", "k bigint"),
+            "t2" => keys[1].to_owned(),
+            _ => keys[0].to_owned(),
+        };
+        client.rows(&format!("create table {table} ({columns})")).await.expect("valid");
+        for id in 0..rows {
+            let number = |random: &mut Random| match random.below(6) {
+                0 if table != "t2" => "null".to_owned(),
+                1 => (195 + random.below(8)).to_string(),
+                _ => random.below(20).to_string(),
+            };
+            let (k, s) = (number(random), random.one(&["null", "'x'", "'yy'", "''"]));
+            let id = if id % 5 == 4 { id + 190 } else { id };
+            client.rows(&format!("insert into {table} values ({id}, {k}, {s})")).await.expect("valid");
+        }
+    }
+}
+
+/// Two ways to say that values are equal, of which only one is a key of a join.
+async fn compare<R: Router>(client: &mut Client<R>, seed: u64, rounds: u64) {
+    let mut random = Random(seed);
+    fill(client, &mut random).await;
+    for round in 0..rounds {
+        let state = random.0;
+        let hashed = query(&mut random, |a, b| format!("{a} = {b}"));
+        random.0 = state;
+        let looped = query(&mut random, |a, b| format!("({a} <= {b} and not {a} < {b})"));
+        let expected = client.rows(&looped).await.expect("valid");
+        assert_eq!(client.rows(&hashed).await.expect("valid"), expected, "round {round}: {hashed}");
+    }
+}
+
+#[test]
+fn joins_by_hash_and_by_loop_on_the_test_double() {
+    block_on(compare(&mut Client::new(MemRouter::new()), 0xDEAD_BEEF_0BAD_F00D, 250));
+}
+
+#[test]
+fn joins_by_hash_and_by_loop_on_the_engine() {
+    for seed in 1..4u64 {
+        let sim = omen_core::env::sim::Sim::new(seed);
+        let cores = super::start_engine(&sim, 2);
+        let core = cores[0].clone();
+        let done = Rc::new(std::cell::Cell::new(false));
+        let told = done.clone();
+        core.env().clone().spawn(async move {
+            let mut client = Client::new(core);
+            compare(&mut client, 0x1234_5678_9ABC_DEF1 * seed, 40).await;
+            told.set(true);
+        });
+        assert!(sim.run_until(|| done.get()), "seed {seed} hangs");
+    }
+}
+
+#[test]
+fn cancelling_and_timeouts_stop_joins() {
+    let router = MemRouter::new();
+    let mut client = Client::new(router.clone());
+    client.run("create table t (id int primary key)").expect("valid");
+    let rows = (0..500).map(|id| format!("({id})")).collect::<Vec<_>>().join(", ");
+    client.run(&format!("insert into t values {rows}")).expect("valid");
+    let endless = "select a.id from t a, t b, t c, t d where a.id + b.id + c.id + d.id < 0";
+    block_on(async {
+        let select = client.session.parse(endless, &[]).await.expect("valid");
+        let Outcome::Rows(mut rows) = client.session.execute(&select, &[], Scope::Alone).await.expect("runs")
+        else {
+            panic!("rows");
+        };
+        client.cancel.set(true);
+        let Err(error) = rows.next().await else { panic!("cancelled") };
+        assert_eq!(error.state.code(), "57014");
+    });
+    client.run("set statement_timeout = '5ms'").expect("valid");
+    block_on(async {
+        let select = client.session.parse(endless, &[]).await.expect("valid");
+        let Outcome::Rows(mut rows) = client.session.execute(&select, &[], Scope::Alone).await.expect("runs")
+        else {
+            panic!("rows");
+        };
+        router.pass_time(6_000);
+        let Err(error) = rows.next().await else { panic!("timed out") };
+        assert_eq!(
+            (error.state.code(), &*error.message),
+            ("57014", "canceling statement due to statement timeout")
+        );
+    });
+}
+
+#[test]
+fn memory_and_width_are_bounded() {
+    let mut client = Client::new(MemRouter::new());
+    client.run("create table t (id int primary key, s text)").expect("valid");
+    let rows = (0..4_000).map(|n| format!("({n}, 'text number {n}')")).collect::<Vec<_>>().join(", ");
+    client.run(&format!("insert into t values {rows}")).expect("valid");
+    client.run("set work_mem = '64kB'").expect("valid");
+    let error = client.error("select a.s from t a join t b using (s)");
+    assert_eq!(error.state.code(), "53200", "{error}");
+    assert_eq!(client.run("select a.s from t a join t b using (s) where b.id < 5").expect("little").len(), 5);
+    client.run("reset work_mem").expect("valid");
+    assert_eq!(client.run("select a.s from t a join t b using (s)").expect("enough").len(), 4_000);
+    let many = |count: usize| {
+        let tables: Vec<String> = (0..count).map(|n| format!("t t{n}")).collect();
+        let equal: Vec<String> = (1..count).map(|n| format!("t{n}.id = t{}.id", n - 1)).collect();
+        format!("select t0.id from {} where t0.id = 7 and {}", tables.join(", "), equal.join(" and "))
+    };
+    assert_eq!(client.run(&many(128)).expect("as many as allowed").len(), 1);
+    assert_eq!(client.error(&many(129)).state.code(), "54000");
+    let nested = |depth: usize| {
+        let open = "(".repeat(depth);
+        let joins: String = (0..depth).map(|n| format!(" join t t{n} on true)")).collect();
+        format!("select 1 from {open}t{joins} where false")
+    };
+    assert!(client.run(&nested(40)).expect("deep").is_empty());
+    let error = client.error(&nested(20_000));
+    assert!(["54001", "54000", "42601"].contains(&error.state.code()), "{error}");
+}
+
+#[test]
+fn plans_of_joins_follow_the_catalog() {
+    let router = MemRouter::new();
+    let mut client = Client::new(router.clone());
+    for table in ["t", "u"] {
+        client.run(&format!("create table {table} (id int primary key, v int)")).expect("valid");
+        client.run(&format!("insert into {table} values (1, 1)")).expect("valid");
+    }
+    let select = block_on(client.session.parse("select * from t join u using (id)", &[])).expect("valid");
+    let mut execute = || {
+        block_on(async {
+            match client.session.execute(&select, &[], Scope::Alone).await? {
+                Outcome::Rows(mut rows) => rows.next().await.map(|batch| batch.is_some()),
+                _ => panic!("rows"),
+            }
+        })
+    };
+    assert!(execute().expect("valid"));
+    let mut other = Client::new(router);
+    other.run("drop table u").expect("valid");
+    assert_eq!(execute().expect_err("gone").state.code(), "42P01");
+    other.run("create table u (id int primary key, v int)").expect("valid");
+    assert!(!execute().expect("the same shape, and empty"));
+}
