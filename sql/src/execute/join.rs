@@ -190,9 +190,13 @@ impl<R: Router> Reader<'_, R> {
             while let Some(batch) = running.next_batch().await? {
                 self.watch.check()?;
                 build.push(batch)?;
+                yield_now().await;
             }
             drop(running);
-            self.watch.check()?;
+            while !build.index() {
+                self.watch.check()?;
+                yield_now().await;
+            }
             let (run, keys) = build.finish();
             let probe = if run.needs_no_probe() {
                 Running::Batches(VecDeque::new())

@@ -3,6 +3,8 @@
 //! One key of whole numbers is compared as a number, anything else by the bytes of [`RowKeys`]. Rows whose keys have
 //! equal hashes form a chain, in the order of the rows. Rows with a NULL among their keys are in no chain.
 
+use std::ops::Range;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Date32Type, Int16Type, Int32Type, Int64Type, Time64MicrosecondType, TimestampMicrosecondType,
@@ -15,6 +17,9 @@ use crate::fragment::groups::{hash_bytes, hash_number};
 use crate::fragment::rowkey::{KeyColumn, RowKeys};
 
 const NONE: u32 = u32::MAX;
+
+/// Rows that are put into chains in one step: a fraction of a millisecond.
+const INDEX_ROWS: usize = 8_192;
 
 /// Pairs of rows: of the probe side's batch, and of the build side.
 #[derive(Debug, Default)]
@@ -58,18 +63,19 @@ pub(super) struct Chains {
 }
 
 impl Chains {
-    /// Chains of the valid rows by their hashes.
-    fn new(valid: &[bool], hash: impl Fn(usize) -> u64) -> Chains {
-        let mut heads = vec![NONE; (2 * valid.len()).next_power_of_two()];
-        let mut next = vec![NONE; valid.len()];
-        let mask = heads.len() - 1;
-        let mut count = 0;
-        for row in (0..valid.len()).rev().filter(|row| valid[*row]) {
-            let head = &mut heads[hash(row) as usize & mask];
-            next[row] = std::mem::replace(head, u32::try_from(row).expect("memory ends before rows do"));
-            count += 1;
+    /// Chains for so many rows, of which none is in one yet.
+    fn new(rows: usize) -> Chains {
+        Chains { heads: vec![NONE; (2 * rows).next_power_of_two()], next: vec![NONE; rows], count: 0 }
+    }
+
+    /// Adds the valid ones of some rows, which come before all that are in chains.
+    fn add(&mut self, rows: Range<usize>, valid: &[bool], hash: impl Fn(usize) -> u64) {
+        let mask = self.heads.len() - 1;
+        for row in rows.rev().filter(|row| valid[*row]) {
+            let head = &mut self.heads[hash(row) as usize & mask];
+            self.next[row] = std::mem::replace(head, u32::try_from(row).expect("memory ends before rows do"));
+            self.count += 1;
         }
-        Chains { heads, next, count }
     }
 
     fn head(&self, hash: u64) -> u32 {
@@ -101,6 +107,8 @@ pub(super) struct KeyBuffer {
     keys: BuildKeys,
     /// Whether no key of a row is NULL.
     valid: Vec<bool>,
+    /// Once all rows are there: their chains, and how many rows are in none yet.
+    chains: Option<(Chains, usize)>,
 }
 
 enum BuildKeys {
@@ -117,7 +125,7 @@ impl KeyBuffer {
             [one] if is_number(*one) => BuildKeys::Numbers(Vec::new()),
             _ => BuildKeys::Bytes(RowKeys::default()),
         };
-        KeyBuffer { types, keys, valid: Vec::new() }
+        KeyBuffer { types, keys, valid: Vec::new(), chains: None }
     }
 
     /// Adds the keys of a batch. Answers how many bytes they take.
@@ -150,19 +158,33 @@ impl KeyBuffer {
         })
     }
 
+    /// Does a part of what look-ups need, once all rows are there; answers whether that was the last one.
+    pub(super) fn index(&mut self) -> bool {
+        let KeyBuffer { keys, valid, chains, .. } = self;
+        let rows = valid.len();
+        let (chains, left) = chains.get_or_insert_with(|| match keys {
+            BuildKeys::All => (Chains::new(0), 0),
+            _ => (Chains::new(rows), rows),
+        });
+        let part = left.saturating_sub(INDEX_ROWS)..*left;
+        *left = part.start;
+        match keys {
+            BuildKeys::All => {}
+            BuildKeys::Numbers(values) => chains.add(part, valid, |row| hash_number(values[row])),
+            BuildKeys::Bytes(keys) => chains.add(part, valid, |row| hash_bytes(keys.row(row))),
+        }
+        *left == 0
+    }
+
     /// Makes them ready for look-ups.
-    pub(super) fn finish(self) -> Lookup {
-        let KeyBuffer { keys, valid, .. } = self;
+    pub(super) fn finish(mut self) -> Lookup {
+        while !self.index() {}
+        let KeyBuffer { keys, valid, chains, .. } = self;
+        let chains = chains.map_or_else(|| Chains::new(0), |(chains, _)| chains);
         match keys {
             BuildKeys::All => Lookup::All(u32::try_from(valid.len()).expect("memory ends before rows do")),
-            BuildKeys::Numbers(values) => {
-                let chains = Chains::new(&valid, |row| hash_number(values[row]));
-                Lookup::Numbers { values, chains }
-            }
-            BuildKeys::Bytes(keys) => {
-                let chains = Chains::new(&valid, |row| hash_bytes(keys.row(row)));
-                Lookup::Bytes { keys, chains }
-            }
+            BuildKeys::Numbers(values) => Lookup::Numbers { values, chains },
+            BuildKeys::Bytes(keys) => Lookup::Bytes { keys, chains },
         }
     }
 }

@@ -71,6 +71,8 @@ pub(crate) struct JoinStage {
 pub(crate) struct BuildSide {
     stage: JoinStage,
     batches: Vec<RecordBatch>,
+    /// Whole columns, as far as they have been made of the batches.
+    columns: Vec<ArrayRef>,
     keys: KeyBuffer,
     /// The values of the keys, as long as they are few.
     values: Option<Vec<Vec<ArrayRef>>>,
@@ -93,7 +95,7 @@ impl BuildSide {
     pub(crate) fn new(stage: JoinStage) -> BuildSide {
         let keys = KeyBuffer::new(stage.keys.iter().map(|key| key.build.pg_type()).collect());
         let values = Some(vec![Vec::new(); stage.keys.len()]);
-        BuildSide { stage, batches: Vec::new(), keys, values, rows: 0, size_bytes: 0 }
+        BuildSide { stage, batches: Vec::new(), columns: Vec::new(), keys, values, rows: 0, size_bytes: 0 }
     }
 
     /// Adds rows.
@@ -120,15 +122,19 @@ impl BuildSide {
         Ok(())
     }
 
+    /// Does a part of what [`BuildSide::finish`] needs, once all rows are there; answers whether that was the last one.
+    pub(crate) fn index(&mut self) -> bool {
+        let column = self.columns.len();
+        let Some(pg_type) = self.stage.build.get(column) else { return self.keys.index() };
+        let chunks: Vec<ArrayRef> = self.batches.iter().map(|batch| batch.column(column).clone()).collect();
+        self.columns.push(super::concat(&chunks, *pg_type));
+        false
+    }
+
     /// Indexes the rows.
-    pub(crate) fn finish(self) -> (JoinRun, KeyValues) {
-        let BuildSide { stage, batches, keys, values, rows, .. } = self;
-        let mut columns = Vec::with_capacity(stage.build.len());
-        for (index, pg_type) in stage.build.iter().enumerate() {
-            let chunks: Vec<ArrayRef> = batches.iter().map(|batch| batch.column(index).clone()).collect();
-            columns.push(super::concat(&chunks, *pg_type));
-        }
-        drop(batches);
+    pub(crate) fn finish(mut self) -> (JoinRun, KeyValues) {
+        while !self.index() {}
+        let BuildSide { stage, columns, keys, values, rows, .. } = self;
         let batch = batch_of(&schema_of(&stage.build), columns, rows);
         let known = match (values, keys.bounds()) {
             (Some(values), _) => KeyValues::Few(values),
