@@ -23,7 +23,7 @@ use super::zone::Judgement;
 use crate::catalog::TableSchema;
 use crate::column::{BatchSchema, ColumnBuf};
 use crate::env::Env;
-use crate::filter::{Filter, Ready, mask};
+use crate::filter::{Filter, IntTest, Ready, mask};
 use crate::fragment::BATCH_ROWS;
 use crate::key::KeySpan;
 use crate::router::ReadView;
@@ -287,6 +287,14 @@ fn retain(
         if !accepts(mask::first(mask), &mut scratch.bytes) {
             mask.fill(0);
         }
+        return;
+    }
+    let is_done = match &filter.ready {
+        Ready::Ints(IntTest::Range(low, high)) => block.retain_ints(column, *low, *high, mask),
+        Ready::Floats(test) => block.retain_floats(column, test, mask),
+        _ => false,
+    };
+    if is_done {
         return;
     }
     let rows = block.rows();

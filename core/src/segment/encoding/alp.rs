@@ -38,6 +38,11 @@ impl Exponents {
         digits as f64 * TENS[usize::from(self.f)] * TENTHS[usize::from(self.e)]
     }
 
+    /// About the digits of a float.
+    pub(super) fn digits_near(self, float: f64) -> f64 {
+        float * TENS[usize::from(self.e)] * TENTHS[usize::from(self.f)]
+    }
+
     /// The floats of digits.
     pub(super) fn floats(self, digits: &[i64], out: &mut [f64]) {
         let (ten, tenth) = (TENS[usize::from(self.f)], TENTHS[usize::from(self.e)]);

@@ -14,6 +14,8 @@ use std::ops::Range;
 
 use fastlanes::BitPacking;
 
+use crate::filter::mask::retain_values;
+
 /// Numbers of a full block.
 const LANES_COUNT: usize = 1024;
 
@@ -87,6 +89,27 @@ impl Packed {
 
     pub(super) fn width(&self) -> u8 {
         self.width
+    }
+
+    /// The largest number that the bits can hold, if the numbers lie in lanes.
+    pub(super) fn lanes_max(&self) -> Option<u64> {
+        self.lanes.then(|| mask(self.width))
+    }
+
+    /// Clears the rows whose number, one of lanes, is below `low` or above `high`.
+    pub(super) fn retain(&self, bytes: &[u8], low: u64, high: u64, rows: &mut [u64]) {
+        let span = high - low;
+        if self.width <= 16 {
+            let mut words = [0; LANES_COUNT];
+            self.unpack16(bytes, &mut words);
+            let (low, span) = (low as u16, span as u16);
+            retain_values(rows, &words, |word| word.wrapping_sub(low) <= span);
+        } else {
+            let mut words = [0; LANES_COUNT];
+            self.unpack32(bytes, &mut words);
+            let (low, span) = (low as u32, span as u32);
+            retain_values(rows, &words, |word| word.wrapping_sub(low) <= span);
+        }
     }
 
     /// A number.

@@ -10,7 +10,7 @@ use super::alp::Exponents;
 use super::front::Front;
 use super::ints::{Cursor, Ints, u16_at};
 use super::invert::lower_bound;
-use super::values::{Odd, int_of, is_int};
+use super::values::{Odd, float_of, int_of, is_int};
 use super::{DictionaryId, Section, Tables};
 use crate::column::{ColumnBuf, Layout};
 use crate::row::RowBuilder;
@@ -421,6 +421,14 @@ impl EncodedBlock {
         }
     }
 
+    /// The integers of a column that is written as such.
+    pub(super) fn int_codes(&self, column: usize) -> Option<&Ints> {
+        match &self.columns[column].data {
+            Data::Ints(ints) => Some(ints),
+            _ => None,
+        }
+    }
+
     /// Exponents, digits and odd values of floats.
     pub(super) fn alp(&self, column: usize) -> Option<(Exponents, &Ints, &Odd)> {
         match &self.columns[column].data {
@@ -470,14 +478,6 @@ pub(super) fn part(start: i64, end: i64, len: usize) -> Range<usize> {
     match (usize::try_from(start), usize::try_from(end)) {
         (Ok(start), Ok(end)) if start <= end && end <= len => start..end,
         _ => 0..0,
-    }
-}
-
-fn float_of(bytes: &[u8]) -> f64 {
-    match (bytes.try_into(), bytes.try_into()) {
-        (Ok(bytes), _) => f64::from_le_bytes(bytes),
-        (_, Ok(bytes)) => f64::from(f32::from_le_bytes(bytes)),
-        _ => 0.0,
     }
 }
 

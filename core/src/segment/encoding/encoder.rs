@@ -11,7 +11,7 @@ use super::front::Front;
 use super::plan::{Plans, Seen};
 use super::shared::{DictionaryBuilder, SymbolsBuilder};
 use super::tables;
-use super::values::{Odd, int_of, is_int};
+use super::values::{Odd, float_of, int_of, is_int};
 use crate::column::{ColumnView, Layout};
 use crate::types::PgType;
 
@@ -249,12 +249,8 @@ impl SegmentEncoder {
     fn encode_floats(&mut self, column: usize, work: &Work<'_>, valid: &[u8], out: &mut Vec<u8>) -> bool {
         let narrow = work.pg_type == PgType::Float4;
         let size = if narrow { 4 } else { 8 };
-        let float = |bytes: &[u8]| match (bytes.try_into(), bytes.try_into()) {
-            (Ok(bytes), _) => f64::from_le_bytes(bytes),
-            (_, Ok(bytes)) => f64::from(f32::from_le_bytes(bytes)),
-            _ => 0.0,
-        };
-        let floats: Vec<f64> = work.view.values()[..work.rows * size].chunks_exact(size).map(float).collect();
+        let floats: Vec<f64> =
+            work.view.values()[..work.rows * size].chunks_exact(size).map(float_of).collect();
         let mut digits = Vec::with_capacity(work.rows);
         let mut odd = Vec::new();
         let mut attempt = |exponents: Exponents| {

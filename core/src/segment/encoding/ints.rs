@@ -199,6 +199,34 @@ pub(super) fn count_to(bytes: &[u8], at: u32, count: u16, limit: usize) -> usize
     low
 }
 
+/// Packed codes that stand for integers in their order, but for exceptions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rising {
+    pub(super) codes: Packed,
+    pub(super) base: i64,
+    /// Above 0.
+    pub(super) scale: i64,
+    /// No code is greater.
+    pub(super) top: u64,
+    exceptions: Option<Exceptions>,
+}
+
+impl Rising {
+    /// The integer of a code.
+    #[inline]
+    pub(super) fn value(&self, code: u64) -> i64 {
+        self.base.wrapping_add(self.scale.wrapping_mul(code as i64))
+    }
+
+    /// Calls with the row and the integer of each exception.
+    pub(super) fn each_exception(&self, bytes: &[u8], mut f: impl FnMut(usize, i64)) {
+        let Some(exceptions) = &self.exceptions else { return };
+        for index in 0..usize::from(exceptions.count) {
+            f(u16_at(bytes, exceptions.rows, index), exceptions.value(bytes, index));
+        }
+    }
+}
+
 impl Exceptions {
     fn decode(cursor: &mut Cursor<'_>) -> Option<Exceptions> {
         let (count, width, base) = (cursor.u16()?, cursor.u8()?, cursor.i64()?);
@@ -324,6 +352,14 @@ impl Ints {
     /// The columns that a model predicts from.
     pub(super) fn references(&self) -> [Option<u16>; 2] {
         self.model.references()
+    }
+
+    /// The codes, if they stand for the integers in their order and a full block of them is packed in up to 32 bits.
+    pub(super) fn rising(&self) -> Option<Rising> {
+        let Codes::Packed(codes) = self.codes else { return None };
+        let top = codes.lanes_max().filter(|_| self.model == Model::None && self.scale > 0)?;
+        self.base.checked_add(self.scale.checked_mul(i64::try_from(top).ok()?)?)?;
+        Some(Rising { codes, base: self.base, scale: self.scale, top, exceptions: self.exceptions })
     }
 
     /// Whether all are known to be the same.

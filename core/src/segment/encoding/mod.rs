@@ -32,6 +32,7 @@
 //! computed in each block beside the column's own encodings unless it is as good as when it was found (`plan`).
 
 mod alp;
+mod between;
 mod bits;
 mod block;
 mod bulk;

@@ -176,6 +176,10 @@ pub(super) fn read_all(block: &EncodedBlock, types: &[PgType]) {
         let _ = block.ints(column, 0..rows, &mut vec![0; rows]);
         let _ = block.floats(column, 0..rows, &mut vec![0.0; rows]);
         let _ = block.codes(column, 0..rows, &mut vec![0; rows]);
+        let mut rows_left = vec![u64::MAX; BLOCK_ROWS / 64];
+        let test = crate::filter::FloatTest::Range { low: -1.5, high: 1e9, nan: true };
+        let _ = block.retain_ints(column, -7, 1 << 20, &mut rows_left);
+        let _ = block.retain_floats(column, &test, &mut rows_left);
         let _ = (block.valid(column), block.is_constant(column), block.int_lower_bound(column, 0..rows, 7));
     }
 }

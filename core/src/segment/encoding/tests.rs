@@ -6,8 +6,10 @@ use std::rc::Rc;
 
 use arrow_buffer::Buffer;
 
+use super::super::format::BLOCK_ROWS;
 use super::{EncodedBlock, Section, SegmentEncoder, Tables};
 use crate::column::{Column, ColumnBuf, ColumnView};
+use crate::filter::{FloatTest, mask};
 use crate::row::RowBuilder;
 use crate::test_rows::{ALL_TYPES, Random, value};
 use crate::types::{Datum, Numeric, PgType};
@@ -154,12 +156,49 @@ fn check_numbers(block: &EncodedBlock, column: usize, pg_type: PgType, values: &
             assert!(float.to_bits() == want.to_bits() || (float.is_nan() && want.is_nan()));
         }
     }
+    check_ranges(block, column, values);
     let mut codes = vec![0; range.len()];
     if let Some(id) = block.codes(column, range.clone(), &mut codes) {
         for (code, row) in codes.iter().zip(range) {
             let Some(bytes) = &values[row] else { continue };
             assert_eq!(block.tables().dictionary_value(id, *code), bytes.as_slice());
             assert!((*code as usize) < block.tables().dictionary_len(id));
+        }
+    }
+}
+
+/// Ranges of numbers that are asked of the codes.
+fn check_ranges(block: &EncodedBlock, column: usize, values: &[Option<Vec<u8>>]) {
+    let rows = values.len();
+    let mut all = [0; mask::words(BLOCK_ROWS)];
+    mask::fill(&mut all, rows);
+    (0..rows).step_by(5).for_each(|row| mask::clear(&mut all, row));
+    let compare = |mask: &[u64], accepts: &dyn Fn(usize) -> bool| {
+        for row in (0..rows).filter(|row| values[*row].is_some()) {
+            let is_left = mask[row / 64] >> (row % 64) & 1 == 1;
+            assert_eq!(is_left, row % 5 != 0 && accepts(row), "column {column} row {row}");
+        }
+    };
+    let picked = |place: usize| place * 7 % rows;
+    for (a, b) in [(0, 1), (2, 3), (4, 4), (5, 6)].map(|(a, b)| (picked(a), picked(b))) {
+        let (low, high) = (block.int(column, a), block.int(column, b));
+        for (low, high) in [(low, high), (low.saturating_add(1), i64::MAX), (i64::MIN, high.wrapping_sub(1))]
+        {
+            let mut left = all;
+            if block.retain_ints(column, low, high, &mut left) {
+                compare(&left, &|row| (low..=high).contains(&block.int(column, row)));
+            }
+        }
+        let mut floats = vec![0.0; rows];
+        if !block.floats(column, 0..rows, &mut floats) {
+            return;
+        }
+        let (low, high) = (floats[a], floats[b]);
+        for (low, high) in [(low, high), (low.next_up(), f64::INFINITY), (f64::NEG_INFINITY, high - 1e-3)] {
+            let (test, mut left) = (FloatTest::Range { low, high, nan: a % 2 == 0 }, all);
+            if block.retain_floats(column, &test, &mut left) {
+                compare(&left, &|row| test.accepts(floats[row]));
+            }
         }
     }
 }

@@ -29,6 +29,15 @@ pub(super) fn int_of(pg_type: PgType, bytes: &[u8]) -> Option<i64> {
     })
 }
 
+/// The float of 4 or 8 bytes.
+pub(super) fn float_of(bytes: &[u8]) -> f64 {
+    match (bytes.try_into(), bytes.try_into()) {
+        (Ok(bytes), _) => f64::from_le_bytes(bytes),
+        (_, Ok(bytes)) => f64::from(f32::from_le_bytes(bytes)),
+        _ => 0.0,
+    }
+}
+
 /// Values that do not fit among their neighbours: count u16, rows u16 (rising), then the values in their full size.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Odd {
