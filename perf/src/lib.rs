@@ -4,6 +4,7 @@
 
 pub mod args;
 pub mod rows;
+pub mod tables;
 pub mod usage;
 
 use hdrhistogram::Histogram;

@@ -20,20 +20,18 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, process};
 
-use omen_core::catalog::{Column, TableSchema};
 use omen_core::env::Env;
 use omen_core::env::uring::{CoreOptions, UringEnv, allowed_cpus, start};
 use omen_core::error::Result;
 use omen_core::id::{CoreId, TableId};
 use omen_core::key::Key;
-use omen_core::learned::IndexKind;
 use omen_core::mesh;
 use omen_core::node::{MESH_CAPACITY, NodeConfig, NodeCore};
 use omen_core::router::{CatalogChange, Router, Transaction};
-use omen_core::types::PgType;
 use omen_core::write_batch::WriteBatch;
 use omen_perf::args::{Args, print_result, quantile_us};
 use omen_perf::rows::{self, mix};
+use omen_perf::tables::{narrow_schema, wide_schema};
 use omen_perf::usage::{device_reads, disk_bytes, process_cpu_time, thread_cpu_time};
 
 type Node = NodeCore<UringEnv>;
@@ -96,38 +94,6 @@ async fn measure(node: &Node, args: &Args) -> Result<()> {
         "update" => update(node, args).await,
         part => panic!("no part is called {part}"),
     }
-}
-
-fn schema(columns: &[(&str, PgType)]) -> TableSchema {
-    let column = |(name, pg_type): &(&str, PgType)| Column {
-        name: (*name).to_owned(),
-        pg_type: *pg_type,
-        not_null: true,
-        default: None,
-        hidden: false,
-    };
-    let columns = columns.iter().map(column).collect();
-    TableSchema { columns, key: vec![0], key_name: Some("t_pkey".into()), index: IndexKind::Auto }
-}
-
-fn wide_schema() -> TableSchema {
-    schema(&[
-        ("id", PgType::Int8),
-        ("a", PgType::Int8),
-        ("price", PgType::Float8),
-        ("email", PgType::Text),
-        ("ts", PgType::Timestamp),
-        ("status", PgType::Text),
-    ])
-}
-
-fn narrow_schema() -> TableSchema {
-    schema(&[
-        ("id", PgType::Int8),
-        ("device", PgType::Int4),
-        ("value", PgType::Float8),
-        ("ts", PgType::Timestamp),
-    ])
 }
 
 /// Makes the wide table with this many rows, all in segments.

@@ -1,0 +1,287 @@
+//! What sessions wait for while their core flushes and merges: point reads and durable updates of one row, at a fixed
+//! rate whatever the answers take, on a node of one core.
+//!
+//! `latency all DIRECTORY [NAME=NUMBER]...` makes a node in the directory with a table for the sessions (`rows` wide
+//! rows) and one to merge (`merge_rows` wide rows). Then, in `rounds` rounds, sessions are at work for `ms` milliseconds
+//! each while nothing else is (`idle`), while one session loads narrow rows of random keys into a third table as fast as
+//! it can, in batches of 1,000 (`load`), and while VACUUM rewrites the table to merge (`merge`). `reads` and `writes` are
+//! rates per second. A time begins when the request was due.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{env, process};
+
+use hdrhistogram::Histogram;
+use omen_core::env::Env;
+use omen_core::env::uring::{CoreOptions, UringEnv, allowed_cpus, start};
+use omen_core::error::Result;
+use omen_core::id::TableId;
+use omen_core::key::Key;
+use omen_core::mesh;
+use omen_core::node::{MESH_CAPACITY, NodeConfig, NodeCore};
+use omen_core::router::{CatalogChange, Router, Transaction};
+use omen_core::write_batch::WriteBatch;
+use omen_perf::args::{Args, print_result};
+use omen_perf::rows::{self, mix};
+use omen_perf::tables::{narrow_schema, wide_schema};
+use omen_perf::{histogram, quantile_us};
+
+type Node = NodeCore<UringEnv>;
+
+/// Rows of a batch.
+const BATCH: u64 = 1_000;
+/// Of the table to merge, each of so many rows is changed before it is merged.
+const CHANGED_EACH: u64 = 1_000;
+
+/// What goes on beside the sessions.
+#[derive(Clone, Copy)]
+enum Beside {
+    Idle,
+    Load,
+    Merge,
+}
+
+impl Beside {
+    const ALL: [Beside; 3] = [Beside::Idle, Beside::Load, Beside::Merge];
+
+    fn name(self) -> &'static str {
+        ["idle", "load", "merge"][self as usize]
+    }
+}
+
+/// Times of the sessions.
+struct Times {
+    reads: RefCell<Histogram<u64>>,
+    writes: RefCell<Histogram<u64>>,
+}
+
+/// The tables, and how far work on them has come.
+#[derive(Clone)]
+struct World {
+    node: Node,
+    args: Args,
+    foreground: TableId,
+    merged: TableId,
+    loaded: TableId,
+    next_load: Rc<Cell<u64>>,
+    next_change: Rc<Cell<u64>>,
+    next_request: Rc<Cell<u64>>,
+    running: Rc<Cell<bool>>,
+}
+
+fn main() {
+    let Some(args) = Args::parse(env::args().skip(1)) else {
+        eprintln!("usage: latency all DIRECTORY [NAME=NUMBER]...");
+        process::exit(2);
+    };
+    let memory = args.number("memory_mib", 128) as usize;
+    let config = NodeConfig::new(args.dir.clone(), 1, memory << 20);
+    let seat = mesh::connect(1, MESH_CAPACITY).remove(0);
+    let cpu = allowed_cpus().first().copied();
+    let handle = start(CoreOptions::new(seat.core(), cpu), move |env| async move {
+        let node = NodeCore::start(env, seat, &config).await.expect("a node starts");
+        measure(&node, &args).await.expect("no errors");
+        process::exit(0);
+    });
+    drop(handle.expect("a core starts").join());
+}
+
+async fn measure(node: &Node, args: &Args) -> Result<()> {
+    let world = World::fill(node, args).await?;
+    let times: Vec<Rc<Times>> = Beside::ALL.iter().map(|_| Rc::new(Times::new())).collect();
+    let mut rates = [0.0; 3];
+    let rounds = args.number("rounds", 3);
+    let phase = Duration::from_millis(args.number("ms", 2_000));
+    for _ in 0..rounds {
+        for beside in Beside::ALL {
+            let rate = world.phase(beside, phase, &times[beside as usize]).await?;
+            rates[beside as usize] += rate / rounds as f64;
+        }
+    }
+    for beside in Beside::ALL {
+        let times = &times[beside as usize];
+        for (what, times) in [("read", &times.reads), ("write", &times.writes)] {
+            let times = times.borrow();
+            print_result(
+                &format!("latency_{what}_{}", beside.name()),
+                "omendb",
+                &[
+                    ("p50_us", quantile_us(&times, 0.5)),
+                    ("p99_us", quantile_us(&times, 0.99)),
+                    ("p999_us", quantile_us(&times, 0.999)),
+                    ("max_us", quantile_us(&times, 1.0)),
+                    ("rows_beside_per_second", rates[beside as usize]),
+                ],
+            );
+        }
+    }
+    Ok(())
+}
+
+impl Times {
+    fn new() -> Times {
+        Times { reads: RefCell::new(histogram()), writes: RefCell::new(histogram()) }
+    }
+}
+
+impl World {
+    async fn fill(node: &Node, args: &Args) -> Result<World> {
+        let mut tables = Vec::new();
+        for (name, schema, rows) in [
+            ("foreground", wide_schema(), args.number("rows", 100_000)),
+            ("merged", wide_schema(), args.number("merge_rows", 1_000_000)),
+            ("loaded", narrow_schema(), 0),
+        ] {
+            let create = CatalogChange::CreateTable { name: name.into(), schema };
+            let table = node.change_catalog(create).await?;
+            put(node, table, 0..rows, |number| number, WriteBatch::insert).await?;
+            tables.push(table);
+        }
+        node.checkpoint().await?;
+        node.vacuum(None).await?;
+        Ok(World {
+            node: node.clone(),
+            args: args.clone(),
+            foreground: tables[0],
+            merged: tables[1],
+            loaded: tables[2],
+            next_load: Rc::default(),
+            next_change: Rc::default(),
+            next_request: Rc::default(),
+            running: Rc::default(),
+        })
+    }
+
+    /// Answers how many rows were loaded or merged in a second.
+    async fn phase(&self, beside: Beside, time: Duration, times: &Rc<Times>) -> Result<f64> {
+        let change = CHANGED_EACH * self.next_change.replace(self.next_change.get() + 1);
+        if let Beside::Merge = beside {
+            let rows = (0..self.merge_rows()).step_by(CHANGED_EACH as usize);
+            put(&self.node, self.merged, rows, |number| number ^ change, WriteBatch::update).await?;
+        }
+        // What earlier rounds left to flush and merge.
+        self.node.checkpoint().await?;
+        self.node.env().sleep(Duration::from_millis(300)).await;
+        self.running.set(true);
+        let done = Rc::new(Cell::new((false, 0.0)));
+        let (world, ended) = (self.clone(), done.clone());
+        self.node.env().spawn(async move {
+            let began = Instant::now();
+            let rows = match beside {
+                Beside::Idle => 0,
+                Beside::Load => world.load().await.expect("keys differ"),
+                Beside::Merge => {
+                    world.node.vacuum(Some(world.merged)).await.expect("the disk works");
+                    world.merge_rows()
+                }
+            };
+            ended.set((true, rows as f64 / began.elapsed().as_secs_f64()));
+            world.running.set(false);
+        });
+        self.requests(time, matches!(beside, Beside::Idle), times).await;
+        self.running.set(false);
+        while !done.get().0 {
+            self.node.env().sleep(Duration::from_millis(1)).await;
+        }
+        Ok(done.get().1)
+    }
+
+    fn merge_rows(&self) -> u64 {
+        self.args.number("merge_rows", 1_000_000)
+    }
+
+    async fn load(&self) -> Result<u64> {
+        let (mut row, mut count) = (Vec::new(), 0);
+        while self.running.get() {
+            let first = self.next_load.replace(self.next_load.get() + BATCH);
+            let mut batch = WriteBatch::new();
+            for number in first..first + BATCH {
+                let id = mix(number) as i64;
+                rows::narrow(id).encode(&mut row);
+                batch.insert(&rows::key(id), &row);
+            }
+            self.node.write_and_commit(self.node.begin(), self.loaded, batch).await?;
+            count += BATCH;
+        }
+        Ok(count)
+    }
+
+    /// Sends requests when they are due; ends when the time is over or there is nothing beside them any more.
+    async fn requests(&self, time: Duration, idle: bool, times: &Rc<Times>) {
+        let (reads, writes) = (self.args.number("reads", 1_000), self.args.number("writes", 200));
+        let began = Instant::now();
+        let under_way = Rc::new(Cell::new(0));
+        let (mut next_read, mut next_write) = (began, began);
+        while began.elapsed() < time && (idle || self.running.get()) {
+            let due = next_read.min(next_write);
+            let wait = due.saturating_duration_since(Instant::now());
+            if !wait.is_zero() {
+                self.node.env().sleep(wait).await;
+            }
+            let is_read = next_read <= next_write;
+            match is_read {
+                true => next_read += Duration::from_secs(1) / reads as u32,
+                false => next_write += Duration::from_secs(1) / writes as u32,
+            }
+            under_way.set(under_way.get() + 1);
+            let (world, times, under_way) = (self.clone(), times.clone(), under_way.clone());
+            self.node.env().spawn(async move {
+                match is_read {
+                    true => world.read().await,
+                    false => world.write().await,
+                }
+                .expect("the row is there");
+                let histogram = if is_read { &times.reads } else { &times.writes };
+                histogram.borrow_mut().saturating_record(due.elapsed().as_nanos() as u64);
+                under_way.set(under_way.get() - 1);
+            });
+        }
+        while under_way.get() > 0 {
+            self.node.env().sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// A row of the sessions' table, never one that another request is at work on.
+    fn next_row(&self) -> u64 {
+        let number = self.next_request.replace(self.next_request.get() + 1);
+        number.wrapping_mul(7_919) % self.args.number("rows", 100_000)
+    }
+
+    async fn read(&self) -> Result<()> {
+        let key = Key::from_bytes(&rows::key(rows::wide_id(self.next_row())));
+        let columns: Arc<[usize]> = (0..rows::WIDE_COLUMNS).collect();
+        let txn = self.node.begin();
+        let row = self.node.get(self.foreground, txn.view(), key, columns).await?;
+        assert!(row.is_some(), "the row was loaded");
+        Ok(())
+    }
+
+    async fn write(&self) -> Result<()> {
+        let number = self.next_row();
+        put(&self.node, self.foreground, number..number + 1, |number| number + 1, WriteBatch::update).await
+    }
+}
+
+/// Writes the rows of these numbers, with values of another, in durable batches.
+async fn put(
+    node: &Node,
+    table: TableId,
+    numbers: impl Iterator<Item = u64>,
+    values_of: impl Fn(u64) -> u64,
+    write: fn(&mut WriteBatch, &[u8], &[u8]),
+) -> Result<()> {
+    let mut numbers = numbers.peekable();
+    let mut row = Vec::new();
+    while numbers.peek().is_some() {
+        let mut batch = WriteBatch::new();
+        for number in numbers.by_ref().take(BATCH as usize) {
+            let id = rows::wide_id(number);
+            rows::Wide { id, ..rows::wide(values_of(number)) }.encode(&mut row);
+            write(&mut batch, &rows::key(id), &row);
+        }
+        node.write_and_commit(node.begin(), table, batch).await?;
+    }
+    Ok(())
+}
