@@ -20,6 +20,7 @@ pub(crate) mod fuzz;
 mod keys;
 mod merge;
 mod reader;
+mod rising;
 mod scan;
 #[cfg(test)]
 mod tests;

@@ -239,38 +239,13 @@ impl<E: Env> Segment<E> {
         Some(versions)
     }
 
-    /// The newest version of every key that is here, told with the number that came with the key. Keys rise: those of
-    /// one block cost one look at the cache.
-    ///
-    /// # Errors
-    /// If a block cannot be read or is corrupt.
-    pub async fn find_rising<'a>(
-        &self,
-        keys: impl Iterator<Item = (usize, &'a [u8])>,
-        cache: &BlockCache,
-        mut found: impl FnMut(usize, &Version),
-    ) -> Result<()> {
-        let mut held: Option<(usize, Rc<Block>)> = None;
-        for (of, key) in keys {
-            let numbers = match &held {
-                // The key before was not below the first of this block.
-                Some((number, _)) if self.fences.begins_after(number + 1, key) => *number..number + 1,
-                _ => self.fences.blocks_of(key),
-            };
-            for number in numbers {
-                let block = match held.take() {
-                    Some((same, block)) if same == number => block,
-                    _ => self.block(number, cache).await?,
-                };
-                let (_, block) = held.insert((number, block));
-                let rows = self.keys.find(block.encoded(), key);
-                if !rows.is_empty() {
-                    found(of, &Version::new(Position::new(number, rows.start), Rc::clone(block)));
-                    break;
-                }
-            }
-        }
-        Ok(())
+    /// The versions of a key in a block.
+    pub(super) fn key_rows(&self, block: &Block, key: &[u8]) -> Range<usize> {
+        self.keys.find(block.encoded(), key)
+    }
+
+    pub(super) fn fences(&self) -> &Fences {
+        &self.fences
     }
 
     /// A block from the cache, or read into it.
