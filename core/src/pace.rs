@@ -1,5 +1,5 @@
-//! The pace of background work on a core: it gives way after every step, and rests after every slice when other work
-//! of the core waits, so that it takes no more than its share.
+//! The pace of background work on a core: it gives way after every step, until others are quiet or have had as long as
+//! the step took, and rests after every slice when other work of the core waits, so that it takes no more than its share.
 //!
 //! Whether other work waits is told by the clock: giving way takes long when others run meanwhile. In the simulator,
 //! where work takes no time, background work never rests.
@@ -15,6 +15,12 @@ pub(crate) const SLICE_NS: u64 = 250_000;
 const BUSY_PART: u64 = 20;
 /// Weight of the past in the average of what others take: of eight slices.
 const PAST_WEIGHT: u64 = 8;
+/// Turns that it gives to others after a step, at most: what one task does may wake another.
+const TURNS_MAX: u32 = 8;
+/// The first turn may have come before what a timer or the disk woke meanwhile.
+const TURNS_MIN: u32 = 2;
+/// Others were quiet when they took less of a turn, in nanoseconds.
+const QUIET_NS: u64 = 3_000;
 /// Longest rest, in nanoseconds: a step that took long by accident shall not stop the work.
 const PAUSE_NS_MAX: u64 = 20_000_000;
 
@@ -65,8 +71,7 @@ impl<E: Env> Pace<E> {
     pub async fn breathe(&self) {
         let stopped = self.env.monotonic_ns();
         let step = stopped.saturating_sub(self.step_from.get());
-        self.env.yield_now().await;
-        let others = self.env.monotonic_ns().saturating_sub(stopped);
+        let others = self.give_way(step).await;
         let ppm = others * 1_000_000 / (step + others).max(1);
         self.others_ppm.set((self.others_ppm.get() * (PAST_WEIGHT - 1) + ppm) / PAST_WEIGHT);
         let worked = self.worked_ns.get() + step;
@@ -79,6 +84,22 @@ impl<E: Env> Pace<E> {
             }
         }
         self.start();
+    }
+
+    /// Lets others go first; answers how long they took.
+    async fn give_way(&self, step: u64) -> u64 {
+        let (mut others, mut turns) = (0, 0);
+        loop {
+            let from = self.env.monotonic_ns();
+            self.env.yield_now().await;
+            let took = self.env.monotonic_ns().saturating_sub(from);
+            turns += 1;
+            let quiet = took < QUIET_NS;
+            others += if quiet { 0 } else { took };
+            if (quiet && turns >= TURNS_MIN) || turns >= TURNS_MAX || others > step {
+                return others;
+            }
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use super::flush::{ENDS_STEP, add_ends};
 use super::range::Range;
 use super::{Inner, policy};
 
-/// Blocks whose ends are carried in one step.
+/// Blocks whose ends are carried in one step, and fewer if they have many.
 const CARRY_BLOCKS: usize = 8;
 /// Most rounds of carrying ends while writers set more; the rest is carried when readers change over.
 const CARRY_ROUNDS: usize = 1_000;
@@ -153,13 +153,17 @@ impl<E: Env> Inner<E> {
         let Some(output) = merge.output.clone() else { return };
         let pace = &self.background.merge_pace;
         for (index, input) in merge.inputs.iter().enumerate() {
+            let (mut blocks, mut ends) = (0, 0);
             for block in 0..input.block_count() {
                 for (position, end) in input.ends_in_block(block) {
+                    ends += 1;
                     if let Some(to) = merge.positions.get(index, position) {
                         output.set_end(to, end);
                     }
                 }
-                if block % CARRY_BLOCKS == 0 {
+                blocks += 1;
+                if blocks >= CARRY_BLOCKS || ends >= ENDS_STEP {
+                    (blocks, ends) = (0, 0);
                     pace.breathe().await;
                 }
             }

@@ -21,7 +21,7 @@ use super::Inner;
 use super::range::SharedMemtable;
 
 /// Ends that are looked at in one step.
-pub(super) const ENDS_STEP: usize = 1_024;
+pub(super) const ENDS_STEP: usize = 256;
 /// Ends in one edit, but for those of new segments.
 const ENDS_PER_EDIT: usize = 16 << 10;
 

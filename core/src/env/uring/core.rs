@@ -35,6 +35,10 @@ use crate::id::CoreId;
 /// system call, and I/O waits for at most this many tasks of each.
 const PASSES_MAX: u32 = 4;
 
+/// Nor do they wait for long: after passes of this many nanoseconds completions and timers have their turn. A step of
+/// background work takes hundreds of microseconds, and would run in every pass.
+const PASSES_NS_MAX: u64 = 50_000;
+
 /// glommio's preemption would make its executor sleep with tasks ready (facts of its version 0.9.0): never.
 const PREEMPT_TIMER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
@@ -306,11 +310,12 @@ impl Core {
             let turns = self.shared.turns.load(Ordering::Relaxed);
             self.shared.turns.store(turns.wrapping_add(1), Ordering::Relaxed);
             let mut ran = false;
+            let began_ns = monotonic_ns();
             for _ in 0..PASSES_MAX {
                 let before = self.polls.get();
                 futures_lite::future::yield_now().await;
                 ran = self.polls.get() != before;
-                if !ran {
+                if !ran || monotonic_ns() - began_ns > PASSES_NS_MAX {
                     break;
                 }
             }
