@@ -213,6 +213,13 @@ def update(run):
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def latency(run):
+    """What sessions wait for during flushes and merges."""
+    folder = run.fresh("latency")
+    own(run, "latency", 120, ["all", folder])
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def sizes(run):
     """Bytes on disk of real tables."""
     scale = run.options.scale
@@ -308,7 +315,7 @@ def prepare(run):
 
 
 PARTS = {
-    "point": point, "insert": insert, "update": update, "sizes": sizes, "scan": scan, "index": index,
+    "point": point, "insert": insert, "update": update, "latency": latency, "sizes": sizes, "scan": scan, "index": index,
     "encodings": encodings,
 }
 

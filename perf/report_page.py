@@ -180,6 +180,11 @@ then 1.5M uniform updates in durable batches of 1,000. Bytes the process wrote t
 of the memory is for memtables, a quarter for the cache. What is still in memory at the end counts for nobody. An
 update of OmenDB finds the old row first, here mostly on disk; the others put the new row without looking.""",
         ["write_amplification"]),
+    "latency": ("Latency beside background work", """One core, 128 MiB of memory. 32 sessions read and update single rows
+of 100,000 wide ones at a fixed rate, 1,000 reads and 200 durable updates a second in all; a time begins when the request
+was due. `idle`: nothing else happens. `load`: one session loads narrow rows of random keys into another table as fast as
+it can, which is flushed and merged all the time. `merge`: VACUUM rewrites another table of a million wide rows, at full
+speed because somebody waits for it. All three take turns, and each line is of all rounds.""", ["latency_*"]),
     "sizes": ("Sizes", """COPY through the binary (64 MiB of text in a transaction, which must fit into the memory of 2
 GiB), CHECKPOINT and VACUUM, then the sum of the segment files. DuckDB and
 Parquet are made from the same CSV. PostgreSQL 15 and ClickHouse were measured once, not in this run.""",

@@ -30,6 +30,8 @@ use omen_perf::{histogram, quantile_us};
 
 type Node = NodeCore<UringEnv>;
 
+/// Sessions that read, and as many that write: one that is late makes up for it.
+const SESSIONS: u32 = 16;
 /// Rows of a batch.
 const BATCH: u64 = 1_000;
 /// Of the table to merge, each of so many rows is changed before it is merged.
@@ -208,37 +210,30 @@ impl World {
         Ok(count)
     }
 
-    /// Sends requests when they are due; ends when the time is over or there is nothing beside them any more.
+    /// Sessions send requests when they are due, until the time is over or there is nothing beside them any more.
     async fn requests(&self, time: Duration, idle: bool, times: &Rc<Times>) {
         let (reads, writes) = (self.args.number("reads", 1_000), self.args.number("writes", 200));
         let began = Instant::now();
-        let under_way = Rc::new(Cell::new(0));
-        let (mut next_read, mut next_write) = (began, began);
-        while began.elapsed() < time && (idle || self.running.get()) {
-            let due = next_read.min(next_write);
-            let wait = due.saturating_duration_since(Instant::now());
-            if !wait.is_zero() {
-                self.node.env().sleep(wait).await;
-            }
-            let is_read = next_read <= next_write;
-            match is_read {
-                true => next_read += Duration::from_secs(1) / reads as u32,
-                false => next_write += Duration::from_secs(1) / writes as u32,
-            }
-            under_way.set(under_way.get() + 1);
-            let (world, times, under_way) = (self.clone(), times.clone(), under_way.clone());
+        let sessions = Rc::new(Cell::new(0));
+        for session in 0..2 * SESSIONS {
+            let is_read = session % 2 == 0;
+            let gap = Duration::from_secs(1) / if is_read { reads } else { writes } as u32;
+            let (world, times, sessions) = (self.clone(), times.clone(), sessions.clone());
+            sessions.set(sessions.get() + 1);
             self.node.env().spawn(async move {
-                match is_read {
-                    true => world.read().await,
-                    false => world.write().await,
+                let mut due = began + gap * (session / 2);
+                while due.duration_since(began) < time && (idle || world.running.get()) {
+                    world.node.env().sleep(due.saturating_duration_since(Instant::now())).await;
+                    let done = if is_read { world.read().await } else { world.write().await };
+                    done.expect("the row is there");
+                    let histogram = if is_read { &times.reads } else { &times.writes };
+                    histogram.borrow_mut().saturating_record(due.elapsed().as_nanos() as u64);
+                    due += gap * SESSIONS;
                 }
-                .expect("the row is there");
-                let histogram = if is_read { &times.reads } else { &times.writes };
-                histogram.borrow_mut().saturating_record(due.elapsed().as_nanos() as u64);
-                under_way.set(under_way.get() - 1);
+                sessions.set(sessions.get() - 1);
             });
         }
-        while under_way.get() > 0 {
+        while sessions.get() > 0 {
             self.node.env().sleep(Duration::from_millis(1)).await;
         }
     }
