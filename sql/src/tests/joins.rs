@@ -252,3 +252,28 @@ fn plans_of_joins_follow_the_catalog() {
     other.run("create table u (id int primary key, v int)").expect("valid");
     assert!(!execute().expect("the same shape, and empty"));
 }
+
+#[test]
+fn many_keys_narrow_the_other_scan_to_an_interval() {
+    let mut client = Client::new(MemRouter::new());
+    for (table, k) in [("small", "bigint"), ("large", "int")] {
+        client.run(&format!("create table {table} (id int primary key, k {k})")).expect("valid");
+    }
+    let mut insert = |table: &str, ids: std::ops::Range<i64>, k: fn(i64) -> i64| {
+        let rows = ids.map(|id| format!("({id}, {})", k(id))).collect::<Vec<_>>().join(", ");
+        client.run(&format!("insert into {table} values {rows}")).expect("valid");
+    };
+    insert("small", 0..1_500, |id| 5_000_000_000 * (id / 1_400) + 2_000 + id);
+    insert("large", 0..6_000, |id| 6_000 - id);
+    for (column, sum) in [("id", 17_997_000), ("k", 18_003_000)] {
+        // Keys from 2,000 to 3,399 have a partner; those from 5,000,003,400 on are beyond the other column's type.
+        let sql = format!(
+            "select count(*), min(s.id), max(s.id), sum(l.{column}) from large l join small s on s.k = l.{column}"
+        );
+        let expected = "Int8(1400) Int4(0) Int4(1399) Int8(3779300) ";
+        assert_eq!(client.run(&sql).expect("valid"), [expected], "{sql}");
+        let outer = sql.replace("join small", "left join small");
+        let expected = format!("Int8(6000) Int4(0) Int4(1399) Int8({sum}) ");
+        assert_eq!(client.run(&outer).expect("valid"), [expected], "{outer}");
+    }
+}
