@@ -84,23 +84,10 @@ impl Binder<'_> {
     fn join(&mut self, left: Source, join: &ast::Join, outside: &[String]) -> Result<Source> {
         let ast::Join { relation, global, join_operator } = join;
         self.not_postgres(*global, "GLOBAL")?;
-        let (kind, constraint) = match join_operator {
-            JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) => (JoinKind::Inner, constraint),
-            JoinOperator::Left(constraint) | JoinOperator::LeftOuter(constraint) => {
-                (JoinKind::Left, constraint)
-            }
-            JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) => {
-                (JoinKind::Right, constraint)
-            }
-            JoinOperator::FullOuter(constraint) => (JoinKind::Full, constraint),
-            JoinOperator::CrossJoin(JoinConstraint::None) => (JoinKind::Inner, &JoinConstraint::None),
-            _ => return self.not_postgres(true, "this form of JOIN").and(Ok(left)),
-        };
-        let is_cross = matches!(join_operator, JoinOperator::CrossJoin(_));
-        if !is_cross && matches!(constraint, JoinConstraint::None) {
-            let message = "syntax error: JOIN needs ON or USING";
+        let Some((kind, constraint)) = kind_of(join_operator) else {
+            let message = "syntax error: PostgreSQL has no such JOIN, or it lacks ON or USING";
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
-        }
+        };
         let right = with_stack(|| self.table_factor(relation, outside))?;
         let columns = (left.scope.named(), right.scope.clone().shifted(left.plan.types().len()).named());
         let (mut both, right) = left.beside(right)?;
@@ -247,6 +234,23 @@ impl Binder<'_> {
 
 fn aliases(scope: &Scope) -> impl Iterator<Item = String> + '_ {
     scope.relations.iter().map(|relation| relation.alias.clone())
+}
+
+/// The kind of a join that PostgreSQL has, and its condition.
+fn kind_of(operator: &JoinOperator) -> Option<(JoinKind, &JoinConstraint)> {
+    let (kind, constraint) = match operator {
+        JoinOperator::CrossJoin(JoinConstraint::None) => {
+            return Some((JoinKind::Inner, &JoinConstraint::None));
+        }
+        JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) => (JoinKind::Inner, constraint),
+        JoinOperator::Left(constraint) | JoinOperator::LeftOuter(constraint) => (JoinKind::Left, constraint),
+        JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) => {
+            (JoinKind::Right, constraint)
+        }
+        JoinOperator::FullOuter(constraint) => (JoinKind::Full, constraint),
+        _ => return None,
+    };
+    (*constraint != JoinConstraint::None).then_some((kind, constraint))
 }
 
 /// A join in parentheses with an alias is one relation: what it is made of cannot be named any more.
