@@ -244,6 +244,11 @@ impl<E: Env> Segment<E> {
         self.keys.find(block.encoded(), key)
     }
 
+    /// Bytes of a block in the file.
+    pub(super) fn block_bytes(&self, number: usize) -> usize {
+        self.fence(number).bytes as usize
+    }
+
     pub(super) fn fences(&self) -> &Fences {
         &self.fences
     }

@@ -13,6 +13,8 @@ use crate::sync;
 
 /// Blocks that a search holds at once.
 const HELD_MAX: usize = 64;
+/// Bytes that are read for one step of a search: many sessions may be at it.
+const MISSING_BYTES_MAX: usize = 1 << 20;
 /// Reads under way. Sixteen reads of 16 KiB take a drive little longer than two.
 const READS_MAX: usize = 16;
 /// Bytes of one read, of blocks that follow one another.
@@ -38,20 +40,21 @@ impl<E: Env> Segment<E> {
         while keys.peek().is_some() {
             // The next key may lie in the last of the blocks before.
             held.drain(..held.len().saturating_sub(1));
-            let mut any_missing = false;
+            let mut missing_bytes = 0;
             while held.len() < HELD_MAX
+                && missing_bytes < MISSING_BYTES_MAX
                 && let Some((of, key)) = keys.next()
             {
                 let last = held.last().map(|(number, _)| *number);
                 let Some(number) = self.newest_block_of(key, last) else { continue };
                 if last != Some(number) {
                     let block = cache.get(self.block_id(number));
-                    any_missing |= block.is_none();
+                    missing_bytes += if block.is_none() { self.block_bytes(number) } else { 0 };
                     held.push((number, block));
                 }
                 wanted.push((of, key, held.len() - 1));
             }
-            if any_missing {
+            if missing_bytes > 0 {
                 self.read_missing(&mut held, cache).await?;
             }
             for (of, key, at) in wanted.drain(..) {
