@@ -72,7 +72,9 @@ fn records_refuse_damage() {
 fn segments_refuse_damage() {
     let block = crate::segment::fuzz::seed();
     let as_part = |part: u8| [&[part], &block[1..]].concat();
-    run(segment, &[block.clone(), as_part(0), as_part(1), as_part(2)], 4_000);
+    // Three column groups of a block each.
+    let groups = [&[3, 9, 3, 0][..], &[0, 1, 1, 2, 2, 2, 2, 2, 2, 2, 0], &block[4..]].concat();
+    run(segment, &[block.clone(), as_part(0), as_part(1), as_part(2), groups], 4_000);
 }
 
 /// A page of a file: the fields that the bodies put right may hold anything.

@@ -1,5 +1,5 @@
 //! Blocks of a segment in memory: plain columns that are filled and encoded, or encoded bytes that are read in place.
-//! `format` has the bytes.
+//! `format` has the bytes. A row group has a block for each column group.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use super::format::{
     BLOCK_ALIGN, BLOCK_BYTES_MAX, BLOCK_DIRECTORY_BYTES, BLOCK_HEADER_BYTES, BLOCK_MAGIC, BLOCK_ROWS,
     BlockId, Bytes, Detail,
 };
+use super::groups::{GroupSet, Groups};
 use super::keys::KeyColumns;
 use crate::column::{ColumnBuf, ColumnView};
 use crate::key::KeySpan;
@@ -40,13 +41,15 @@ impl PlainRows {
         PlainRows { types: types.to_vec(), columns: types.iter().map(column).collect(), rows: 0 }
     }
 
-    /// All rows of a block.
-    pub(super) fn decode(block: &Block, types: &[PgType]) -> PlainRows {
+    /// All rows of a row group, all blocks of which are at hand.
+    pub(super) fn decode(group: &RowGroup, types: &[PgType]) -> PlainRows {
         let mut plain = PlainRows::new(types);
-        for (index, column) in plain.columns.iter_mut().enumerate() {
-            block.encoded.append_to(index, 0..block.rows(), column);
+        let rows = group.key().rows();
+        for (column, out) in plain.columns.iter_mut().enumerate() {
+            let (block, index) = group.column(column);
+            block.append_to(index, 0..rows, out);
         }
-        plain.rows = block.rows();
+        plain.rows = rows;
         plain
     }
 
@@ -120,18 +123,26 @@ impl PlainRows {
         part
     }
 
-    /// Appends the bytes of these rows as a block, padded to `BLOCK_ALIGN`.
-    pub(super) fn encode(&self, id: BlockId, encoder: &mut SegmentEncoder, out: &mut Vec<u8>) {
+    /// Appends the bytes of some columns of these rows as a block, padded to `BLOCK_ALIGN`; says where in it they are.
+    pub(super) fn encode(
+        &self,
+        columns: &[usize],
+        id: BlockId,
+        encoder: &mut SegmentEncoder,
+        out: &mut Vec<u8>,
+    ) -> Vec<Section> {
         let start = out.len();
         let rows = u16::try_from(self.rows).expect("at most BLOCK_ROWS");
-        let columns = u16::try_from(self.columns.len()).expect("at most COLUMNS_MAX");
+        let count = u16::try_from(columns.len()).expect("at most COLUMNS_MAX");
         out.extend_from_slice(&BLOCK_MAGIC.to_le_bytes());
         out.extend_from_slice(&rows.to_le_bytes());
-        out.extend_from_slice(&columns.to_le_bytes());
+        out.extend_from_slice(&count.to_le_bytes());
         out.extend_from_slice(&id.segment.0.to_le_bytes());
         out.extend_from_slice(&id.block.to_le_bytes());
-        out.resize(start + BLOCK_HEADER_BYTES + self.columns.len() * BLOCK_DIRECTORY_BYTES, 0);
-        let sections = encoder.encode(&self.views(), self.rows, out, start);
+        out.extend_from_slice(&id.group.to_le_bytes());
+        out.resize(start + BLOCK_HEADER_BYTES + columns.len() * BLOCK_DIRECTORY_BYTES, 0);
+        let views: Vec<ColumnView<'_>> = columns.iter().map(|column| self.view(*column)).collect();
+        let sections = encoder.encode(&views, self.rows, out, start);
         for (index, section) in sections.iter().enumerate() {
             let at = start + BLOCK_HEADER_BYTES + index * BLOCK_DIRECTORY_BYTES;
             out[at..at + 4].copy_from_slice(&section.offset.to_le_bytes());
@@ -139,6 +150,7 @@ impl PlainRows {
         }
         out.resize(start + (out.len() - start).next_multiple_of(BLOCK_ALIGN), 0);
         assert!(out.len() - start <= BLOCK_BYTES_MAX, "a block of {} bytes", out.len() - start);
+        sections
     }
 }
 
@@ -146,14 +158,14 @@ impl PlainRows {
 #[derive(Debug)]
 pub struct Block {
     encoded: EncodedBlock,
-    /// Columns of the table: the one behind them holds the begins.
-    columns: usize,
+    /// In the key group: the last column, which holds the begins.
+    begins: usize,
     bytes: usize,
 }
 
 impl Block {
-    /// Takes block `id`, which holds `rows` rows of these types, the last of which is that of begins, and keeps a copy of
-    /// the bytes. The checksum was verified.
+    /// Takes block `id`, which holds `rows` rows of columns of these types, and keeps a copy of the bytes. The checksum was
+    /// verified.
     ///
     /// # Errors
     /// If the bytes are not that block. What passes can be read without a panic, whatever it holds.
@@ -168,7 +180,10 @@ impl Block {
         if bytes.u32(0) != Some(BLOCK_MAGIC) {
             return Err("not a block");
         }
-        if bytes.u64(8) != Some(id.segment.0) || bytes.u32(16) != Some(id.block) || bytes.u32(20) != Some(0) {
+        if bytes.u64(8) != Some(id.segment.0)
+            || bytes.u32(16) != Some(id.block)
+            || bytes.u32(20) != Some(id.group)
+        {
             return Err("a block of another place");
         }
         if bytes.u16(4).map(usize::from) != Some(rows)
@@ -186,32 +201,7 @@ impl Block {
         let buffer = Buffer::from_slice_ref(block);
         let encoded = EncodedBlock::decode(&buffer, &sections.ok_or("short block")?, rows, types, tables)?;
         let bytes = buffer.len() + encoded.size_bytes();
-        Ok(Block { encoded, columns: types.len() - 1, bytes })
-    }
-
-    /// Reads all of it: keys must rise, within a key begins must not, and columns must hold values of their types.
-    ///
-    /// # Errors
-    /// If they do not: the block was written wrongly, since its checksum is right.
-    pub(super) fn verify(&self, keys: &KeyColumns, types: &[PgType]) -> Result<(), Detail> {
-        let plain = PlainRows::decode(self, types);
-        let views = plain.views();
-        let (mut last, mut key) = (Vec::new(), Vec::new());
-        for row in 0..self.rows() {
-            key.clear();
-            keys.append(&views, row, &mut key);
-            let in_order = row == 0 || last < key || (last == key && self.begin(row) <= self.begin(row - 1));
-            if !in_order || !keys.find(&self.encoded, &key).contains(&row) || self.begin(row) >= Stamp::LIVE {
-                return Err("versions out of order");
-            }
-            std::mem::swap(&mut last, &mut key);
-        }
-        let is_bad = |column: ColumnBuf| column.freeze().array().is_err();
-        if plain.columns.into_iter().any(is_bad) {
-            Err("a column with values not of its type")
-        } else {
-            Ok(())
-        }
+        Ok(Block { encoded, begins: types.len() - 1, bytes })
     }
 
     /// Versions in it.
@@ -228,9 +218,9 @@ impl Block {
         &self.encoded
     }
 
-    /// When a version begins.
+    /// When a version begins; only in the key group.
     pub fn begin(&self, row: usize) -> Stamp {
-        Stamp::from_bits(self.encoded.int(self.columns, row).cast_unsigned())
+        Stamp::from_bits(self.encoded.int(self.begins, row).cast_unsigned())
     }
 
     /// The versions whose keys lie in the span.
@@ -241,8 +231,106 @@ impl Block {
         start..end.max(start)
     }
 
-    /// Appends a column of a version to a row that is being built.
+    /// Appends a column of a version, by its number in the block, to a row that is being built.
     pub(super) fn push_to(&self, column: usize, row: usize, out: &mut RowBuilder) {
         self.encoded.push_to(column, row, out);
+    }
+}
+
+/// A row group, as far as its blocks are at hand.
+#[derive(Clone, Debug)]
+pub struct RowGroup {
+    groups: Rc<Groups>,
+    /// By column group.
+    blocks: Vec<Option<Rc<Block>>>,
+}
+
+impl RowGroup {
+    /// Without any block.
+    pub(super) fn new(groups: &Rc<Groups>) -> RowGroup {
+        RowGroup { groups: Rc::clone(groups), blocks: vec![None; groups.len()] }
+    }
+
+    /// Adds the block of a column group.
+    pub(super) fn set(&mut self, group: usize, block: Rc<Block>) {
+        self.blocks[group] = Some(block);
+    }
+
+    /// Adds the blocks of another part of the same row group.
+    pub(crate) fn add(&mut self, other: &RowGroup) {
+        for (block, other) in self.blocks.iter_mut().zip(&other.blocks) {
+            if block.is_none() {
+                block.clone_from(other);
+            }
+        }
+    }
+
+    /// Which of these blocks are not here.
+    pub(crate) fn missing(&self, groups: GroupSet) -> GroupSet {
+        let here = groups.iter().filter(|group| self.blocks[*group].is_some());
+        here.fold(groups, |missing, group| missing.without(GroupSet::of(group)))
+    }
+
+    /// The blocks that are here, by column group.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = (usize, &Rc<Block>)> {
+        self.blocks.iter().enumerate().filter_map(|(group, block)| Some((group, block.as_ref()?)))
+    }
+
+    fn block(&self, group: usize) -> &Rc<Block> {
+        self.blocks[group].as_ref().expect("a block that was asked for before")
+    }
+
+    /// The block of the key group.
+    ///
+    /// # Panics
+    /// If it is not here; so below.
+    pub(super) fn key(&self) -> &Rc<Block> {
+        self.block(0)
+    }
+
+    /// Versions in it; some block is here.
+    pub(super) fn rows(&self) -> usize {
+        self.blocks.iter().flatten().next().map_or(0, |block| block.rows())
+    }
+
+    /// The block of a column of the table, and the number of the column there.
+    pub(super) fn column(&self, column: usize) -> (&EncodedBlock, usize) {
+        let place = self.groups.place(column);
+        (self.block(place.group).encoded(), place.index)
+    }
+
+    /// Appends a column of a version to a row that is being built.
+    pub(super) fn push_to(&self, column: usize, row: usize, out: &mut RowBuilder) {
+        let (block, index) = self.column(column);
+        block.push_to(index, row, out);
+    }
+
+    /// Reads all of it: keys must rise, within a key begins must not, and columns must hold values of their types.
+    ///
+    /// # Errors
+    /// If they do not: the block was written wrongly, since its checksum is right.
+    pub(super) fn verify(&self, keys: &KeyColumns, types: &[PgType]) -> Result<(), Detail> {
+        let plain = PlainRows::decode(self, types);
+        let (views, key_group) = (plain.views(), self.key());
+        let (mut last, mut key) = (Vec::new(), Vec::new());
+        for row in 0..key_group.rows() {
+            key.clear();
+            keys.append(&views, row, &mut key);
+            let in_order =
+                row == 0 || last < key || (last == key && key_group.begin(row) <= key_group.begin(row - 1));
+            if !in_order
+                || !keys.find(&key_group.encoded, &key).contains(&row)
+                || key_group.begin(row) >= Stamp::LIVE
+            {
+                return Err("versions out of order");
+            }
+            std::mem::swap(&mut last, &mut key);
+        }
+        let is_bad = |column: ColumnBuf| column.freeze().array().is_err();
+        if plain.columns.into_iter().any(is_bad) {
+            Err("a column with values not of its type")
+        } else {
+            Ok(())
+        }
     }
 }

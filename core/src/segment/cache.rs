@@ -18,7 +18,6 @@ use hashbrown::{HashMap, HashSet};
 
 use super::SegmentId;
 use super::block::Block;
-use super::format::BlockId;
 
 /// Uses of a block that are remembered, as in the paper.
 const USES_MAX: u8 = 3;
@@ -47,6 +46,15 @@ impl Hasher for IdHasher {
 
 type IdHash = BuildHasherDefault<IdHasher>;
 
+/// The place of a block in the cache.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Slot {
+    /// The segment.
+    pub(super) segment: SegmentId,
+    /// Unique in the segment; these numbers lie close together.
+    pub(super) number: u32,
+}
+
 #[derive(Debug)]
 struct Entry {
     block: Rc<Block>,
@@ -59,11 +67,11 @@ struct Inner {
     /// By the number of the block; as long as the last block that was cached needs.
     segments: HashMap<SegmentId, Vec<Option<Entry>>, IdHash>,
     blocks: usize,
-    small: VecDeque<BlockId>,
-    main: VecDeque<BlockId>,
+    small: VecDeque<Slot>,
+    main: VecDeque<Slot>,
     /// Blocks that left the small queue unused, oldest first; and the same as a set.
-    ghosts: VecDeque<BlockId>,
-    ghost_set: HashSet<BlockId, IdHash>,
+    ghosts: VecDeque<Slot>,
+    ghost_set: HashSet<Slot, IdHash>,
     small_bytes: usize,
     main_bytes: usize,
     bytes_max: usize,
@@ -112,7 +120,7 @@ impl BlockCache {
     }
 
     /// A block, if it is here.
-    pub(super) fn get(&self, id: BlockId) -> Option<Rc<Block>> {
+    pub(super) fn get(&self, id: Slot) -> Option<Rc<Block>> {
         let inner = self.inner.borrow();
         let entry = inner.entry(id)?;
         entry.uses.set((entry.uses.get() + 1).min(USES_MAX));
@@ -121,12 +129,12 @@ impl BlockCache {
     }
 
     /// Whether a block is here.
-    pub(super) fn contains(&self, id: BlockId) -> bool {
+    pub(super) fn contains(&self, id: Slot) -> bool {
         self.inner.borrow().entry(id).is_some()
     }
 
     /// Adds a block that was read.
-    pub(super) fn insert(&self, id: BlockId, block: Rc<Block>) {
+    pub(super) fn insert(&self, id: Slot, block: Rc<Block>) {
         self.misses.set(self.misses.get() + 1);
         let mut inner = self.inner.borrow_mut();
         inner.insert(id, block);
@@ -136,7 +144,7 @@ impl BlockCache {
 
 impl BlockCache {
     /// Adds a block that a scan has read: always if `keep`, else only if there is room, so that nothing goes for it.
-    pub(super) fn insert_scanned(&self, id: BlockId, block: &Rc<Block>, keep: bool) {
+    pub(super) fn insert_scanned(&self, id: Slot, block: &Rc<Block>, keep: bool) {
         let fits = {
             let inner = self.inner.borrow();
             inner.small_bytes + inner.main_bytes + block.size_bytes() <= inner.bytes_max
@@ -151,13 +159,13 @@ impl BlockCache {
 
 impl Inner {
     #[inline]
-    fn entry(&self, id: BlockId) -> Option<&Entry> {
-        self.segments.get(&id.segment)?.get(id.block as usize)?.as_ref()
+    fn entry(&self, id: Slot) -> Option<&Entry> {
+        self.segments.get(&id.segment)?.get(id.number as usize)?.as_ref()
     }
 
-    fn insert(&mut self, id: BlockId, block: Rc<Block>) {
+    fn insert(&mut self, id: Slot, block: Rc<Block>) {
         let slots = self.segments.entry(id.segment).or_default();
-        let number = id.block as usize;
+        let number = id.number as usize;
         if slots.len() <= number {
             slots.resize_with(number + 1, || None);
         }
@@ -177,8 +185,8 @@ impl Inner {
         self.blocks += 1;
     }
 
-    fn remove(&mut self, id: BlockId) {
-        let slot = self.segments.get_mut(&id.segment).and_then(|slots| slots.get_mut(id.block as usize));
+    fn remove(&mut self, id: Slot) {
+        let slot = self.segments.get_mut(&id.segment).and_then(|slots| slots.get_mut(id.number as usize));
         self.blocks -= usize::from(slot.and_then(Option::take).is_some());
     }
 
@@ -195,7 +203,7 @@ impl Inner {
     fn evict_small(&mut self) {
         let Some(id) = self.small.pop_front() else { return };
         let slots = self.segments.get_mut(&id.segment).expect("queues hold cached blocks");
-        let entry = slots[id.block as usize].as_mut().expect("queues hold cached blocks");
+        let entry = slots[id.number as usize].as_mut().expect("queues hold cached blocks");
         let bytes = entry.block.size_bytes();
         self.small_bytes -= bytes;
         if entry.uses.replace(0) > 0 {
@@ -221,7 +229,7 @@ impl Inner {
     }
 
     /// Keeps as many names of blocks that left as there are blocks, but always some.
-    fn remember(&mut self, id: BlockId) {
+    fn remember(&mut self, id: Slot) {
         const GHOSTS_MIN: usize = 64;
         if self.ghost_set.insert(id) {
             self.ghosts.push_back(id);
@@ -234,7 +242,7 @@ impl Inner {
     }
 
     fn forget(&mut self, segment: SegmentId) {
-        let keep = |id: &BlockId| id.segment != segment;
+        let keep = |id: &Slot| id.segment != segment;
         self.ghosts.retain(keep);
         self.ghost_set.retain(keep);
         let Some(slots) = self.segments.remove(&segment) else { return };

@@ -1,11 +1,11 @@
-//! The resident index of a segment: which block holds a key. Fences, the first keys of all blocks, decide exactly, so a
-//! lookup reads the one right block. They are kept as 8 bytes each, in the order of the keys; whole keys are kept beside
+//! The resident index of a segment: which row group holds a key. Fences, the first keys of all row groups, decide exactly,
+//! so a lookup reads the one right row group, here called block. They are kept as 8 bytes each, in the order of the keys; whole keys are kept beside
 //! only where those bytes do not say all.
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use super::format::{Fence, Footer};
+use super::format::{Directory, Fence, Footer, Place};
 use crate::key::{Key, KeySpan, prefix64};
 use crate::learned::search::partition_point;
 use crate::learned::{IndexKind, Model, Statistics, choose};
@@ -16,7 +16,7 @@ const EPSILON: u32 = 2;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Fences {
-    fences: Vec<Fence>,
+    directory: Directory,
     /// What all first keys begin with.
     common: Box<[u8]>,
     /// The 8 bytes of each first key that follow, as a big-endian number; a shorter rest is filled up with zeros.
@@ -39,7 +39,7 @@ enum FirstKeys {
 impl Fences {
     /// The fences of a footer, whose first keys rise.
     pub(super) fn new(footer: Footer, index: IndexKind) -> Fences {
-        let count = footer.fences.len();
+        let count = footer.directory.fences.len();
         let length = footer.first_key(0).len();
         let is_word = length <= size_of::<u64>()
             && footer.keys.len() == count * length
@@ -66,18 +66,23 @@ impl Fences {
             } else {
                 FirstKeys::Bytes(footer.keys.into(), footer.key_ends.into())
             },
-            fences: footer.fences,
+            directory: footer.directory,
         }
     }
 
     /// Blocks.
     pub(super) fn len(&self) -> usize {
-        self.fences.len()
+        self.directory.fences.len()
     }
 
     /// What is known of a block.
     pub(super) fn get(&self, block: usize) -> Option<&Fence> {
-        self.fences.get(block)
+        self.directory.fences.get(block)
+    }
+
+    /// Where the block of a column group lies.
+    pub(super) fn place(&self, block: usize, group: usize) -> Option<Place> {
+        self.directory.place(block, group)
     }
 
     /// Bytes of memory.
@@ -87,12 +92,12 @@ impl Fences {
             FirstKeys::Bytes(bytes, ends) => bytes.len() + ends.len() * size_of::<u32>(),
         };
         let model = self.model.as_ref().map_or(0, Model::size_bytes);
-        self.fences.capacity() * size_of::<Fence>() + self.words.capacity() * size_of::<u64>() + keys + model
+        self.directory.size_bytes() + self.words.capacity() * size_of::<u64>() + keys + model
     }
 
     /// Bytes of memory that serve to find the block of a key; the rest says where the blocks are.
     pub(super) fn index_bytes(&self) -> usize {
-        self.size_bytes() - self.fences.capacity() * size_of::<Fence>()
+        self.size_bytes() - self.directory.size_bytes()
     }
 
     /// Whether the key lies between the first and the last.
@@ -152,7 +157,7 @@ impl Fences {
     /// The first block that can hold the key, if any does.
     fn first_block_of(&self, key: &[u8]) -> usize {
         let mut block = self.count_below(key, true).saturating_sub(1);
-        while self.fences[block].continues && self.compare_first(block, key) == Ordering::Equal {
+        while self.directory.fences[block].continues && self.compare_first(block, key) == Ordering::Equal {
             block -= 1;
         }
         block
@@ -191,7 +196,7 @@ impl Fences {
         }
         let end = self.count_below(key, true);
         let mut start = end - 1;
-        while self.fences[start].continues && self.compare_first(start, key) == Ordering::Equal {
+        while self.directory.fences[start].continues && self.compare_first(start, key) == Ordering::Equal {
             start -= 1;
         }
         start..end

@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
-use super::block::{Block, with_begins};
+use super::block::{Block, RowGroup, with_begins};
 use super::encoding::{SegmentEncoder, Tables};
-use super::format::{BLOCK_MAGIC, BlockId, Footer, Trailer};
+use super::format::{BLOCK_MAGIC, BlockId, Detail, Footer, Trailer};
+use super::groups::{Groups, split_tables};
 use super::keys::KeyColumns;
 use super::{SegmentId, block};
 use crate::catalog::{Column, TableSchema};
@@ -16,10 +17,10 @@ use crate::types::{Datum, PgType};
 /// Columns of the rows: the first of all types.
 const TYPES: &[PgType] = ALL_TYPES.split_at(10).0;
 
-const ID: BlockId = BlockId { segment: SegmentId(7), block: 3 };
+const ID: BlockId = BlockId { segment: SegmentId(7), block: 3, group: 0 };
 
-/// The part (0 footer, 1 trailer, 2 tables, else a block), columns, a number (of blocks or rows), then the bytes. The
-/// first fields of a block are put right.
+/// The part (0 footer, 1 trailer, 2 tables, 3 column groups and a row group of them, 4 a block), columns, a number (of
+/// blocks, column groups or rows), then the bytes. The first fields of a block are put right.
 pub fn segment(input: &[u8]) {
     let Some(([part, columns, low, high], bytes)) = input.split_first_chunk() else { return };
     let number = u16::from_le_bytes([*low, *high]);
@@ -35,11 +36,37 @@ pub fn segment(input: &[u8]) {
             let _ = Trailer::decode(bytes, crc);
         }
         2 => drop(Tables::decode(bytes, &types)),
+        3 => read_groups(bytes, &types, usize::from(number) % 17),
         _ => read_block(bytes, &types, usize::from(number) % 1_025),
     }
 }
 
+/// The division, what blocks share, and the same block for every column group.
+fn read_groups(bytes: &[u8], types: &[PgType], count: usize) {
+    let _ = split_tables(bytes, count);
+    let Some((division, block)) = bytes.split_at_checked(types.len()) else { return };
+    let Some(groups) = Groups::decode(division, count, types.len(), &[0]) else { return };
+    assert_eq!(groups.encode(), division);
+    let (rows, groups) = (block.len() % 1_025, Rc::new(groups));
+    let mut group = RowGroup::new(&groups);
+    for number in 0..count {
+        let types: Vec<PgType> = groups.columns(number).iter().map(|column| types[*column]).collect();
+        let Ok(block) = decode_block(block, &types, rows) else { return };
+        group.set(number, Rc::new(block));
+    }
+    let _ = group.verify(&KeyColumns::new(&schema(types), &groups), types);
+}
+
 fn read_block(bytes: &[u8], types: &[PgType], rows: usize) {
+    let groups = Rc::new(Groups::one(types.len()));
+    if let Ok(block) = decode_block(bytes, types, rows) {
+        let mut group = RowGroup::new(&groups);
+        group.set(0, Rc::new(block));
+        let _ = group.verify(&KeyColumns::new(&schema(types), &groups), types);
+    }
+}
+
+fn decode_block(bytes: &[u8], types: &[PgType], rows: usize) -> Result<Block, Detail> {
     let mut image = bytes.to_vec();
     image.resize(image.len().max(24), 0);
     image[..4].copy_from_slice(&BLOCK_MAGIC.to_le_bytes());
@@ -49,9 +76,7 @@ fn read_block(bytes: &[u8], types: &[PgType], rows: usize) {
     image[16..20].copy_from_slice(&ID.block.to_le_bytes());
     image[20..24].fill(0);
     let tables = Tables::decode(&SegmentEncoder::new(types).tables(), types).expect("of nothing");
-    if let Ok(block) = Block::decode(&image, ID, rows, types, &Rc::new(tables)) {
-        let _ = block.verify(&KeyColumns::new(&schema(types)), types);
-    }
+    Block::decode(&image, ID, rows, types, &Rc::new(tables))
 }
 
 fn schema(types: &[PgType]) -> TableSchema {
@@ -82,6 +107,7 @@ pub fn seed() -> Vec<u8> {
         plain.push(crate::stamp::Stamp::committed(crate::clock::Timestamp(9)), values);
     }
     let mut input = vec![4, TYPES.len() as u8 - 1, 20, 0];
-    plain.encode(ID, &mut SegmentEncoder::new(&types), &mut input);
+    let columns: Vec<usize> = (0..types.len()).collect();
+    plain.encode(&columns, ID, &mut SegmentEncoder::new(&types), &mut input);
     input
 }

@@ -1,9 +1,10 @@
-//! Keys of stored rows, made from their key columns: blocks hold no keys.
+//! Keys of stored rows, made from their key columns: blocks hold no keys. Encoded blocks are those of the key group.
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::encoding::EncodedBlock;
+use super::groups::Groups;
 use crate::catalog::TableSchema;
 use crate::column::ColumnView;
 use crate::key::encode_stored;
@@ -11,11 +12,21 @@ use crate::learned::IndexKind;
 use crate::learned::search::partition_point;
 use crate::types::PgType;
 
+/// A column of the key.
+#[derive(Clone, Copy, Debug)]
+struct KeyColumn {
+    /// In the table.
+    column: usize,
+    /// In the key group, in whose blocks keys are looked for.
+    index: usize,
+    pg_type: PgType,
+}
+
 /// Which columns make the key of a row, and how.
 #[derive(Debug)]
 pub(super) struct KeyColumns {
-    /// Column and type, in the order of the key.
-    columns: Vec<(usize, PgType)>,
+    /// In the order of the key.
+    columns: Vec<KeyColumn>,
     /// Bytes of each key if every column is an integer or a point in time.
     int_bytes: Option<usize>,
     /// Whether what is known of the integers of a block serves to find one.
@@ -53,10 +64,14 @@ fn order_of(int: i64, size: usize) -> u64 {
 }
 
 impl KeyColumns {
-    pub(super) fn new(schema: &TableSchema) -> KeyColumns {
-        let columns = schema.key.iter().map(|column| (*column, schema.columns[*column].pg_type));
-        let columns: Vec<(usize, PgType)> = columns.collect();
-        let int_bytes = columns.iter().map(|(_, pg_type)| int_size(*pg_type)).sum();
+    pub(super) fn new(schema: &TableSchema, groups: &Groups) -> KeyColumns {
+        let key_column = |column: &usize| KeyColumn {
+            column: *column,
+            index: groups.place(*column).index,
+            pg_type: schema.columns[*column].pg_type,
+        };
+        let columns: Vec<KeyColumn> = schema.key.iter().map(key_column).collect();
+        let int_bytes = columns.iter().map(|key| int_size(key.pg_type)).sum();
         KeyColumns { columns, int_bytes, is_learned: schema.index != IndexKind::Binary }
     }
 
@@ -68,7 +83,7 @@ impl KeyColumns {
     /// The keys of all rows as numbers, in the order of the keys, where `word_bytes` is known.
     pub(super) fn words(&self, columns: &[ColumnView<'_>], rows: usize) -> Vec<u64> {
         let mut words = vec![0; rows];
-        for (column, pg_type) in &self.columns {
+        for KeyColumn { column, pg_type, .. } in &self.columns {
             let size = int_size(*pg_type).expect("all are integers");
             for (word, value) in words.iter_mut().zip(columns[*column].values().chunks_exact(size)) {
                 let mut wide = [0; 8];
@@ -82,7 +97,7 @@ impl KeyColumns {
 
     /// Appends the key of a row of plain columns.
     pub(super) fn append(&self, columns: &[ColumnView<'_>], row: usize, out: &mut Vec<u8>) {
-        for (column, pg_type) in &self.columns {
+        for KeyColumn { column, pg_type, .. } in &self.columns {
             encode_stored(*pg_type, columns[*column].value(row).unwrap_or_default(), out);
         }
     }
@@ -92,16 +107,16 @@ impl KeyColumns {
         let Scratch { key: out, value } = scratch;
         out.clear();
         if self.int_bytes.is_some() {
-            for (column, pg_type) in &self.columns {
+            for KeyColumn { index, pg_type, .. } in &self.columns {
                 let size = int_size(*pg_type).expect("all are integers");
-                let order = order_of(block.int(*column, row), size).to_be_bytes();
+                let order = order_of(block.int(*index, row), size).to_be_bytes();
                 out.extend_from_slice(&order[order.len() - size..]);
             }
             return out;
         }
-        for (column, pg_type) in &self.columns {
+        for KeyColumn { index, pg_type, .. } in &self.columns {
             value.clear();
-            block.value(*column, row, value);
+            block.value(*index, row, value);
             encode_stored(*pg_type, value, out);
         }
         out
@@ -117,14 +132,14 @@ impl KeyColumns {
 
     /// The rows of a block whose key is this one.
     pub(super) fn find(&self, block: &EncodedBlock, key: &[u8]) -> Range<usize> {
-        if let (Some(bytes), [(column, _)]) = (self.int_bytes, self.columns.as_slice()) {
+        if let (Some(bytes), [KeyColumn { index, .. }]) = (self.int_bytes, self.columns.as_slice()) {
             if key.len() != bytes {
                 return 0..0;
             }
             // Most keys have one version.
             let wanted = int_of(key);
-            let start = self.lower_bound(block, *column, 0..block.rows(), wanted);
-            let is_key = |row: &usize| *row < block.rows() && block.int(*column, *row) == wanted;
+            let start = self.lower_bound(block, *index, 0..block.rows(), wanted);
+            let is_key = |row: &usize| *row < block.rows() && block.int(*index, *row) == wanted;
             return start..(start..).find(|row| !is_key(row)).unwrap_or(start);
         }
         let mut scratch = Scratch::default();
@@ -164,16 +179,16 @@ impl KeyColumns {
         let or_equal = key.len() > bytes || (or_equal && key.len() == bytes);
         let mut rows = 0..block.rows();
         let mut rest = &key[..key.len().min(bytes)];
-        for (column, pg_type) in &self.columns {
+        for KeyColumn { index, pg_type, .. } in &self.columns {
             let size = int_size(*pg_type).expect("all are integers");
             let mut part = [0; 8];
             let here = rest.len().min(size);
             part[..here].copy_from_slice(&rest[..here]);
             rest = &rest[here..];
             let wanted = int_of(&part[..size]);
-            let start = self.lower_bound(block, *column, rows.clone(), wanted);
+            let start = self.lower_bound(block, *index, rows.clone(), wanted);
             let end = match wanted.checked_add(1) {
-                Some(next) => self.lower_bound(block, *column, start..rows.end, next),
+                Some(next) => self.lower_bound(block, *index, start..rows.end, next),
                 None => rows.end,
             };
             rows = start..end;

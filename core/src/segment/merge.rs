@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::block::{Block, PlainRows};
+use super::block::{PlainRows, RowGroup};
 use super::format::BLOCK_ROWS;
 use super::reader::Segment;
 use super::writer::SegmentWriter;
@@ -59,7 +59,7 @@ fn key_range(ends: &[usize], row: usize) -> Range<usize> {
     (if row == 0 { 0 } else { ends[row - 1] })..ends[row]
 }
 
-/// A block in plain columns, with its keys.
+/// A row group in plain columns, with its keys.
 #[derive(Debug)]
 struct Decoded {
     number: usize,
@@ -68,7 +68,7 @@ struct Decoded {
 }
 
 impl Decoded {
-    fn new<E: Env>(segment: &Segment<E>, number: usize, block: &Block) -> Decoded {
+    fn new<E: Env>(segment: &Segment<E>, number: usize, block: &RowGroup) -> Decoded {
         let plain = PlainRows::decode(block, segment.types());
         let views = plain.views();
         let keys = match segment.keys().word_bytes() {
@@ -99,7 +99,7 @@ pub struct SegmentCursor<E: Env> {
     /// The block that `block` is, or that comes next, and those after it.
     blocks: Range<usize>,
     /// Blocks that were read: from `blocks.start` on, or the one after it if that is in `block`.
-    ahead: VecDeque<Block>,
+    ahead: VecDeque<RowGroup>,
     block: Option<Rc<Decoded>>,
     /// The current version in the block, and those after it.
     rows: Range<usize>,
@@ -127,11 +127,12 @@ impl<E: Env> SegmentCursor<E> {
     pub async fn load(&mut self) -> Result<()> {
         while self.needs_load() {
             if self.ahead.is_empty() {
-                let numbers = self.segment.blocks_within(self.blocks.clone(), READ_BYTES);
-                self.ahead = self.segment.read_blocks(numbers).await?.into();
+                let all = self.segment.all_groups();
+                let numbers = self.segment.blocks_within(self.blocks.clone(), all, READ_BYTES);
+                self.ahead = self.segment.read_groups(numbers, all).await?.into();
             }
             let block = self.ahead.pop_front().expect("at least one block was read");
-            self.rows = block.rows_in(self.segment.keys(), &self.span);
+            self.rows = block.key().rows_in(self.segment.keys(), &self.span);
             if self.rows.is_empty() {
                 self.blocks.start += 1;
             } else {

@@ -1,8 +1,10 @@
 //! Segments: immutable sorted files of committed versions of the rows of one range.
 //!
-//! A segment is a list of blocks of up to 1,024 versions, all columns of a block side by side and encoded (`encoding`), so
-//! that a point read is one read from disk and nothing but the row is decoded. Keys are not stored: they follow from the
-//! key columns (`keys`). The footer names the block of a key and stays in memory (`fences`); `format` has the bytes.
+//! A segment is a list of row groups of up to 1,024 versions, in most tables each one block: all columns side by side and
+//! encoded (`encoding`), so that a point read is one read from disk and nothing but the row is decoded. Where that would
+//! leave few rows to a block, the columns are divided into column groups, each a block of its own (`groups`). Keys are not
+//! stored: they follow from the key columns (`keys`). The footer names the row group of a key and stays in memory
+//! (`fences`); `format` has the bytes. Where nothing is said of column groups, a block is a row group.
 //! Versions end in a deletion vector beside the segment.
 //!
 //! Invariants: versions are in order of keys, newest first within a key; every begin is a commit's; a byte that is not
@@ -17,6 +19,7 @@ mod fences;
 pub mod format;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
+mod groups;
 mod keys;
 mod merge;
 mod reader;
@@ -35,11 +38,12 @@ use crate::memtable::{Memtable, RowId};
 use crate::row::RowBuilder;
 use crate::stamp::Stamp;
 
-pub use block::Block;
+pub use block::{Block, RowGroup};
 pub use cache::BlockCache;
 pub use deletions::DeletionVector;
 pub(crate) use deletions::EndsWalk;
 pub use encoding::probe as encodings;
+pub(crate) use groups::GroupSet;
 pub use merge::{CursorVersion, Merged, PositionMap, SegmentCursor, merge, merge_span};
 pub use reader::Segment;
 pub use scan::BlockCounts;
@@ -50,7 +54,7 @@ pub use writer::{SegmentWriter, WRITE_BYTES};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct SegmentId(pub u64);
 
-/// A version in its segment: block in the upper 22 bits, row in the block in the lower 10. Not dense.
+/// A version in its segment: row group in the upper 22 bits, row in it in the lower 10. Not dense.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Position(pub u32);
 
@@ -127,16 +131,25 @@ impl RowMap {
     }
 }
 
-/// A version that was found; holds its block.
+/// A version that was found; holds its blocks.
 #[derive(Clone, Debug)]
 pub struct Version {
     position: Position,
-    block: Rc<Block>,
+    blocks: Blocks,
+}
+
+/// Where a version is read from.
+#[derive(Clone, Debug)]
+enum Blocks {
+    /// All columns.
+    One(Rc<Block>),
+    /// Those that were asked for.
+    Some(Rc<RowGroup>),
 }
 
 impl Version {
-    fn new(position: Position, block: Rc<Block>) -> Version {
-        Version { position, block }
+    fn new(position: Position, blocks: Blocks) -> Version {
+        Version { position, blocks }
     }
 
     /// Where it is.
@@ -146,13 +159,23 @@ impl Version {
 
     /// When it begins. Its end is the segment's to say (`Segment::end`).
     pub fn begin(&self) -> Stamp {
-        self.block.begin(self.position.row())
+        match &self.blocks {
+            Blocks::One(block) => block.begin(self.position.row()),
+            Blocks::Some(group) => group.key().begin(self.position.row()),
+        }
     }
 
     /// Builds the row of these columns, without finishing it.
+    ///
+    /// # Panics
+    /// If the version was looked for without these columns.
     pub fn read(&self, columns: &[usize], out: &mut RowBuilder) {
         out.start(columns.len());
-        columns.iter().for_each(|column| self.block.push_to(*column, self.position.row(), out));
+        let row = self.position.row();
+        match &self.blocks {
+            Blocks::One(block) => columns.iter().for_each(|column| block.push_to(*column, row, out)),
+            Blocks::Some(group) => columns.iter().for_each(|column| group.push_to(*column, row, out)),
+        }
     }
 }
 

@@ -6,21 +6,25 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::block::{Block, with_begins};
-use super::cache::BlockCache;
+use super::block::{Block, RowGroup, with_begins};
+use super::cache::{BlockCache, Slot};
 use super::deletions::DeletionVector;
 use super::encoding::Tables;
 use super::fences::Fences;
-use super::format::{self, BLOCKS_MAX, BlockId, Fence, Footer, PAGE_BYTES, Trailer};
+use super::format::{
+    self, BLOCKS_MAX, BlockId, Detail, Fence, Footer, GROUPS_MAX, PAGE_BYTES, Place, Trailer,
+};
+use super::groups::{GroupSet, Groups, split_tables};
 use super::keys::KeyColumns;
 use super::zone::{ZONE_BYTES, Zone};
-use super::{Position, SegmentId, SegmentMeta, Version, Versions};
+use super::{Blocks, Position, SegmentId, SegmentMeta, Version, Versions};
 use crate::catalog::TableSchema;
 use crate::clock::Timestamp;
 use crate::env::{AlignedBuf, Env, File, OpenMode};
 use crate::error::{Error, Result};
 use crate::key::{Key, KeySpan};
 use crate::stamp::Stamp;
+use crate::sync;
 use crate::types::PgType;
 
 /// Bytes of the footer that are read at once.
@@ -40,7 +44,9 @@ pub struct Segment<E: Env> {
     fences: Fences,
     /// For each block one for each type.
     zones: Vec<Zone>,
-    tables: Rc<Tables>,
+    groups: Rc<Groups>,
+    /// Of each column group: the types of its columns, and what its blocks share.
+    shared: Vec<Shared>,
     pub(super) deletions: RefCell<DeletionVector>,
 }
 
@@ -94,21 +100,25 @@ impl<E: Env> Segment<E> {
             return Err(corrupt(path, trailer_at, "a footer of other rows than the manifest says"));
         }
         let types = with_begins(schema.columns.iter().map(|column| column.pg_type));
-        let zones = decode_zones(&footer.zones, footer.fences.len() * types.len());
+        let zones = decode_zones(&footer.zones, footer.directory.fences.len() * types.len());
         let zones = zones.ok_or_else(|| corrupt(path, trailer.footer_at, "malformed zones"))?;
-        let tables = Tables::decode(&footer.tables, &types);
-        let tables = tables.map_err(|detail| corrupt(path, trailer.footer_at, detail))?;
+        let count = footer.directory.groups();
+        let groups = Groups::decode(&footer.division, count, types.len(), &schema.key);
+        let groups = groups.ok_or_else(|| corrupt(path, trailer.footer_at, "malformed column groups"))?;
+        let shared = decode_shared(&footer.tables, &groups, &types);
+        let shared = shared.map_err(|detail| corrupt(path, trailer.footer_at, detail))?;
         Ok(Segment {
             file,
             path: path.to_path_buf(),
             meta: meta.clone(),
             written_as: trailer.id,
-            keys: KeyColumns::new(&schema),
+            keys: KeyColumns::new(&schema, &groups),
             fences: Fences::new(footer, schema.index),
             schema,
             types,
             zones,
-            tables: Rc::new(tables),
+            groups: Rc::new(groups),
+            shared,
             deletions: RefCell::default(),
         })
     }
@@ -137,7 +147,8 @@ impl<E: Env> Segment<E> {
     pub fn size_bytes(&self) -> usize {
         let deletions = self.deletions.borrow().size_bytes();
         let zones = self.zones.capacity() * size_of::<Zone>();
-        size_of::<Self>() + self.fences.size_bytes() + zones + self.tables.size_bytes() + deletions
+        let tables: usize = self.shared.iter().map(|(_, tables)| tables.size_bytes()).sum();
+        size_of::<Self>() + self.fences.size_bytes() + zones + tables + deletions
     }
 
     /// Bytes of memory that serve to find the block of a key.
@@ -212,31 +223,85 @@ impl<E: Env> Segment<E> {
         deletions.block(block).iter().filter(|(_, end)| is_dead(end)).map(|(row, _)| *row).collect()
     }
 
-    pub(super) fn block_id(&self, block: usize) -> BlockId {
-        BlockId { segment: self.meta.id, block: u32::try_from(block).expect("at most BLOCKS_MAX") }
+    pub(super) fn slot(&self, block: usize, group: usize) -> Slot {
+        const _: () = assert!(BLOCKS_MAX * GROUPS_MAX <= u32::MAX as usize);
+        let number = u32::try_from(block * self.groups.len() + group).expect("at most BLOCKS_MAX row groups");
+        Slot { segment: self.meta.id, number }
     }
 
-    /// All versions of a key, newest first.
+    /// All column groups.
+    pub(super) fn all_groups(&self) -> GroupSet {
+        self.groups.all()
+    }
+
+    pub(super) fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// All versions of a key, newest first, to be read in these columns.
     ///
     /// # Errors
     /// If a block cannot be read or is corrupt.
-    pub async fn find(&self, key: &[u8], cache: &BlockCache) -> Result<Versions> {
+    pub async fn find(&self, key: &[u8], columns: &[usize], cache: &BlockCache) -> Result<Versions> {
         let mut versions = Versions::default();
         for number in self.fences.blocks_of(key) {
-            let block = self.block(number, cache).await?;
-            self.find_in(&block, number, key, &mut versions);
+            let block = self.key_block(number, cache).await?;
+            let rows = self.keys.find(block.encoded(), key);
+            if !rows.is_empty() {
+                let blocks = self.with_columns(number, block, columns, cache).await?;
+                rows.for_each(|row| versions.push(Version::new(Position::new(number, row), blocks.clone())));
+            }
         }
         Ok(versions)
     }
 
     /// As `find`, without waiting; `None` if a block is not in the cache.
-    pub fn find_cached(&self, key: &[u8], cache: &BlockCache) -> Option<Versions> {
+    pub fn find_cached(&self, key: &[u8], columns: &[usize], cache: &BlockCache) -> Option<Versions> {
         let mut versions = Versions::default();
         for number in self.fences.blocks_of(key) {
-            let block = cache.get(self.block_id(number))?;
-            self.find_in(&block, number, key, &mut versions);
+            let block = cache.get(self.slot(number, 0))?;
+            let rows = self.keys.find(block.encoded(), key);
+            if !rows.is_empty() {
+                let blocks = self.with_cached_columns(number, block, columns, cache);
+                let blocks = blocks.ok()?;
+                rows.for_each(|row| versions.push(Version::new(Position::new(number, row), blocks.clone())));
+            }
         }
         Some(versions)
+    }
+
+    /// A block of the key group and those of some columns; if not all are in the cache, those that are, and the rest.
+    fn with_cached_columns(
+        &self,
+        number: usize,
+        key: Rc<Block>,
+        columns: &[usize],
+        cache: &BlockCache,
+    ) -> std::result::Result<Blocks, (RowGroup, GroupSet)> {
+        if self.groups.is_one() {
+            return Ok(Blocks::One(key));
+        }
+        let wanted = self.groups.of_columns(columns).without(GroupSet::KEY);
+        let mut group = self.cached_groups(number, wanted, cache);
+        group.set(0, key);
+        let missing = group.missing(wanted);
+        if missing.is_empty() { Ok(Blocks::Some(Rc::new(group))) } else { Err((group, missing)) }
+    }
+
+    async fn with_columns(
+        &self,
+        number: usize,
+        key: Rc<Block>,
+        columns: &[usize],
+        cache: &BlockCache,
+    ) -> Result<Blocks> {
+        match self.with_cached_columns(number, key, columns, cache) {
+            Ok(blocks) => Ok(blocks),
+            Err((mut group, missing)) => {
+                group.add(&self.load_groups(number..number + 1, missing, true, cache).await?.remove(0));
+                Ok(Blocks::Some(Rc::new(group)))
+            }
+        }
     }
 
     /// The versions of a key in a block.
@@ -244,75 +309,108 @@ impl<E: Env> Segment<E> {
         self.keys.find(block.encoded(), key)
     }
 
-    /// Bytes of a block in the file.
-    pub(super) fn block_bytes(&self, number: usize) -> usize {
-        self.fence(number).bytes as usize
+    /// Bytes of a block of the key group in the file.
+    pub(super) fn key_block_bytes(&self, number: usize) -> usize {
+        self.place(number, 0).extent.bytes as usize
     }
 
     pub(super) fn fences(&self) -> &Fences {
         &self.fences
     }
 
-    /// A block from the cache, or read into it.
-    async fn block(&self, number: usize, cache: &BlockCache) -> Result<Rc<Block>> {
-        let id = self.block_id(number);
-        if let Some(block) = cache.get(id) {
-            return Ok(block);
+    pub(super) fn without_columns(&self, key: Rc<Block>) -> Blocks {
+        if self.groups.is_one() {
+            return Blocks::One(key);
         }
-        let block = Rc::new(self.read_block(number).await?);
-        cache.insert(id, Rc::clone(&block));
-        Ok(block)
+        let mut group = RowGroup::new(&self.groups);
+        group.set(0, key);
+        Blocks::Some(Rc::new(group))
     }
 
-    fn find_in(&self, block: &Rc<Block>, number: usize, key: &[u8], versions: &mut Versions) {
-        for row in self.keys.find(block.encoded(), key) {
-            versions.push(Version::new(Position::new(number, row), Rc::clone(block)));
+    /// A block of the key group from the cache, or read into it.
+    async fn key_block(&self, number: usize, cache: &BlockCache) -> Result<Rc<Block>> {
+        let slot = self.slot(number, 0);
+        if let Some(block) = cache.get(slot) {
+            return Ok(block);
         }
+        let read = self.read_groups(number..number + 1, GroupSet::KEY).await?.remove(0);
+        cache.insert(slot, Rc::clone(read.key()));
+        Ok(Rc::clone(read.key()))
     }
 
     fn fence(&self, number: usize) -> Fence {
         *self.fences.get(number).expect("the number of a block")
     }
 
-    /// A block as it stands in the file, verified: one read of the pages that it lies in.
-    pub(super) async fn read_block(&self, number: usize) -> Result<Block> {
-        Ok(self.read_blocks(number..number + 1).await?.remove(0))
+    fn place(&self, number: usize, group: usize) -> Place {
+        self.fences.place(number, group).expect("the number of a block")
     }
 
-    /// Several blocks that lie one after another, in one read.
-    pub(super) async fn read_blocks(&self, numbers: Range<usize>) -> Result<Vec<Block>> {
+    /// Row groups that follow one another, with the blocks of some column groups as they stand in the file, verified.
+    /// What lies together is one read, and all reads run side by side.
+    pub(super) async fn read_groups(&self, numbers: Range<usize>, groups: GroupSet) -> Result<Vec<RowGroup>> {
         let page = PAGE_BYTES as u64;
-        let (first, last) = (self.fence(numbers.start), self.fence(numbers.end - 1));
-        let start = first.offset() / page * page;
-        let length =
-            usize::try_from(last.end().next_multiple_of(page) - start).expect("bounded by the caller");
-        let bytes = read(&self.file, &self.path, start, length).await?;
-        let block = |number: usize| {
-            let fence = self.fence(number);
-            let at = usize::try_from(fence.offset() - start).expect("inside what was read");
-            self.check_block(number, &bytes[at..at + fence.bytes as usize])
+        let wanted = numbers.clone().flat_map(|number| groups.iter().map(move |group| (number, group)));
+        let wanted: Vec<(usize, usize, Place)> =
+            wanted.map(|(number, group)| (number, group, self.place(number, group))).collect();
+        let runs: Vec<_> =
+            wanted.chunk_by(|(.., a), (.., b)| b.offset / page * page <= a.end() + page).collect();
+        let span = |run: &[(usize, usize, Place)]| {
+            let start = run.first().map_or(0, |(.., first)| first.offset / page * page);
+            let end = run.last().map_or(0, |(.., last)| last.end().next_multiple_of(page));
+            (start, usize::try_from(end - start).expect("bounded by the caller"))
         };
-        numbers.map(block).collect()
+        let read_run = |run: &&[(usize, usize, Place)]| {
+            let (start, length) = span(run);
+            read(&self.file, &self.path, start, length)
+        };
+        let read = match runs.as_slice() {
+            [run] => vec![read_run(run).await],
+            runs => sync::all(runs.iter().map(read_run)).await,
+        };
+        let mut found: Vec<RowGroup> = numbers.clone().map(|_| RowGroup::new(&self.groups)).collect();
+        for (run, bytes) in runs.iter().zip(read) {
+            let (bytes, (start, _)) = (bytes?, span(run));
+            for (number, group, place) in *run {
+                let at = usize::try_from(place.offset - start).expect("inside what was read");
+                let bytes = &bytes[at..at + place.extent.bytes as usize];
+                let block = self.check_block(*number, *group, place, bytes)?;
+                found[number - numbers.start].set(*group, Rc::new(block));
+            }
+        }
+        Ok(found)
     }
 
-    /// The first of these blocks, and those after it that lie within this many bytes.
-    pub(crate) fn blocks_within(&self, numbers: Range<usize>, bytes: u64) -> Range<usize> {
-        let start = self.fence(numbers.start).offset();
+    /// The first of these row groups, and those after it whose blocks of these column groups have so many bytes together.
+    pub(crate) fn blocks_within(&self, numbers: Range<usize>, groups: GroupSet, bytes: u64) -> Range<usize> {
+        let bytes_of = |number: usize| {
+            groups.iter().map(|group| u64::from(self.place(number, group).extent.bytes)).sum::<u64>()
+        };
         let mut end = numbers.start + 1;
-        while end < numbers.end && self.fence(end).end() - start <= bytes {
+        let mut sum = bytes_of(numbers.start);
+        while end < numbers.end {
+            sum += bytes_of(end);
+            if sum > bytes {
+                break;
+            }
             end += 1;
         }
         numbers.start..end
     }
 
-    fn check_block(&self, number: usize, bytes: &[u8]) -> Result<Block> {
-        let fence = self.fence(number);
-        if crc32c::crc32c(bytes) != fence.crc {
-            return Err(corrupt(&self.path, fence.offset(), format!("wrong checksum of block {number}")));
+    fn check_block(&self, number: usize, group: usize, place: &Place, bytes: &[u8]) -> Result<Block> {
+        if crc32c::crc32c(bytes) != place.extent.crc {
+            return Err(corrupt(
+                &self.path,
+                place.offset,
+                format!("wrong checksum of block {number}.{group}"),
+            ));
         }
-        let id = BlockId { segment: self.written_as, ..self.block_id(number) };
-        Block::decode(bytes, id, usize::from(fence.rows), &self.types, &self.tables)
-            .map_err(|detail| corrupt(&self.path, fence.offset(), detail))
+        let number_of = |n: usize| u32::try_from(n).expect("at most BLOCKS_MAX");
+        let id = BlockId { segment: self.written_as, block: number_of(number), group: number_of(group) };
+        let (types, tables) = &self.shared[group];
+        Block::decode(bytes, id, self.rows_of(number), types, tables)
+            .map_err(|detail| corrupt(&self.path, place.offset, detail))
     }
 
     /// Calls with the ends in a block, rows rising.
@@ -326,32 +424,40 @@ impl<E: Env> Segment<E> {
         usize::from(self.fence(number).rows)
     }
 
-    /// A block, if it is in the cache.
-    pub(crate) fn cached_block(&self, number: usize, cache: &BlockCache) -> Option<Rc<Block>> {
-        cache.get(self.block_id(number))
+    /// A row group with those blocks of these column groups that are in the cache.
+    pub(crate) fn cached_groups(&self, number: usize, groups: GroupSet, cache: &BlockCache) -> RowGroup {
+        let mut found = RowGroup::new(&self.groups);
+        for group in groups.iter() {
+            if let Some(block) = cache.get(self.slot(number, group)) {
+                found.set(group, block);
+            }
+        }
+        found
     }
 
-    /// Whether a block is in the cache; no use of it.
-    pub(crate) fn has_cached(&self, number: usize, cache: &BlockCache) -> bool {
-        cache.contains(self.block_id(number))
+    /// Whether these blocks are in the cache; no use of them.
+    pub(crate) fn has_cached(&self, number: usize, groups: GroupSet, cache: &BlockCache) -> bool {
+        groups.iter().all(|group| cache.contains(self.slot(number, group)))
     }
 
-    /// Blocks that follow one another, for a scan, in one read; they go into the cache if `keep`.
+    /// As `read_groups`; the blocks go into the cache, if there is no room for them only if `keep`.
     ///
     /// # Errors
     /// If a block cannot be read or is corrupt.
-    pub(crate) async fn load_blocks(
+    pub(crate) async fn load_groups(
         &self,
         numbers: Range<usize>,
+        groups: GroupSet,
         keep: bool,
         cache: &BlockCache,
-    ) -> Result<Vec<Rc<Block>>> {
-        let read = self.read_blocks(numbers.clone()).await?;
-        let blocks: Vec<Rc<Block>> = read.into_iter().map(Rc::new).collect();
-        for (number, block) in numbers.zip(&blocks) {
-            cache.insert_scanned(self.block_id(number), block, keep);
+    ) -> Result<Vec<RowGroup>> {
+        let read = self.read_groups(numbers.clone(), groups).await?;
+        for (number, found) in numbers.zip(&read) {
+            for (group, block) in found.blocks() {
+                cache.insert_scanned(self.slot(number, group), block, keep);
+            }
         }
-        Ok(blocks)
+        Ok(read)
     }
 
     /// Reads every block from the file, past the cache: keys must be in order, and columns hold values of their types.
@@ -360,9 +466,9 @@ impl<E: Env> Segment<E> {
     /// If a block cannot be read or is corrupt.
     pub async fn verify(&self) -> Result<()> {
         for number in 0..self.block_count() {
-            let block = self.read_block(number).await?;
-            let verified = block.verify(&self.keys, &self.types);
-            verified.map_err(|detail| corrupt(&self.path, self.fence(number).offset(), detail))?;
+            let group = self.read_groups(number..number + 1, self.groups.all()).await?.remove(0);
+            let verified = group.verify(&self.keys, &self.types);
+            verified.map_err(|detail| corrupt(&self.path, self.place(number, 0).offset, detail))?;
         }
         Ok(())
     }
@@ -408,6 +514,24 @@ impl<E: Env> Segment<E> {
     pub fn rows_in(&self, span: &KeySpan) -> u64 {
         self.blocks_in(span).map(|block| u64::from(self.fence(block).rows)).sum()
     }
+}
+
+/// The types of a column group's columns, and what its blocks share.
+type Shared = (Vec<PgType>, Rc<Tables>);
+
+/// That of each column group.
+fn decode_shared(
+    tables: &[u8],
+    groups: &Groups,
+    types: &[PgType],
+) -> std::result::Result<Vec<Shared>, Detail> {
+    let tables = split_tables(tables, groups.len()).ok_or("malformed tables")?;
+    let decode = |(group, tables): (usize, &[u8])| {
+        let types: Vec<PgType> = groups.columns(group).iter().map(|column| types[*column]).collect();
+        let tables = Tables::decode(tables, &types)?;
+        Ok((types, Rc::new(tables)))
+    };
+    tables.into_iter().enumerate().map(decode).collect()
 }
 
 fn decode_zones(bytes: &[u8], count: usize) -> Option<Vec<Zone>> {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::block::Block;
 use super::cache::BlockCache;
+use super::groups::GroupSet;
 use super::reader::Segment;
 use super::{Position, Version};
 use crate::env::Env;
@@ -24,7 +25,7 @@ const READ_BYTES_MAX: u64 = 128 << 10;
 type Held = (usize, Option<Rc<Block>>);
 
 impl<E: Env> Segment<E> {
-    /// The newest version of every key that is here, told with the number that came with the key. Keys rise: those of
+    /// The newest version of every key that is here, without its columns, told with the number that came with the key. Keys rise: those of
     /// one block cost one look at the cache.
     ///
     /// # Errors
@@ -48,8 +49,8 @@ impl<E: Env> Segment<E> {
                 let last = held.last().map(|(number, _)| *number);
                 let Some(number) = self.newest_block_of(key, last) else { continue };
                 if last != Some(number) {
-                    let block = cache.get(self.block_id(number));
-                    missing_bytes += if block.is_none() { self.block_bytes(number) } else { 0 };
+                    let block = cache.get(self.slot(number, 0));
+                    missing_bytes += if block.is_none() { self.key_block_bytes(number) } else { 0 };
                     held.push((number, block));
                 }
                 wanted.push((of, key, held.len() - 1));
@@ -61,7 +62,13 @@ impl<E: Env> Segment<E> {
                 let (number, Some(block)) = &held[at] else { unreachable!("what was missing was read") };
                 let rows = self.key_rows(block, key);
                 if !rows.is_empty() {
-                    found(of, &Version::new(Position::new(*number, rows.start), Rc::clone(block)));
+                    found(
+                        of,
+                        &Version::new(
+                            Position::new(*number, rows.start),
+                            self.without_columns(Rc::clone(block)),
+                        ),
+                    );
                 }
             }
         }
@@ -81,18 +88,22 @@ impl<E: Env> Segment<E> {
     async fn read_missing(&self, held: &mut [Held], cache: &BlockCache) -> Result<()> {
         let mut runs: Vec<Range<usize>> = Vec::new();
         for (number, _) in held.iter().filter(|(_, block)| block.is_none()) {
-            let within = |run: &Range<usize>| self.blocks_within(run.start..number + 1, READ_BYTES_MAX).end;
+            let within = |run: &Range<usize>| {
+                self.blocks_within(run.start..number + 1, GroupSet::KEY, READ_BYTES_MAX).end
+            };
             match runs.last_mut() {
                 Some(run) if run.end == *number && within(run) > *number => run.end += 1,
                 _ => runs.push(*number..number + 1),
             }
         }
         for some in runs.chunks(READS_MAX) {
-            let read = sync::all(some.iter().map(|run| self.load_blocks(run.clone(), true, cache))).await;
+            let read =
+                sync::all(some.iter().map(|run| self.load_groups(run.clone(), GroupSet::KEY, true, cache)))
+                    .await;
             for (run, blocks) in some.iter().zip(read) {
-                for (number, block) in run.clone().zip(blocks?) {
+                for (number, group) in run.clone().zip(blocks?) {
                     if let Ok(at) = held.binary_search_by_key(&number, |(number, _)| *number) {
-                        held[at].1 = Some(block);
+                        held[at].1 = Some(Rc::clone(group.key()));
                     }
                 }
             }
@@ -132,7 +143,7 @@ mod tests {
                     let tell = |at, version: &Version| batch.push((at, version.position(), version.begin()));
                     segment.find_rising(numbered, &cache, tell).await.expect("reads");
                     for (at, key) in part.iter().enumerate() {
-                        let found = segment.find(key, &all_cached).await.expect("reads");
+                        let found = segment.find(key, &[], &all_cached).await.expect("reads");
                         singles.extend(found.newest().map(|found| (at, found.position(), found.begin())));
                     }
                     assert_eq!(batch, singles);
@@ -156,7 +167,7 @@ mod tests {
             segment.find_rising(keys.iter().copied().enumerate(), &cache, |_, _| ()).await.expect("reads");
             let together = env.monotonic_ns() - began;
             for key in &keys {
-                segment.find(key, &cache).await.expect("reads");
+                segment.find(key, &[], &cache).await.expect("reads");
             }
             let alone = env.monotonic_ns() - began - together;
             assert!(together * 4 < alone, "{together} ns together, {alone} ns one after another");

@@ -6,6 +6,9 @@
 //! rows that are left, straight into the batch, which goes on across blocks and segments.
 //!
 //! Begins are a column like any other here: a view is a filter on it.
+//!
+//! Of a table with column groups only those are read that hold the columns of undecided filters, and those of the wanted
+//! columns if a row is left; so a row group is scanned in two steps.
 
 #[cfg(test)]
 mod tests;
@@ -15,9 +18,10 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 
 use super::SegmentId;
-use super::block::Block;
+use super::block::RowGroup;
 use super::encoding::{DictionaryId, EncodedBlock};
 use super::format::BLOCK_ROWS;
+use super::groups::GroupSet;
 use super::reader::Segment;
 use super::zone::Judgement;
 use crate::catalog::TableSchema;
@@ -89,6 +93,11 @@ pub(crate) struct BlockScan {
     values: Vec<ColumnBuf>,
     rows: usize,
     counts: BlockCounts,
+    /// Row groups with column groups of which filters were asked, and of which rows were left.
+    asked: u64,
+    left: u64,
+    /// The rows of the current block that are left.
+    mask: Mask,
     scratch: Scratch,
 }
 
@@ -124,6 +133,9 @@ impl BlockScan {
             values: Vec::new(),
             rows: 0,
             counts: BlockCounts::default(),
+            asked: 0,
+            left: 0,
+            mask: [0; mask::words(BLOCK_ROWS)],
             scratch: Scratch::default(),
         };
         scan.values = scan.buffers(0);
@@ -204,72 +216,104 @@ impl<E: Env> Segment<E> {
         scan.counts.counted += 1;
     }
 
-    /// Adds the rows of a block.
-    pub(crate) fn scan_block(
+    /// The column groups with which `filter_block` looks at a block. If most blocks have rows that pass, those of the
+    /// wanted columns too.
+    pub(crate) fn groups_to_filter(&self, number: usize, inside: bool, scan: &BlockScan) -> GroupSet {
+        if self.groups().is_one() {
+            return GroupSet::KEY;
+        }
+        let undecided = scan
+            .filters
+            .iter()
+            .map(|ordered| &ordered.filter)
+            .filter(|filter| self.zone(number, filter.column).judge(filter) != Judgement::All);
+        let columns: Vec<usize> = undecided.map(|filter| filter.column).collect();
+        let mut groups = self.groups().of_columns(&columns);
+        if columns.is_empty() || scan.left * 2 > scan.asked {
+            groups = groups.and(self.groups_to_gather(scan));
+        }
+        if inside && !groups.is_empty() { groups } else { groups.and(GroupSet::KEY) }
+    }
+
+    /// The column groups of the wanted columns.
+    pub(crate) fn groups_to_gather(&self, scan: &BlockScan) -> GroupSet {
+        self.groups().of_columns(&scan.columns)
+    }
+
+    /// Looks which rows of a block are wanted; whether `gather_block` is to follow.
+    pub(crate) fn filter_block(
         &self,
         number: usize,
-        block: &Block,
+        block: &RowGroup,
         span: &KeySpan,
         inside: bool,
         scan: &mut BlockScan,
-    ) {
+    ) -> bool {
         scan.counts.read += 1;
         if scan.counts.read.is_multiple_of(REORDER_BLOCKS) {
             scan.reorder();
         }
-        let rows = if inside { 0..block.rows() } else { block.rows_in(self.keys(), span) };
-        let mut mask: Mask = [0; mask::words(BLOCK_ROWS)];
-        mask::fill(&mut mask, rows.end);
-        (0..rows.start).for_each(|row| mask::clear(&mut mask, row));
+        let rows = if inside { 0..block.rows() } else { block.key().rows_in(self.keys(), span) };
+        let BlockScan { filters, scratch, mask, .. } = scan;
+        mask.fill(0);
+        mask::fill(mask, rows.end);
+        (0..rows.start).for_each(|row| mask::clear(mask, row));
         self.with_ends(number, |ends| {
             let ended = ends.iter().filter(|(_, end)| scan.sight.sees(end.to_bits()));
-            ended.for_each(|(row, _)| mask::clear(&mut mask, usize::from(*row)));
+            ended.for_each(|(row, _)| mask::clear(mask, usize::from(*row)));
         });
-        let BlockScan { filters, scratch, .. } = scan;
+        let mut asked = false;
         for ordered in filters.iter_mut() {
             if self.zone(number, ordered.filter.column).judge(&ordered.filter) == Judgement::All {
                 continue;
             }
-            ordered.asked += mask::count(&mask) as u64;
-            retain(ordered, block.encoded(), self.id(), &mut mask, scratch);
-            let kept = mask::count(&mask);
+            asked = true;
+            ordered.asked += mask::count(mask) as u64;
+            let (encoded, index) = block.column(ordered.filter.column);
+            retain(ordered, encoded, index, self.id(), mask, scratch);
+            let kept = mask::count(mask);
             ordered.kept += kept as u64;
             if kept == 0 {
-                return;
+                break;
             }
         }
-        let count = mask::count(&mask);
+        let count = mask::count(mask);
+        scan.asked += u64::from(asked);
+        scan.left += u64::from(asked && count > 0);
         scan.rows += count;
-        if count == 0 || scan.columns.is_empty() {
-            return;
-        }
-        let first = mask::first(&mask);
-        if mask::last(&mask) - first + 1 == count {
-            for (column, out) in scan.columns.iter().zip(&mut scan.values) {
-                block.encoded().append_to(*column, first..first + count, out);
+        count > 0 && !scan.columns.is_empty()
+    }
+
+    /// Adds the rows of the block that `filter_block` left.
+    pub(crate) fn gather_block(&self, block: &RowGroup, scan: &mut BlockScan) {
+        let BlockScan { mask, scratch, columns, values, schema, .. } = scan;
+        let (first, count) = (mask::first(mask), mask::count(mask));
+        if mask::last(mask) - first + 1 == count {
+            for (column, out) in columns.iter().zip(values) {
+                let (encoded, index) = block.column(*column);
+                encoded.append_to(index, first..first + count, out);
             }
             return;
         }
-        let selected = &mut scan.scratch.rows;
-        selected.clear();
-        mask::for_each(&mask, |row| selected.push(u16::try_from(row).expect("below BLOCK_ROWS")));
-        for (column, out) in scan.columns.iter().zip(&mut scan.values) {
-            let pg_type = scan.schema.columns[*column].pg_type;
-            gather(block.encoded(), *column, pg_type, &mut scan.scratch, out);
+        scratch.rows.clear();
+        mask::for_each(mask, |row| scratch.rows.push(u16::try_from(row).expect("below BLOCK_ROWS")));
+        for (column, out) in columns.iter().zip(values) {
+            let (encoded, index) = block.column(*column);
+            gather(encoded, index, schema.columns[*column].pg_type, scratch, out);
         }
     }
 }
 
-/// Clears the rows of a block that fail a filter.
+/// Clears the rows of a block that fail a filter on the column with this number in it.
 fn retain(
     ordered: &mut Ordered,
     block: &EncodedBlock,
+    column: usize,
     segment: SegmentId,
     mask: &mut Mask,
     scratch: &mut Scratch,
 ) {
     let filter = &ordered.filter;
-    let column = filter.column;
     match (&filter.ready, block.valid(column)) {
         (Ready::Never, _) | (Ready::Null, None) => return mask.fill(0),
         (Ready::Null, Some(valid)) => return mask::and_not_bits(mask, valid, 0),

@@ -37,7 +37,7 @@ pub(super) fn at(ts: u64) -> Stamp {
     Stamp::committed(Timestamp(ts))
 }
 
-fn path(id: u64) -> PathBuf {
+pub(super) fn path(id: u64) -> PathBuf {
     PathBuf::from(format!("/s/{id}.seg"))
 }
 
@@ -120,7 +120,7 @@ pub(super) async fn write(
 pub(super) async fn set_ends(segment: &Segment<SimEnv>, versions: &[ModelVersion]) {
     let cache = BlockCache::new(1 << 20);
     for version in versions.iter().filter(|version| version.end != u64::MAX) {
-        let found = segment.find(&version.key, &cache).await.expect("reads");
+        let found = segment.find(&version.key, &[], &cache).await.expect("reads");
         let found = found.iter().find(|found| found.begin() == at(version.begin)).expect("there");
         segment.set_end(found.position(), version.end());
     }
@@ -136,9 +136,9 @@ async fn check_find(segment: &Segment<SimEnv>, versions: &[ModelVersion], keys: 
     let mut out = RowBuilder::default();
     for key in keys {
         let expected: Vec<_> = versions.iter().filter(|version| version.key == *key).collect();
-        let found = segment.find(key, &cache).await.expect("reads");
+        let found = segment.find(key, &columns, &cache).await.expect("reads");
         assert_eq!(found.iter().count(), expected.len(), "{key:?}");
-        let cached = segment.find_cached(key, &cache);
+        let cached = segment.find_cached(key, &columns, &cache);
         for (found, expected) in found.iter().zip(expected) {
             assert_eq!((found.begin(), segment.end(found.position())), (at(expected.begin), expected.end()));
             found.read(&columns, &mut out);
@@ -151,6 +151,21 @@ async fn check_find(segment: &Segment<SimEnv>, versions: &[ModelVersion], keys: 
             let positions = |versions: &Versions| versions.iter().map(Version::position).collect::<Vec<_>>();
             assert_eq!(positions(&cached), positions(&found));
         }
+    }
+}
+
+async fn complete(
+    segment: &Segment<SimEnv>,
+    number: usize,
+    groups: GroupSet,
+    block: &mut RowGroup,
+    cache: &BlockCache,
+) {
+    block.add(&segment.cached_groups(number, block.missing(groups), cache));
+    let missing = block.missing(groups);
+    if !missing.is_empty() {
+        let read = segment.load_groups(number..number + 1, missing, true, cache).await;
+        block.add(&read.expect("reads")[0]);
     }
 }
 
@@ -170,14 +185,14 @@ pub(super) async fn scan_columns(
             BlockPlan::Skip => segment.skip_block(scan),
             BlockPlan::Count => segment.count_block(number, scan),
             BlockPlan::Read => {
-                let block = match segment.cached_block(number, cache) {
-                    Some(block) => block,
-                    None => {
-                        let block = segment.load_blocks(number..number + 1, true, cache).await;
-                        block.expect("reads").remove(0)
-                    }
-                };
-                segment.scan_block(number, &block, span, inside, scan);
+                let mut block = segment.cached_groups(number, GroupSet::default(), cache);
+                let groups = segment.groups_to_filter(number, inside, scan);
+                complete(segment, number, groups, &mut block, cache).await;
+                if segment.filter_block(number, &block, span, inside, scan) {
+                    let groups = segment.groups_to_gather(scan);
+                    complete(segment, number, groups, &mut block, cache).await;
+                    segment.gather_block(&block, scan);
+                }
             }
         }
         if scan.is_full() {
@@ -209,7 +224,7 @@ async fn check_scan(segment: &Segment<SimEnv>, versions: &[ModelVersion], span: 
     assert!(found == expected, "{} rows, expected {} in {span:?}", found.len(), expected.len());
 }
 
-async fn check_cursor(segment: &Rc<Segment<SimEnv>>, versions: &[ModelVersion], span: &KeySpan) {
+pub(super) async fn check_cursor(segment: &Rc<Segment<SimEnv>>, versions: &[ModelVersion], span: &KeySpan) {
     let types: Vec<PgType> = segment.schema().columns.iter().map(|column| column.pg_type).collect();
     let mut cursor = SegmentCursor::new(Rc::clone(segment), span.clone());
     for expected in versions.iter().filter(|version| span.contains(&version.key)) {
@@ -229,7 +244,7 @@ async fn check_cursor(segment: &Rc<Segment<SimEnv>>, versions: &[ModelVersion], 
     assert!(cursor.current().is_none());
 }
 
-async fn check(segment: &Rc<Segment<SimEnv>>, versions: &[ModelVersion], random: &mut Random) {
+pub(super) async fn check(segment: &Rc<Segment<SimEnv>>, versions: &[ModelVersion], random: &mut Random) {
     let mut keys: Vec<Key> =
         (0..60).map(|_| versions[random.below(versions.len() as u64) as usize].key.clone()).collect();
     keys.push(Key::default());
@@ -458,7 +473,8 @@ fn another_file_is_noticed() {
 fn decoders_survive_any_bytes() {
     let schema = test_rows::schema(&ALL_TYPES, &[0]);
     let types = block::with_begins(ALL_TYPES.into_iter());
-    let keys = keys::KeyColumns::new(&schema);
+    let groups = Rc::new(groups::Groups::one(types.len()));
+    let keys = keys::KeyColumns::new(&schema, &groups);
     let mut random = Random::new(8);
     let mut plain = block::PlainRows::new(&types);
     for version in versions(&mut random, &schema, 40, false) {
@@ -467,12 +483,17 @@ fn decoders_survive_any_bytes() {
         let values = ALL_TYPES.iter().map(|pg_type| reader.next_bytes(*pg_type).expect("valid"));
         plain.push(at(version.begin), values);
     }
-    let id = BlockId { segment: SegmentId(1), block: 0 };
+    let id = BlockId { segment: SegmentId(1), block: 0, group: 0 };
     let (mut encoder, mut bytes) = (encoding::SegmentEncoder::new(&types), Vec::new());
-    plain.encode(id, &mut encoder, &mut bytes);
+    plain.encode(groups.columns(0), id, &mut encoder, &mut bytes);
     let tables = Rc::new(encoding::Tables::decode(&encoder.tables(), &types).expect("valid"));
     let decode = |bytes: &[u8]| Block::decode(bytes, id, plain.rows(), &types, &tables);
-    decode(&bytes).and_then(|block| block.verify(&keys, &types)).expect("valid");
+    let verify = |block: Block| {
+        let mut group = RowGroup::new(&groups);
+        group.set(0, Rc::new(block));
+        group.verify(&keys, &types)
+    };
+    decode(&bytes).and_then(verify).expect("valid");
     let mut refused = 0;
     for _ in 0..20_000 {
         let mut broken = bytes.clone();
@@ -490,7 +511,7 @@ fn decoders_survive_any_bytes() {
         match decode(&broken) {
             Err(_) => refused += 1,
             Ok(block) => {
-                let _ = block.verify(&keys, &types);
+                let _ = verify(block);
             }
         }
     }
@@ -499,13 +520,26 @@ fn decoders_survive_any_bytes() {
 }
 
 fn decode_footers(random: &mut Random) {
-    let mut footer = Footer { last_key: b"last".to_vec(), ..Footer::default() };
-    (footer.zones, footer.tables) = (vec![1, 2, 3], vec![4; 9]);
-    (0..20u32).for_each(|n| {
-        assert!(footer.push(4_096, n, 9, n % 3 == 1, &n.to_be_bytes()[..(n % 5) as usize]));
+    let footers = [1, 3].map(|groups| {
+        let directory = format::Directory::new(groups);
+        let mut footer = Footer { last_key: b"last".to_vec(), directory, ..Footer::default() };
+        (footer.zones, footer.tables, footer.division) = (vec![1, 2, 3], vec![4; 9], vec![0, 1, 2]);
+        let mut offset = PAGE_BYTES as u64;
+        for n in 0..20u32 {
+            let extent = |group: u32| format::Extent { bytes: 8 * (n + group + 1), crc: n + group };
+            let blocks: Vec<_> = (0..groups as u32).map(extent).collect();
+            assert!(footer.push(&blocks, 9, n % 3 == 1, &n.to_be_bytes()[..(n % 5) as usize]));
+            for (group, extent) in blocks.into_iter().enumerate() {
+                let place = footer.directory.place(n as usize, group);
+                assert_eq!(place, Some(format::Place { offset, extent }));
+                offset += u64::from(extent.bytes);
+            }
+            assert_eq!(footer.directory.place(n as usize, groups), None);
+        }
+        assert_eq!(footer.blocks_end(), offset);
+        assert_eq!(Footer::decode(&footer.encode(), 20).as_ref(), Ok(&footer));
+        footer.encode()
     });
-    let bytes = footer.encode();
-    assert_eq!(Footer::decode(&bytes, 20).as_ref(), Ok(&footer));
     let (page, crc) = Trailer {
         id: SegmentId(1),
         fingerprint: 2,
@@ -518,6 +552,7 @@ fn decode_footers(random: &mut Random) {
     .encode();
     assert!(Trailer::decode(&page, crc).is_ok() && Trailer::decode(&page, crc ^ 1).is_err());
     for _ in 0..20_000 {
+        let bytes = &footers[random.below(2) as usize];
         let mut broken = bytes.clone();
         let place = random.below(bytes.len() as u64) as usize;
         broken[place] = random.next() as u8;
@@ -525,7 +560,8 @@ fn decode_footers(random: &mut Random) {
         let blocks = random.pick(&[20, 20, 20, 19, 21, 0, u32::MAX]);
         if let Ok(decoded) = Footer::decode(&broken, blocks) {
             assert_eq!(decoded.encode(), broken);
-            (0..decoded.fences.len()).for_each(|block| assert!(decoded.first_key(block).len() < 2_049));
+            (0..decoded.directory.fences.len())
+                .for_each(|block| assert!(decoded.first_key(block).len() < 2_049));
         }
     }
 }
@@ -647,7 +683,7 @@ fn merging_keeps_what_can_be_seen() {
         for version in all.iter_mut().filter(|version| version.end == u64::MAX).step_by(5) {
             version.end = 2_000_000;
             for input in &inputs {
-                let found = input.find(&version.key, &cache).await.expect("reads");
+                let found = input.find(&version.key, &[], &cache).await.expect("reads");
                 let found = found.iter().find(|found| found.begin() == at(version.begin));
                 found.iter().for_each(|found| input.set_end(found.position(), at(2_000_000)));
             }
@@ -756,8 +792,9 @@ fn the_cache_keeps_its_budget_and_what_is_used() {
         let budget = 60 * 33_000;
         let cache = BlockCache::new(budget);
         let read = async |block: usize| {
-            if segment.cached_block(block, &cache).is_none() {
-                segment.load_blocks(block..block + 1, true, &cache).await.expect("reads");
+            let missing = segment.cached_groups(block, GroupSet::KEY, &cache).missing(GroupSet::KEY);
+            if !missing.is_empty() {
+                segment.load_groups(block..block + 1, missing, true, &cache).await.expect("reads");
             }
             assert!(cache.size_bytes() <= budget);
         };
@@ -784,7 +821,7 @@ fn the_cache_keeps_its_budget_and_what_is_used() {
         assert_eq!(cache.size_bytes(), 0);
         read(3).await;
         let tiny = BlockCache::new(0);
-        segment.load_blocks(0..1, true, &tiny).await.expect("reads");
+        segment.load_groups(0..1, GroupSet::KEY, true, &tiny).await.expect("reads");
         assert_eq!(tiny.size_bytes(), 0);
     });
 }
@@ -792,7 +829,7 @@ fn the_cache_keeps_its_budget_and_what_is_used() {
 /// Every build reads the files of every version. `UPDATE_GOLDENFILES=1` writes that of the newest anew.
 #[test]
 fn fixtures_can_be_read() {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/segment/v2/1.seg");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/segment/v3/1.seg");
     let schema = test_rows::schema(&ALL_TYPES, &[0, 7]);
     let expected = fixture_versions(&schema);
     simulate(14, |sim, env| async move {

@@ -5,14 +5,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::block::{Block, PlainRows, with_begins};
-use super::encoding::{SegmentEncoder, Tables};
-use super::format::{self, BLOCK_BYTES_TARGET, BLOCK_ROWS, BLOCKS_MAX, BlockId, Footer, PAGE_BYTES, Trailer};
+use super::encoding::{Section, SegmentEncoder, Tables};
+use super::format::{
+    self, BLOCK_BYTES_TARGET, BLOCK_ROWS, BLOCKS_MAX, BlockId, Directory, Extent, Footer, PAGE_BYTES, Trailer,
+};
+use super::groups::{self, Groups};
 use super::keys::KeyColumns;
 use super::zone::Zone;
 use super::{Position, RowMap, SegmentId, SegmentMeta, Written};
 use crate::catalog::TableSchema;
 use crate::clock::Timestamp;
-use crate::column::check_row;
+use crate::column::{ColumnBuf, check_row};
 use crate::env::{AlignedBuf, Env, File, OpenMode};
 use crate::error::{Error, Result};
 use crate::key::Key;
@@ -26,8 +29,15 @@ use crate::types::PgType;
 /// other work of the core waiting for about a millisecond only.
 pub const WRITE_BYTES: usize = 256 << 10;
 
+/// In debug builds the first blocks of a segment are read back as soon as they are encoded.
+const READ_BACK_BLOCKS: usize = 16;
+
 /// No more plain bytes are put into one block: what encodes to less than a sixth of them does not need larger blocks.
 const PLAIN_BYTES_MAX: usize = 6 * BLOCK_BYTES_TARGET;
+
+/// A row group takes as many plain bytes as so many blocks at most, so that encoding it keeps other work of the core
+/// waiting for a few milliseconds only.
+const PLAIN_GROUPS_MAX: usize = 4;
 
 /// Writes one segment. A memtable is flushed so:
 /// `while !writer.fill(&memtable, &mut cursor, horizon) { writer.write().await? }`, then `finish`.
@@ -41,13 +51,17 @@ pub struct SegmentWriter<E: Env> {
     fingerprint: u32,
     /// Of the columns, and of the begins.
     types: Vec<PgType>,
+    /// The key columns.
+    key: Vec<usize>,
     keys: KeyColumns,
-    encoder: SegmentEncoder,
+    groups: Groups,
+    /// One for each column group.
+    encoders: Vec<SegmentEncoder>,
     /// Rows that are not in a block yet.
     plain: PlainRows,
-    /// Rows of the next block, as sizes of blocks so far suggest.
+    /// Rows of the next row group, as sizes of blocks so far suggest.
     rows_target: usize,
-    /// Rows of the blocks that were made since the last look.
+    /// Rows of the row groups that were made since the last look.
     sealed: Vec<usize>,
     footer: Footer,
     last: Option<(Vec<u8>, Stamp)>,
@@ -77,14 +91,17 @@ impl<E: Env> SegmentWriter<E> {
         let file = opened.map_err(|e| Error::io(format!("create {}", path.display()), &e))?;
         let types = with_begins(schema.columns.iter().map(|column| column.pg_type));
         let fingerprint = format::fingerprint(&schema);
+        let groups = Groups::one(types.len());
         Ok(SegmentWriter {
             env,
             path,
             file,
             id,
             fingerprint,
-            keys: KeyColumns::new(&schema),
-            encoder: SegmentEncoder::new(&types),
+            key: schema.key.clone(),
+            keys: KeyColumns::new(&schema, &groups),
+            groups,
+            encoders: vec![SegmentEncoder::new(&types)],
             plain: PlainRows::new(&types),
             types,
             rows_target: BLOCK_ROWS,
@@ -176,7 +193,7 @@ impl<E: Env> SegmentWriter<E> {
         if self.plain.rows() > 0 {
             self.seal_block();
             let mut next = ids.drain(..);
-            let first = self.footer.fences.len() - self.sealed.len();
+            let first = self.footer.directory.fences.len() - self.sealed.len();
             for (block, rows) in self.sealed.drain(..).enumerate() {
                 let rows_of_block = next.by_ref().take(rows).enumerate();
                 rows_of_block.for_each(|(row, id)| self.rows.set(id, Position::new(first + block, row)));
@@ -192,7 +209,7 @@ impl<E: Env> SegmentWriter<E> {
 
     /// How many more rows the block that is being filled takes.
     pub(super) fn room(&self) -> usize {
-        if self.plain.bytes() >= PLAIN_BYTES_MAX {
+        if self.plain.bytes() >= self.groups.len().min(PLAIN_GROUPS_MAX) * PLAIN_BYTES_MAX {
             return 0;
         }
         self.rows_target.saturating_sub(self.plain.rows())
@@ -203,7 +220,7 @@ impl<E: Env> SegmentWriter<E> {
         &mut self.plain
     }
 
-    /// Encodes the rows that were added, as one block, or as several if they turn out to be large.
+    /// Encodes the rows that were added, as one row group, or as several if they turn out to be large.
     pub(super) fn seal_block(&mut self) {
         let mut plain = std::mem::replace(&mut self.plain, PlainRows::new(&[]));
         self.encode_block(&plain);
@@ -211,48 +228,95 @@ impl<E: Env> SegmentWriter<E> {
         self.plain = plain;
     }
 
-    /// The blocks that were made since the last call: the number of the first, and the rows of each.
+    /// The row groups that were made since the last call: the number of the first, and the rows of each.
     pub(super) fn take_sealed(&mut self) -> (usize, Vec<usize>) {
         let sealed = std::mem::take(&mut self.sealed);
-        (self.footer.fences.len() - sealed.len(), sealed)
+        (self.footer.directory.fences.len() - sealed.len(), sealed)
     }
 
     fn encode_block(&mut self, plain: &PlainRows) {
         let rows = plain.rows();
-        let number = self.footer.fences.len();
-        assert!(number < BLOCKS_MAX, "a segment of {number} blocks");
-        let id = BlockId { segment: self.id, block: u32::try_from(number).expect("below BLOCKS_MAX") };
-        let start = self.pending.len();
-        plain.encode(id, &mut self.encoder, &mut self.pending);
-        debug_assert!(self.reads_back(plain, id, start), "a block that was written wrongly: {plain:?}");
-        let length = self.pending.len() - start;
-        if length > BLOCK_BYTES_TARGET && rows > 1 {
-            self.pending.truncate(start);
-            self.encode_block(&plain.part(0..rows / 2));
-            self.encode_block(&plain.part(rows / 2..rows));
-            return;
+        let number = self.footer.directory.fences.len();
+        assert!(number < BLOCKS_MAX, "a segment of {number} row groups");
+        let (start, mut blocks) = (self.pending.len(), Vec::with_capacity(self.groups.len()));
+        for group in 0..self.groups.len() {
+            let at = self.pending.len();
+            let sections = self.encode_group(plain, number, group);
+            let length = self.pending.len() - at;
+            if length > BLOCK_BYTES_TARGET && rows > 1 {
+                self.pending.truncate(start);
+                if number > 0 || !self.divide(&sections, rows) {
+                    self.encode_block(&plain.part(0..rows / 2));
+                    self.encode_block(&plain.part(rows / 2..rows));
+                } else {
+                    self.encode_block(plain);
+                }
+                return;
+            }
+            let bytes = u32::try_from(length).expect("at most BLOCK_BYTES_MAX");
+            blocks.push(Extent { bytes, crc: crc32c::crc32c(&self.pending[at..]) });
         }
-        // The next block should fill its bytes or its rows, with some reserve for larger rows.
-        let fitting = rows * BLOCK_BYTES_TARGET / length * 7 / 8;
+        // The next row group should fill the bytes of its largest block or its rows, with some reserve for larger rows.
+        let largest = blocks.iter().map(|block| block.bytes as usize).max().unwrap_or(1);
+        let fitting = rows * BLOCK_BYTES_TARGET / largest * 7 / 8;
         self.rows_target = if fitting >= BLOCK_ROWS { BLOCK_ROWS } else { fitting.max(1) };
-        let crc = crc32c::crc32c(&self.pending[start..]);
-        self.add_fence(plain, u32::try_from(length).expect("at most BLOCK_BYTES_MAX"), crc);
+        self.add_fence(plain, &blocks);
         self.sealed.push(rows);
+    }
+
+    /// Encodes the columns of a group.
+    fn encode_group(&mut self, plain: &PlainRows, number: usize, group: usize) -> Vec<Section> {
+        let place = |n: usize| u32::try_from(n).expect("below BLOCKS_MAX");
+        let id = BlockId { segment: self.id, block: place(number), group: place(group) };
+        let start = self.pending.len();
+        let columns = self.groups.columns(group);
+        let sections = plain.encode(columns, id, &mut self.encoders[group], &mut self.pending);
+        debug_assert!(
+            number >= READ_BACK_BLOCKS || self.reads_back(plain, id, start),
+            "a block that was written wrongly: {plain:?}"
+        );
+        sections
+    }
+
+    /// Divides the columns into groups, if they are not and that is of use; their sections in the first block say how large
+    /// they are.
+    fn divide(&mut self, sections: &[Section], rows: usize) -> bool {
+        if !self.groups.is_one() {
+            return false;
+        }
+        let sizes: Vec<usize> = sections.iter().map(|section| section.bytes as usize).collect();
+        self.groups = Groups::choose(&sizes, rows, &self.key);
+        if self.groups.is_one() {
+            return false;
+        }
+        let encoder = |group: usize| SegmentEncoder::new(&self.types_of(group));
+        self.encoders = (0..self.groups.len()).map(encoder).collect();
+        self.footer.directory = Directory::new(self.groups.len());
+        true
+    }
+
+    fn types_of(&self, group: usize) -> Vec<PgType> {
+        self.groups.columns(group).iter().map(|column| self.types[*column]).collect()
     }
 
     /// Whether the block at `start` holds these rows. Slow: all that blocks share is read anew.
     fn reads_back(&self, plain: &PlainRows, id: BlockId, start: usize) -> bool {
-        let tables = Tables::decode(&self.encoder.tables(), &self.types).map(Rc::new);
-        let block = tables
-            .and_then(|tables| Block::decode(&self.pending[start..], id, plain.rows(), &self.types, &tables));
+        let (group, rows) = (id.group as usize, plain.rows());
+        let types = self.types_of(group);
+        let tables = Tables::decode(&self.encoders[group].tables(), &types).map(Rc::new);
+        let block =
+            tables.and_then(|tables| Block::decode(&self.pending[start..], id, rows, &types, &tables));
         block.is_ok_and(|block| {
-            let read = PlainRows::decode(&block, &self.types);
-            let both = plain.views().into_iter().zip(read.views());
-            both.into_iter().all(|(a, b)| (0..plain.rows()).all(|row| a.value(row) == b.value(row)))
+            self.groups.columns(group).iter().enumerate().all(|(index, column)| {
+                let mut read = ColumnBuf::with_capacity(types[index], rows, 0);
+                block.encoded().append_to(index, 0..rows, &mut read);
+                let (written, read) = (plain.view(*column), read.view());
+                (0..rows).all(|row| written.value(row) == read.value(row))
+            })
         })
     }
 
-    fn add_fence(&mut self, plain: &PlainRows, length: u32, crc: u32) {
+    fn add_fence(&mut self, plain: &PlainRows, blocks: &[Extent]) {
         let (views, rows) = (plain.views(), plain.rows());
         let (mut first, mut last) = (Vec::new(), Vec::new());
         self.keys.append(&views, 0, &mut first);
@@ -265,7 +329,7 @@ impl<E: Env> SegmentWriter<E> {
         }
         let continues = self.last.as_ref().is_some_and(|(key, _)| *key == first);
         let rows_u16 = u16::try_from(rows).expect("at most BLOCK_ROWS");
-        let pushed = self.footer.push(length, crc, rows_u16, continues, &first);
+        let pushed = self.footer.push(blocks, rows_u16, continues, &first);
         assert!(pushed, "a segment of {} bytes", self.footer.blocks_end());
         self.last = Some((last, plain.begin(rows - 1)));
     }
@@ -335,7 +399,8 @@ impl<E: Env> SegmentWriter<E> {
 
     fn add_footer(&mut self, last_key: &[u8]) -> SegmentMeta {
         self.footer.last_key = last_key.to_vec();
-        self.footer.tables = self.encoder.tables();
+        self.footer.division = self.groups.encode();
+        self.footer.tables = groups::join_tables(self.encoders.iter().map(SegmentEncoder::tables));
         let start = self.pending.len();
         let footer_at = self.written + start as u64;
         assert_eq!(footer_at, self.footer.blocks_end(), "blocks lie one after another");
@@ -346,7 +411,7 @@ impl<E: Env> SegmentWriter<E> {
             id: self.id,
             fingerprint: self.fingerprint,
             rows: self.footer.rows(),
-            blocks: u32::try_from(self.footer.fences.len()).expect("at most BLOCKS_MAX"),
+            blocks: u32::try_from(self.footer.directory.fences.len()).expect("at most BLOCKS_MAX"),
             footer_crc: crc32c::crc32c(&self.pending[start..]),
             footer_bytes: footer.len() as u64,
             footer_at,

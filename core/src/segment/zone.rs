@@ -1,4 +1,4 @@
-//! Zones: the smallest and largest value of a column in a block, as images (`filter::image`), and whether it has NULLs.
+//! Zones: the smallest and largest value of a column in a row group, as images (`filter::image`), and whether it has NULLs.
 //!
 //! Invariant: a zone that a filter is judged [`Judgement::None`] by holds no row for which it is true, and one judged
 //! [`Judgement::All`] no row for which it is not.

@@ -2,6 +2,9 @@
 //!
 //! A scan that has just begun reads little, because it may end soon; each read is twice as large as the one before, up
 //! to [`READ_BYTES_MAX`], and up to [`READS_MAX`] are under way.
+//!
+//! Of tables with column groups, what a scan needs to filter is read ahead; what it needs only if rows are left is read
+//! when they are.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -9,7 +12,7 @@ use std::rc::Rc;
 
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::segment::{Block, BlockPlan, BlockScan, Segment, SegmentId};
+use crate::segment::{BlockPlan, BlockScan, GroupSet, RowGroup, Segment, SegmentId};
 use crate::sync::{Receiver, oneshot};
 
 use super::Inner;
@@ -27,7 +30,7 @@ const LOOK_BLOCKS: usize = 256;
 struct Reading {
     segment: SegmentId,
     numbers: Range<usize>,
-    blocks: Receiver<Result<Vec<Rc<Block>>>>,
+    blocks: Receiver<Result<Vec<RowGroup>>>,
 }
 
 /// See the module.
@@ -36,7 +39,7 @@ pub(super) struct Ahead {
     keep: bool,
     read_bytes: u64,
     /// Blocks that have been read, and their segment and first number.
-    ready: Option<(SegmentId, usize, Vec<Rc<Block>>)>,
+    ready: Option<(SegmentId, usize, Vec<RowGroup>)>,
     reading: VecDeque<Reading>,
 }
 
@@ -46,7 +49,8 @@ impl Ahead {
         Ahead { keep, read_bytes: READ_BYTES_MIN, ready: None, reading: VecDeque::new() }
     }
 
-    /// The first of these blocks of a segment, which the scan will go through in order.
+    /// The first of these blocks of a segment, which the scan will go through in order, with what it takes to filter it.
+    /// `inside`: all its keys lie in the scan's span.
     ///
     /// # Errors
     /// If it cannot be read or is corrupt.
@@ -55,14 +59,58 @@ impl Ahead {
         inner: &Rc<Inner<E>>,
         segment: &Rc<Segment<E>>,
         wanted: Range<usize>,
+        inside: bool,
         scan: &BlockScan,
-    ) -> Result<Rc<Block>> {
+    ) -> Result<RowGroup> {
+        let number = wanted.start;
+        let groups = segment.groups_to_filter(number, inside, scan);
+        let mut block = segment.cached_groups(number, groups, &inner.cache);
+        if !block.missing(segment.groups_to_filter(number, true, scan)).is_empty() {
+            block.add(&self.read(inner, segment, wanted, scan).await?);
+        }
+        self.complete(inner, segment, number, groups, &mut block).await?;
+        Ok(block)
+    }
+
+    /// Adds what a block lacks of these column groups.
+    ///
+    /// # Errors
+    /// If it cannot be read or is corrupt.
+    pub(super) async fn complete<E: Env>(
+        &self,
+        inner: &Rc<Inner<E>>,
+        segment: &Rc<Segment<E>>,
+        number: usize,
+        groups: GroupSet,
+        block: &mut RowGroup,
+    ) -> Result<()> {
+        let missing = block.missing(groups);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        block.add(&segment.cached_groups(number, missing, &inner.cache));
+        let missing = block.missing(missing);
+        if !missing.is_empty() {
+            let read = segment.load_groups(number..number + 1, missing, self.keep, &inner.cache).await?;
+            read.iter().for_each(|read| block.add(read));
+        }
+        Ok(())
+    }
+
+    /// The first of these blocks, as it was read ahead, or is read now with some that follow.
+    async fn read<E: Env>(
+        &mut self,
+        inner: &Rc<Inner<E>>,
+        segment: &Rc<Segment<E>>,
+        wanted: Range<usize>,
+        scan: &BlockScan,
+    ) -> Result<RowGroup> {
         loop {
             if let Some((of, first, blocks)) = &self.ready
                 && *of == segment.id()
                 && let Some(block) = wanted.start.checked_sub(*first).and_then(|at| blocks.get(at))
             {
-                return Ok(Rc::clone(block));
+                return Ok(block.clone());
             }
             let is_wanted = |reading: &Reading| {
                 reading.segment == segment.id() && reading.numbers.contains(&wanted.start)
@@ -76,14 +124,29 @@ impl Ahead {
                 // What was read for nothing: the block is in the cache by now.
                 Some(_) => {}
                 None => {
-                    let numbers = segment.blocks_within(wanted.clone(), self.read_bytes);
-                    let end =
-                        numbers.clone().skip(1).find(|number| !self.is_due(inner, segment, *number, scan));
-                    let numbers = numbers.start..end.unwrap_or(numbers.end);
-                    self.start(inner, segment, numbers);
+                    let groups = segment.groups_to_filter(wanted.start, true, scan);
+                    let numbers = segment.blocks_within(wanted.clone(), groups, self.read_bytes);
+                    let end = self.end_of(inner, segment, numbers.start + 1..numbers.end, groups, scan);
+                    self.start(inner, segment, numbers.start..end, groups);
                 }
             }
         }
+    }
+
+    /// The first of these blocks that is not to be read together with those before it.
+    fn end_of<E: Env>(
+        &self,
+        inner: &Rc<Inner<E>>,
+        segment: &Rc<Segment<E>>,
+        numbers: Range<usize>,
+        groups: GroupSet,
+        scan: &BlockScan,
+    ) -> usize {
+        let is_other = |number: &usize| {
+            !self.is_due(inner, segment, *number, scan)
+                || segment.groups_to_filter(*number, true, scan) != groups
+        };
+        numbers.clone().find(is_other).unwrap_or(numbers.end)
     }
 
     /// Whether the scan will want a block that is not there.
@@ -95,7 +158,8 @@ impl Ahead {
         scan: &BlockScan,
     ) -> bool {
         // That some keys of the last block may lie beyond the scan's span does not matter here.
-        segment.plan_block(number, true, scan) == BlockPlan::Read && !segment.has_cached(number, &inner.cache)
+        segment.plan_block(number, true, scan) == BlockPlan::Read
+            && !segment.has_cached(number, segment.groups_to_filter(number, true, scan), &inner.cache)
     }
 
     /// Starts reads of blocks that come later.
@@ -115,18 +179,24 @@ impl Ahead {
             else {
                 return;
             };
-            let numbers = segment.blocks_within(first..look_end, self.read_bytes);
-            let end = numbers.clone().find(|number| !self.is_due(inner, segment, *number, scan));
-            next = end.unwrap_or(numbers.end);
-            self.start(inner, segment, first..next);
+            let groups = segment.groups_to_filter(first, true, scan);
+            let numbers = segment.blocks_within(first..look_end, groups, self.read_bytes);
+            next = self.end_of(inner, segment, numbers, groups, scan);
+            self.start(inner, segment, first..next, groups);
         }
     }
 
-    fn start<E: Env>(&mut self, inner: &Rc<Inner<E>>, segment: &Rc<Segment<E>>, numbers: Range<usize>) {
+    fn start<E: Env>(
+        &mut self,
+        inner: &Rc<Inner<E>>,
+        segment: &Rc<Segment<E>>,
+        numbers: Range<usize>,
+        groups: GroupSet,
+    ) {
         let (sender, blocks) = oneshot();
         self.reading.push_back(Reading { segment: segment.id(), numbers: numbers.clone(), blocks });
         let (inner, segment, keep) = (inner.clone(), segment.clone(), self.keep);
         let env = inner.env.clone();
-        env.spawn(async move { sender.send(segment.load_blocks(numbers, keep, &inner.cache).await) });
+        env.spawn(async move { sender.send(segment.load_groups(numbers, groups, keep, &inner.cache).await) });
     }
 }

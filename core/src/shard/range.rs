@@ -250,7 +250,7 @@ pub(super) async fn newest_in_segments<E: Env>(
     cache: &BlockCache,
 ) -> Result<SegmentHit<E>> {
     for segment in segments.iter().rev().filter(|segment| segment.covers(key)) {
-        let versions = segment.find(key, cache).await?;
+        let versions = segment.find(key, &[], cache).await?;
         if let Some(version) = versions.newest() {
             return Ok(Some((segment.clone(), version.position(), version.begin())));
         }

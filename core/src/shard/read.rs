@@ -60,7 +60,7 @@ impl<E: Env> Shard<E> {
                 }
                 Look::Wait => inner.released.changed(seen).await,
                 Look::Disk(segment) => {
-                    let versions = segment.find(key, &inner.cache).await?;
+                    let versions = segment.find(key, columns, &inner.cache).await?;
                     loaded.push((segment, versions));
                 }
             }
@@ -114,7 +114,7 @@ impl<E: Env> Inner<E> {
             let before = loaded.iter().find(|(other, _)| Rc::ptr_eq(other, segment));
             let versions = match before {
                 Some((_, versions)) => versions.clone(),
-                None => match segment.find_cached(key, &self.cache) {
+                None => match segment.find_cached(key, columns, &self.cache) {
                     Some(versions) => versions,
                     None => return Ok(Look::Disk(segment.clone())),
                 },

@@ -335,14 +335,14 @@ impl<E: Env> ScanRun<E> {
                 BlockPlan::Skip => segment.skip_block(&mut self.blocks),
                 BlockPlan::Count => segment.count_block(number, &mut self.blocks),
                 BlockPlan::Read => {
-                    let block = match segment.cached_block(number, &inner.cache) {
-                        Some(block) => block,
-                        None => {
-                            let wanted = number..blocks.end;
-                            self.ahead.block(inner, segment, wanted, &self.blocks).await?
-                        }
-                    };
-                    segment.scan_block(number, &block, span, inside, &mut self.blocks);
+                    let scan = &mut self.blocks;
+                    let mut block =
+                        self.ahead.block(inner, segment, number..blocks.end, inside, scan).await?;
+                    if segment.filter_block(number, &block, span, inside, scan) {
+                        let groups = segment.groups_to_gather(scan);
+                        self.ahead.complete(inner, segment, number, groups, &mut block).await?;
+                        segment.gather_block(&block, scan);
+                    }
                 }
             }
         }

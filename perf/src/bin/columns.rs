@@ -42,11 +42,12 @@ fn main() {
     let mut config = NodeConfig::new(args.dir.clone(), 1, 1 << 30);
     config.shard.cache_bytes = CACHE_BYTES;
     let seat = mesh::connect(1, MESH_CAPACITY).remove(0);
-    let handle = start(CoreOptions::new(seat.core(), allowed_cpus().first().copied()), move |env| async move {
-        let node = NodeCore::start(env, seat, &config).await.expect("an empty node starts");
-        measure(&node, &args).await.expect("no errors");
-        process::exit(0);
-    });
+    let handle =
+        start(CoreOptions::new(seat.core(), allowed_cpus().first().copied()), move |env| async move {
+            let node = NodeCore::start(env, seat, &config).await.expect("an empty node starts");
+            measure(&node, &args).await.expect("no errors");
+            process::exit(0);
+        });
     drop(handle.expect("a core starts").join());
 }
 
@@ -114,7 +115,8 @@ async fn measure(node: &Node, args: &Args) -> Result<()> {
     let load = [("rows_per_second", rows as f64 / began.elapsed().as_secs_f64()), ("bytes", bytes)];
     print_result("columns_load", ENGINE, &load);
     let last = columns - 1;
-    let few = ColumnFilter { column: 0, test: Test::Compare(Comparison::Less, Datum::Int8(rows as i64 / 50)) };
+    let few =
+        ColumnFilter { column: 0, test: Test::Compare(Comparison::Less, Datum::Int8(rows as i64 / 50)) };
     scan(node, table, "columns_scan_one", &[last], &[]).await?;
     scan(node, table, "columns_scan_key", &[0], &[]).await?;
     scan(node, table, "columns_scan_filtered", &[last], &[few]).await?;

@@ -355,14 +355,14 @@ fn segments(set: &Keys) {
         let probes: Vec<Key> =
             (0..LOOKUPS as u64).map(|n| key_of(keys[(mix(n) % keys.len() as u64) as usize])).collect();
         for key in keys.iter().step_by(BLOCK) {
-            opened[0].1.find(&key_of(*key), &cache).await.expect("reads");
+            opened[0].1.find(&key_of(*key), &[], &cache).await.expect("reads");
         }
         let mut variants: Vec<Variant<'_>> = Vec::new();
         for (name, segment) in &opened {
             let (probes, cache) = (&probes, &cache);
             let find = move || {
                 for key in probes {
-                    let found = segment.find_cached(black_box(key), cache).expect("cached");
+                    let found = segment.find_cached(black_box(key), &[], cache).expect("cached");
                     assert!(black_box(found).newest().is_some());
                 }
             };

@@ -196,7 +196,7 @@ fn segments(table: &Table) {
         let cache = BlockCache::new(usize::MAX);
         // Every key once, which brings all blocks into the cache.
         for (key, _) in &table.rows {
-            segment.find(key, &cache).await.expect("reads");
+            segment.find(key, &[], &cache).await.expect("reads");
         }
         let all: Vec<usize> = (0..table.schema.columns.len()).collect();
         let probes: Vec<&Key> =
@@ -204,7 +204,7 @@ fn segments(table: &Table) {
         let mut out = RowBuilder::default();
         let ns = measure(GETS, || {
             for key in &probes {
-                let versions = segment.find_cached(key, &cache).expect("cached");
+                let versions = segment.find_cached(key, &all, &cache).expect("cached");
                 versions.newest().expect("there").read(&all, &mut out);
             }
         });

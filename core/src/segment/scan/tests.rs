@@ -104,7 +104,13 @@ fn blocks_that_need_no_look_are_not_read() {
         let (rows, counts) = count(&[on_key(Comparison::Equal, middle)], view(1_000_000)).await;
         assert_eq!((rows, counts.read, counts.pruned), (1, 1, blocks - 1));
         segment.set_end(
-            segment.find(&model[3].key, &cache).await.expect("reads").newest().expect("there").position(),
+            segment
+                .find(&model[3].key, &[], &cache)
+                .await
+                .expect("reads")
+                .newest()
+                .expect("there")
+                .position(),
             crate::stamp::Stamp::committed(crate::clock::Timestamp(1_000_001)),
         );
         assert_eq!(count(&[], view(1_000_000)).await.0, 20_000);
@@ -125,11 +131,11 @@ fn a_cold_point_read_is_one_read_of_64_kib_at_most() {
             // Every read is an event, and nothing else happens meanwhile.
             let events = || sim.events_total();
             let before = events();
-            let found = segment.find(&version.key, &cache).await.expect("reads");
+            let found = segment.find(&version.key, &[], &cache).await.expect("reads");
             assert!(found.newest().is_some());
             assert_eq!(events() - before, 1, "{:?}", version.key);
             assert!(cache.size_bytes() <= 66 << 10, "{} bytes for a row", cache.size_bytes());
-            segment.find(&version.key, &cache).await.expect("reads");
+            segment.find(&version.key, &[], &cache).await.expect("reads");
             assert_eq!(events() - before, 1, "{:?} was cached", version.key);
         }
     });
