@@ -2,17 +2,21 @@
 
 use std::rc::Rc;
 
+use super::SegmentId;
+#[cfg(test)]
+use super::block::PlainRows;
 use super::block::{Block, RowGroup, with_begins};
 use super::encoding::{SegmentEncoder, Tables};
 use super::format::{BLOCK_MAGIC, BlockId, Detail, Footer, Trailer};
 use super::groups::{Groups, split_tables};
 use super::keys::KeyColumns;
-use super::{SegmentId, block};
 use crate::catalog::{Column, TableSchema};
 use crate::fuzz::ALL_TYPES;
 #[cfg(test)]
 use crate::row::RowReader;
-use crate::types::{Datum, PgType};
+#[cfg(test)]
+use crate::types::Datum;
+use crate::types::PgType;
 
 /// Columns of the rows: the first of all types.
 const TYPES: &[PgType] = ALL_TYPES.split_at(10).0;
@@ -96,7 +100,7 @@ fn schema(types: &[PgType]) -> TableSchema {
 #[cfg(test)]
 pub fn seed() -> Vec<u8> {
     let types = with_begins(TYPES.iter().copied());
-    let mut plain = block::PlainRows::new(&types);
+    let mut plain = PlainRows::new(&types);
     for id in 0..20 {
         let mut data = vec![Datum::Int8(id), Datum::Bool(id % 2 == 0), Datum::Int2(id as i16)];
         data.extend([Datum::Int4(-1), Datum::Float4(0.5), Datum::Float8(id as f64), Datum::Null]);
