@@ -19,7 +19,7 @@ use arrow_array::RecordBatch;
 
 use super::SegmentId;
 use super::block::RowGroup;
-use super::encoding::{DictionaryId, EncodedBlock};
+use super::encoding::{DictionaryId, EncodedBlock, is_int};
 use super::format::BLOCK_ROWS;
 use super::groups::GroupSet;
 use super::reader::Segment;
@@ -423,17 +423,4 @@ fn gather(block: &EncodedBlock, column: usize, pg_type: PgType, scratch: &mut Sc
         }
     }
     block.gather_to(column, selected, out);
-}
-
-fn is_int(pg_type: PgType) -> bool {
-    matches!(
-        pg_type,
-        PgType::Int2
-            | PgType::Int4
-            | PgType::Int8
-            | PgType::Date
-            | PgType::Time
-            | PgType::Timestamp
-            | PgType::Timestamptz
-    )
 }

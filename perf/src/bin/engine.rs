@@ -12,21 +12,20 @@ use std::time::{Duration, Instant};
 use std::{env, process};
 
 use arrow_array::RecordBatch;
-use omen_core::catalog::{Column, TableSchema};
+use omen_core::catalog::TableSchema;
 use omen_core::env::Env;
 use omen_core::env::uring::{CoreOptions, UringEnv, allowed_cpus, start};
 use omen_core::error::{Result, ValueError};
 use omen_core::fragment::{Flow, Fragment, FragmentRun};
 use omen_core::id::{CoreId, TableId};
 use omen_core::key::{Key, KeySpan};
-use omen_core::learned::IndexKind;
 use omen_core::mesh;
 use omen_core::node::{MESH_CAPACITY, NodeConfig, NodeCore};
 use omen_core::router::{CatalogChange, Cursor, Router, Scan, Transaction};
 use omen_core::row::RowBuilder;
 use omen_core::types::{Datum, PgType};
 use omen_core::write_batch::WriteBatch;
-use omen_perf::{histogram, process_cpu_time, quantile_us};
+use omen_perf::{histogram, process_cpu_time, quantile_us, tables};
 
 const LOAD_ROWS: i64 = 500_000;
 const BATCH: i64 = 4_096;
@@ -55,25 +54,13 @@ fn main() {
 }
 
 fn schema() -> TableSchema {
-    let column = |name: &str, pg_type| Column {
-        name: name.into(),
-        pg_type,
-        not_null: true,
-        default: None,
-        hidden: false,
-    };
-    TableSchema {
-        columns: vec![
-            column("id", PgType::Int8),
-            column("a", PgType::Int4),
-            column("b", PgType::Float8),
-            column("c", PgType::Text),
-            column("d", PgType::Timestamp),
-        ],
-        key: vec![0],
-        key_name: Some("t_pkey".into()),
-        index: IndexKind::Auto,
-    }
+    tables::schema(&[
+        ("id", PgType::Int8),
+        ("a", PgType::Int4),
+        ("b", PgType::Float8),
+        ("c", PgType::Text),
+        ("d", PgType::Timestamp),
+    ])
 }
 
 fn key(id: i64) -> Key {

@@ -13,18 +13,17 @@ use std::sync::{Arc, Barrier};
 use std::time::Instant;
 use std::{env, fs, process};
 
-use omen_core::catalog::{Column, TableSchema};
+use omen_core::catalog::TableSchema;
 use omen_core::env::Env;
 use omen_core::env::uring::{CoreOptions, UringEnv, allowed_cpus, start};
 use omen_core::error::Result;
 use omen_core::id::{CoreId, TableId};
-use omen_core::learned::IndexKind;
 use omen_core::mesh;
 use omen_core::node::{MESH_CAPACITY, NodeConfig, NodeCore};
 use omen_core::router::{CatalogChange, Router};
 use omen_core::types::PgType;
 use omen_core::write_batch::WriteBatch;
-use omen_perf::process_cpu_time;
+use omen_perf::{process_cpu_time, tables};
 
 /// Sessions on each core, so that the log has something to do while one waits for its sync.
 const SESSIONS: u64 = 4;
@@ -75,24 +74,12 @@ fn main() {
 }
 
 fn schema() -> TableSchema {
-    let column = |name: &str, pg_type| Column {
-        name: name.into(),
-        pg_type,
-        not_null: true,
-        default: None,
-        hidden: false,
-    };
-    TableSchema {
-        columns: vec![
-            column("id", PgType::Int8),
-            column("device", PgType::Int8),
-            column("value", PgType::Float8),
-            column("at", PgType::Timestamp),
-        ],
-        key: vec![0],
-        key_name: Some("t_pkey".into()),
-        index: IndexKind::Auto,
-    }
+    tables::schema(&[
+        ("id", PgType::Int8),
+        ("device", PgType::Int8),
+        ("value", PgType::Float8),
+        ("at", PgType::Timestamp),
+    ])
 }
 
 /// A permutation of the numbers of 64 bits.

@@ -13,21 +13,19 @@ use std::{env, process};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, RecordBatch};
-use omen_core::catalog::{Column, TableSchema};
 use omen_core::env::uring::{CoreOptions, UringEnv, allowed_cpus, start};
 use omen_core::error::{Result, ValueError};
 use omen_core::filter::{ColumnFilter, Comparison, Test};
 use omen_core::fragment::{Flow, Fragment, FragmentRun};
 use omen_core::id::{CoreId, TableId};
 use omen_core::key::{Key, KeySpan};
-use omen_core::learned::IndexKind;
 use omen_core::mesh;
 use omen_core::node::{MESH_CAPACITY, NodeConfig, NodeCore};
-use omen_core::router::{CatalogChange, Cursor, Router, Scan, Transaction};
-use omen_core::types::{Datum, PgType};
-use omen_core::write_batch::WriteBatch;
+use omen_core::router::{Cursor, Router, Scan, Transaction};
+use omen_core::types::Datum;
 use omen_perf::args::print_result;
 use omen_perf::rows;
+use omen_perf::tables::load_wide;
 use omen_perf::usage::process_cpu_time;
 
 type Node = NodeCore<UringEnv>;
@@ -36,15 +34,6 @@ type Node = NodeCore<UringEnv>;
 const MEASURED: Duration = Duration::from_millis(1_000);
 const RUNS: u32 = 7;
 const MEMORY_BYTES: usize = 4 << 30;
-
-const COLUMNS: [(&str, PgType); rows::WIDE_COLUMNS] = [
-    ("id", PgType::Int8),
-    ("a", PgType::Int8),
-    ("price", PgType::Float8),
-    ("email", PgType::Text),
-    ("ts", PgType::Timestamp),
-    ("status", PgType::Text),
-];
 
 fn main() {
     let mut args = env::args().skip(1);
@@ -60,7 +49,7 @@ fn main() {
         let node = NodeCore::start(env, seat, &config).await.expect("a node starts");
         let table = match node.catalog().table_named("wide") {
             Some(table) => table.id,
-            None => load(&node, row_count).await.expect("rows fit"),
+            None => load_wide(&node, row_count).await.expect("rows fit"),
         };
         for query in queries(row_count) {
             measure(&node, table, row_count, query).await.expect("no errors");
@@ -68,36 +57,6 @@ fn main() {
         process::exit(0);
     });
     drop(core.expect("a core starts").join());
-}
-
-async fn load(node: &Node, row_count: u64) -> Result<TableId> {
-    const BATCH: u64 = 8_192;
-    let column = |(name, pg_type): &(&str, PgType)| Column {
-        name: (*name).to_owned(),
-        pg_type: *pg_type,
-        not_null: true,
-        default: None,
-        hidden: false,
-    };
-    let schema = TableSchema {
-        columns: COLUMNS.iter().map(column).collect(),
-        key: vec![0],
-        key_name: Some("wide_pkey".into()),
-        index: IndexKind::Auto,
-    };
-    let table = node.change_catalog(CatalogChange::CreateTable { name: "wide".into(), schema }).await?;
-    let mut row = Vec::new();
-    for first in (0..row_count).step_by(BATCH as usize) {
-        let mut batch = WriteBatch::new();
-        for wide in (first..(first + BATCH).min(row_count)).map(rows::wide) {
-            wide.encode(&mut row);
-            batch.insert(&rows::key(wide.id), &row);
-        }
-        node.write_and_commit(node.begin(), table, batch).await?;
-    }
-    node.checkpoint().await?;
-    node.vacuum(Some(table)).await?;
-    Ok(table)
 }
 
 /// A query: counts the rows that pass, and sums their first column if it reads one.

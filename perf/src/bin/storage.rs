@@ -31,7 +31,7 @@ use omen_core::router::{CatalogChange, Router, Transaction};
 use omen_core::write_batch::WriteBatch;
 use omen_perf::args::{Args, print_result, quantile_us};
 use omen_perf::rows::{self, mix};
-use omen_perf::tables::{narrow_schema, wide_schema};
+use omen_perf::tables::{load_wide, narrow_schema};
 use omen_perf::usage::{device_reads, disk_bytes, process_cpu_time, thread_cpu_time};
 
 type Node = NodeCore<UringEnv>;
@@ -96,29 +96,10 @@ async fn measure(node: &Node, args: &Args) -> Result<()> {
     }
 }
 
-/// Makes the wide table with this many rows, all in segments.
-async fn fill(node: &Node, rows: u64) -> Result<TableId> {
-    const BATCH: u64 = 8_192;
-    let create = CatalogChange::CreateTable { name: "wide".into(), schema: wide_schema() };
-    let table = node.change_catalog(create).await?;
-    let mut row = Vec::new();
-    for first in (0..rows).step_by(BATCH as usize) {
-        let mut batch = WriteBatch::new();
-        for wide in (first..(first + BATCH).min(rows)).map(rows::wide) {
-            wide.encode(&mut row);
-            batch.insert(&rows::key(wide.id), &row);
-        }
-        node.write_and_commit(node.begin(), table, batch).await?;
-    }
-    node.checkpoint().await?;
-    node.vacuum(Some(table)).await?;
-    Ok(table)
-}
-
 async fn load(node: &Node, args: &Args) -> Result<()> {
     let rows = args.number("rows", 1_000_000);
     let (began, cpu) = (Instant::now(), process_cpu_time());
-    let table = fill(node, rows).await?;
+    let table = load_wide(node, rows).await?;
     let bytes = node.relation_size_bytes(table).await? as f64;
     let per_row = |total: f64| total / rows as f64;
     let cpu = (process_cpu_time() - cpu).as_nanos() as f64;
@@ -225,7 +206,7 @@ async fn cold(node: &Node, args: &Args) -> Result<()> {
 /// Bytes written to disk over bytes of keys and rows; the log holds each of them once.
 async fn update(node: &Node, args: &Args) -> Result<()> {
     let (rows, updates) = (args.number("rows", 1_000_000), args.number("updates", 1_000_000));
-    let table = fill(node, rows).await?;
+    let table = load_wide(node, rows).await?;
     let (began, written, mut bytes) = (Instant::now(), disk_bytes().written, 0);
     let mut row = Vec::new();
     for first in (0..updates).step_by(1_000) {

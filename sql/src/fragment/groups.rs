@@ -16,7 +16,7 @@ use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use hashbrown::HashTable;
 use omen_core::types::PgType;
 
-use super::rowkey::{KeyColumn, RowKeys};
+use super::rowkey::RowKeys;
 
 /// Numbers in this interval are looked up in an array instead of the hash table.
 const DENSE_NUMBERS: usize = 4_096;
@@ -315,17 +315,7 @@ impl Rows {
     }
 
     fn assign(&mut self, columns: &[ArrayRef], types: &[PgType], rows: usize, groups: &mut Vec<u32>) {
-        let key_columns: Vec<KeyColumn<'_>> = columns
-            .iter()
-            .zip(types)
-            .map(|(values, pg_type)| KeyColumn {
-                values,
-                pg_type: *pg_type,
-                descending: false,
-                nulls_first: false,
-            })
-            .collect();
-        let keys = RowKeys::encode(&key_columns, rows);
+        let keys = RowKeys::of(columns, types, rows);
         let mut first_rows: Vec<u32> = Vec::new();
         for row in 0..rows {
             let value = keys.row(row);

@@ -58,6 +58,15 @@ impl RowKeys {
         self.ends.extend(other.ends.iter().map(|end| base + end));
     }
 
+    /// Encodes rows that need no order but only to be equal where SQL says so, as `encode` does.
+    pub(crate) fn of(columns: &[ArrayRef], types: &[PgType], rows: usize) -> RowKeys {
+        let column = |(values, pg_type): (_, &PgType)| {
+            let (pg_type, descending, nulls_first) = (*pg_type, false, false);
+            KeyColumn { values, pg_type, descending, nulls_first }
+        };
+        RowKeys::encode(&columns.iter().zip(types).map(column).collect::<Vec<_>>(), rows)
+    }
+
     /// Encodes the rows of a batch. Batches are small enough for their keys to stay below 4 GiB: a batch holds at most
     /// 8,192 rows, whose values came in messages.
     pub(crate) fn encode(columns: &[KeyColumn<'_>], rows: usize) -> RowKeys {

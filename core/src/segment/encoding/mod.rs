@@ -53,6 +53,7 @@ mod values;
 pub(crate) use block::EncodedBlock;
 pub(crate) use encoder::SegmentEncoder;
 pub(crate) use tables::{DictionaryId, Tables};
+pub(crate) use values::is_int;
 
 /// Where a column lies in its block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,7 +6,7 @@ use super::ints::{Cursor, count_to, u16_at};
 use crate::types::PgType;
 
 /// Whether values are integers, dates or times.
-pub(super) fn is_int(pg_type: PgType) -> bool {
+pub(crate) fn is_int(pg_type: PgType) -> bool {
     matches!(
         pg_type,
         PgType::Int2

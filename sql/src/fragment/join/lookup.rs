@@ -14,7 +14,7 @@ use arrow_buffer::NullBuffer;
 use omen_core::types::PgType;
 
 use crate::fragment::groups::{hash_bytes, hash_number};
-use crate::fragment::rowkey::{KeyColumn, RowKeys};
+use crate::fragment::rowkey::RowKeys;
 
 const NONE: u32 = u32::MAX;
 
@@ -141,7 +141,7 @@ impl KeyBuffer {
                 8 * rows
             }
             BuildKeys::Bytes(all) => {
-                let keys = encode(keys, &self.types, rows);
+                let keys = RowKeys::of(keys, &self.types, rows);
                 all.append(&keys);
                 keys.size_bytes()
             }
@@ -213,7 +213,7 @@ impl Lookup {
                 (ProbeKeys::Numbers(values), heads)
             }
             Lookup::Bytes { chains, .. } => {
-                let keys = encode(keys, types, rows);
+                let keys = RowKeys::of(keys, types, rows);
                 let heads = heads_of(chains, &|row| hash_bytes(keys.row(row)));
                 (ProbeKeys::Bytes(keys), heads)
             }
@@ -303,20 +303,6 @@ impl Place {
 /// Where no key is NULL; `None` if that is everywhere.
 fn all_valid(keys: &[ArrayRef]) -> Option<NullBuffer> {
     keys.iter().fold(None, |valid, key| NullBuffer::union(valid.as_ref(), key.nulls()))
-}
-
-fn encode(keys: &[ArrayRef], types: &[PgType], rows: usize) -> RowKeys {
-    let columns: Vec<KeyColumn<'_>> = keys
-        .iter()
-        .zip(types)
-        .map(|(values, pg_type)| KeyColumn {
-            values,
-            pg_type: *pg_type,
-            descending: false,
-            nulls_first: false,
-        })
-        .collect();
-    RowKeys::encode(&columns, rows)
 }
 
 /// The values of a single key of whole numbers.
