@@ -13,10 +13,8 @@ use crate::bind::select::{BoundQuery, Untyped};
 use crate::bind::{Binder, LateValue};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::{EvalContext, Expr, ParameterTypes};
-use crate::fragment::Stage;
-use crate::logical::{Logical, Scan};
-use crate::physical::{QueryPlan, ScanPlan, Step, plan_query};
-use crate::route::KeyFilter;
+use crate::logical::Logical;
+use crate::physical::{QueryPlan, ScanPlan, Source, plan_query};
 use crate::rules::{fold_expr, optimize};
 use crate::session::{ColumnInfo, PARAMETERS_MAX};
 use crate::settings::Settings;
@@ -80,20 +78,32 @@ pub(crate) struct ModifyPlan {
     pub(crate) table: Arc<Table>,
     /// Types of all its columns.
     pub(crate) types: Vec<PgType>,
-    /// Reads the rows that change: their key columns, in key order, for a DELETE without RETURNING, else all columns.
-    pub(crate) scan: ScanPlan,
+    /// Reads the rows that change. For a DELETE without RETURNING: their key columns, in key order. Else all columns of
+    /// the table; those of joined tables if there is RETURNING; and the new values of an UPDATE.
+    pub(crate) rows: QueryPlan,
+    /// Whether a row may come more than once; it changes once.
+    pub(crate) joined: bool,
     /// What happens to them.
-    pub(crate) change: Change,
+    pub(crate) action: Action,
     /// Whether keys may change.
     pub(crate) changes_key: bool,
-    /// What is answered about each row.
+    /// What is answered about each row, over the columns of the table and those of joined tables.
     pub(crate) returning: Option<Returning>,
+}
+
+/// What happens to rows that are read.
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    /// These columns get the new values, which are the last columns of what is read.
+    Update(Vec<usize>),
+    /// They go.
+    Delete,
 }
 
 impl ModifyPlan {
     /// Whether only key columns of the rows are read.
     pub(crate) fn reads_keys_only(&self) -> bool {
-        matches!(self.change, Change::Delete) && self.returning.is_none()
+        matches!(self.action, Action::Delete) && self.returning.is_none()
     }
 }
 
@@ -208,46 +218,36 @@ fn modified(modify: Modify, context: &EvalContext) -> (Plan, Option<Vec<ColumnIn
 }
 
 fn plan_modify(modify: Modify, context: &EvalContext) -> ModifyPlan {
-    let Modify { table, filter, change, returning } = modify;
-    let plan =
-        Logical::Filter { input: Box::new(Logical::Scan(Scan::whole(table.clone()))), conjuncts: filter };
+    let Modify { table, rows, joined, change, returning } = modify;
     let types = types_of(&table);
-    let plan = if matches!(change, Change::Delete) && returning.is_none() {
-        let column = |index: &usize| Expr::Column { index: *index, pg_type: types[*index] };
-        Logical::Project { input: Box::new(plan), exprs: table.schema.key.iter().map(column).collect() }
-    } else {
-        plan
+    let columns = rows.types();
+    let column = |index: usize| Expr::Column { index, pg_type: columns[index] };
+    let kept = if returning.is_some() { columns.len() } else { types.len() };
+    let (exprs, action) = match change {
+        Change::Delete if returning.is_none() => {
+            (table.schema.key.iter().map(|index| column(*index)).collect(), Action::Delete)
+        }
+        Change::Delete => ((0..kept).map(column).collect(), Action::Delete),
+        Change::Update(assignments) => {
+            let (changed, values): (Vec<usize>, Vec<Expr>) = assignments.into_iter().unzip();
+            ((0..kept).map(column).chain(values).collect(), Action::Update(changed))
+        }
     };
-    let scan = match plan_query(optimize(plan, context)) {
-        QueryPlan { source: crate::physical::Source::Scan(scan), .. } => scan,
-        QueryPlan { source: crate::physical::Source::Point(point), .. } => ScanPlan {
+    let changes_key = match &action {
+        Action::Update(changed) => changed.iter().any(|column| table.schema.key.contains(column)),
+        Action::Delete => false,
+    };
+    let mut rows = plan_query(optimize(Logical::Project { input: Box::new(rows), exprs }, context));
+    rows.source = match rows.source {
+        // What changes is read as batches.
+        Source::Point(point) => Source::Scan(ScanPlan {
             table: point.table,
             columns: point.columns.to_vec(),
             keys: point.keys,
             pushed: Box::default(),
             fragment: Vec::new(),
-        },
-        // A scan under filters and projections stays a scan.
-        QueryPlan { .. } => ScanPlan {
-            table: table.clone(),
-            columns: Vec::new(),
-            keys: KeyFilter::default(),
-            pushed: Box::default(),
-            fragment: vec![Step::Stage(Stage::Filter(vec![Expr::null(PgType::Bool)]))],
-        },
+        }),
+        source => source,
     };
-    let change = match change {
-        Change::Update(assignments) => {
-            let fold = |(column, expr): (usize, Expr)| (column, fold_expr(expr, context));
-            Change::Update(assignments.into_iter().map(fold).collect())
-        }
-        Change::Delete => Change::Delete,
-    };
-    let changes_key = match &change {
-        Change::Update(assignments) => {
-            assignments.iter().any(|(column, _)| table.schema.key.contains(column))
-        }
-        Change::Delete => false,
-    };
-    ModifyPlan { types, table, scan, change, changes_key, returning }
+    ModifyPlan { types, table, rows, joined, action, changes_key, returning }
 }

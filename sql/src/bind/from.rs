@@ -43,6 +43,13 @@ impl Source {
         let scope = scope.beside(right.scope.shifted(width))?;
         Ok((Source { plan, scope, tables }, right.plan))
     }
+
+    /// All rows of one beside all rows of the other.
+    pub(super) fn crossed(self, right: Source) -> Result<Source> {
+        let (mut both, right) = self.beside(right)?;
+        both.plan = joined(both.plan, right, JoinKind::Inner, Vec::new());
+        Ok(both)
+    }
 }
 
 fn joined(left: Logical, right: Logical, kind: JoinKind, conjuncts: Vec<Expr>) -> Logical {
@@ -61,11 +68,7 @@ impl Binder<'_> {
             let source = self.table_with_joins(item, &outside)?;
             all = Some(match all {
                 None => source,
-                Some(left) => {
-                    let (mut both, right) = left.beside(source)?;
-                    both.plan = joined(both.plan, right, JoinKind::Inner, Vec::new());
-                    both
-                }
+                Some(left) => left.crossed(source)?,
             });
         }
         let nothing = || Source { plan: Logical::one_row(), scope: Scope::default(), tables: Vec::new() };

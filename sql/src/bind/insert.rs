@@ -88,7 +88,8 @@ impl Binder<'_> {
             Some(OnInsert::OnConflict(on_conflict)) => Some(self.conflict(&table, &alias, on_conflict)?),
             Some(_) => return Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error at or near \"ON\"")),
         };
-        let returning = self.returning(&table, &alias, insert.returning.as_deref())?;
+        let scope = Scope::of(Relation::of_table(&table, alias, 0));
+        let returning = self.returning(&scope, insert.returning.as_deref())?;
         Ok(Insert { table, source, conflict, returning })
     }
 
@@ -375,18 +376,16 @@ impl Binder<'_> {
     /// Binds RETURNING.
     pub(super) fn returning(
         &mut self,
-        table: &Table,
-        alias: &str,
+        scope: &Scope,
         list: Option<&[SelectItem]>,
     ) -> Result<Option<Returning>> {
         let Some(list) = list else { return Ok(None) };
-        let scope = Scope::of(Relation::of_table(table, alias.to_owned(), 0));
-        let mut items = self.items(list, &mut ExprScope::plain(&scope, "RETURNING"))?;
+        let mut items = self.items(list, &mut ExprScope::plain(scope, "RETURNING"))?;
         for item in &mut items {
             let expr = std::mem::replace(&mut item.expr, Expr::Unknown(None));
             item.expr = self.build().output(expr)?;
         }
-        let columns = column_infos(&items, &scope);
+        let columns = column_infos(&items, scope);
         Ok(Some(Returning { exprs: items.into_iter().map(|item| item.expr).collect(), columns }))
     }
 }
@@ -409,12 +408,4 @@ fn keep_typed(mut plan: Logical, types: Vec<PgType>) -> (Logical, Vec<Option<Exp
 pub(super) fn is_default(ast: &Ast) -> bool {
     matches!(bare(ast), Ast::Identifier(ident)
         if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
-}
-
-/// 0A000 for writes that read other tables.
-pub(super) fn other_tables() -> SqlError {
-    SqlError::unsupported(
-        "a write that reads other tables",
-        "Read them with a query first; INSERT can take its rows from one.",
-    )
 }

@@ -3,22 +3,28 @@
 use std::sync::Arc;
 
 use omen_core::catalog::Table;
-use sqlparser::ast::{self, AssignmentTarget, Expr as Ast, FromTable, TableFactor};
+use sqlparser::ast::{
+    self, AssignmentTarget, Expr as Ast, FromTable, TableFactor, TableWithJoins, UpdateTableFromKind,
+};
 
 use super::Binder;
 use super::expr::{ExprScope, bare};
-use super::insert::{Returning, is_default, other_tables};
+use super::from::Source;
+use super::insert::{Returning, is_default};
 use super::names::{Relation, Scope, fold};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::Expr;
+use crate::logical::{Logical, Scan};
 
 /// An UPDATE or DELETE.
 #[derive(Clone, Debug)]
 pub(crate) struct Modify {
     /// Of this table.
     pub(crate) table: Arc<Table>,
-    /// Which rows: conditions over all columns of the table.
-    pub(crate) filter: Vec<Expr>,
+    /// The rows that change: all columns of the table, then those of the tables that are joined with it.
+    pub(crate) rows: Logical,
+    /// Whether there are such tables, so that a row may come more than once.
+    pub(crate) joined: bool,
     /// What happens to them.
     pub(crate) change: Change,
     /// What is answered about each row.
@@ -28,7 +34,7 @@ pub(crate) struct Modify {
 /// What happens to rows.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
-    /// New values of columns, over all columns of the table.
+    /// New values of columns, over the columns of the rows.
     Update(Vec<(usize, Expr)>),
     /// They go.
     Delete,
@@ -55,15 +61,20 @@ impl Binder<'_> {
         } = update;
         let foreign = output.is_some() || or.is_some() || !order_by.is_empty() || limit.is_some();
         self.not_postgres(foreign, "this form of UPDATE")?;
-        if from.is_some() || !table.joins.is_empty() {
-            return Err(other_tables());
+        if !table.joins.is_empty() {
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error: UPDATE changes one table"));
         }
-        let (table, alias) = self.modified_table(&table.relation)?;
-        let scope = Scope::of(Relation::of_table(&table, alias.clone(), 0));
-        let assignments = self.assignments(&table, assignments, &scope)?;
-        let filter = self.filter(selection.as_ref(), &scope)?;
-        let returning = self.returning(&table, &alias, returning.as_deref())?;
-        Ok(Modify { table, filter, change: Change::Update(assignments), returning })
+        let from = match from {
+            None => [].as_slice(),
+            Some(UpdateTableFromKind::AfterSet(from)) => from,
+            Some(UpdateTableFromKind::BeforeSet(_)) => {
+                return Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error: FROM comes after SET"));
+            }
+        };
+        let (table, source) = self.modified(&table.relation, from)?;
+        let assignments = self.assignments(&table, assignments, &source.scope)?;
+        let change = Change::Update(assignments);
+        self.modify(table, source, !from.is_empty(), change, selection.as_ref(), returning.as_deref())
     }
 
     /// Binds a DELETE.
@@ -88,31 +99,60 @@ impl Binder<'_> {
         let FromTable::WithFromKeyword(from) = from else {
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error: DELETE needs FROM"));
         };
-        let [one] = from.as_slice() else { return Err(other_tables()) };
-        if using.is_some() || !one.joins.is_empty() {
-            return Err(other_tables());
+        let [TableWithJoins { relation, joins }] = from.as_slice() else { return Err(several_tables()) };
+        if !joins.is_empty() {
+            return Err(several_tables());
         }
-        let (table, alias) = self.modified_table(&one.relation)?;
-        let scope = Scope::of(Relation::of_table(&table, alias.clone(), 0));
-        let filter = self.filter(selection.as_ref(), &scope)?;
-        let returning = self.returning(&table, &alias, returning.as_deref())?;
-        Ok(Modify { table, filter, change: Change::Delete, returning })
+        let using = using.as_deref().unwrap_or_default();
+        let (table, source) = self.modified(relation, using)?;
+        self.modify(
+            table,
+            source,
+            !using.is_empty(),
+            Change::Delete,
+            selection.as_ref(),
+            returning.as_deref(),
+        )
     }
 
-    fn modified_table(&self, factor: &TableFactor) -> Result<(Arc<Table>, String)> {
-        let TableFactor::Table { name, alias, .. } = factor else { return Err(other_tables()) };
+    /// The table that changes, and its rows beside those of other tables. What is in FROM cannot name the table.
+    fn modified(&mut self, factor: &TableFactor, others: &[TableWithJoins]) -> Result<(Arc<Table>, Source)> {
+        let TableFactor::Table { name, alias, .. } = factor else {
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error: only a table can be changed"));
+        };
         self.refuse_table_extras(factor)?;
         let name = self.table_name(name)?;
         let table = self.table(&name)?;
         let alias = alias.as_ref().map_or_else(|| name.name.clone(), |alias| fold(&alias.name));
-        Ok((table, alias))
+        let scope = Scope::of(Relation::of_table(&table, alias, 0));
+        let plan = Logical::Scan(Scan::whole(table.clone()));
+        let source = Source { plan, scope, tables: vec![(table.clone(), 0)] };
+        if others.is_empty() {
+            return Ok((table, source));
+        }
+        let others = self.from(others)?;
+        Ok((table, source.crossed(others)?))
     }
 
-    fn filter(&mut self, selection: Option<&Ast>, scope: &Scope) -> Result<Vec<Expr>> {
-        match selection {
-            None => Ok(Vec::new()),
-            Some(ast) => Ok(self.condition(ast, &mut ExprScope::plain(scope, "WHERE"))?.into_conjuncts()),
-        }
+    fn modify(
+        &mut self,
+        table: Arc<Table>,
+        source: Source,
+        joined: bool,
+        change: Change,
+        selection: Option<&Ast>,
+        returning: Option<&[ast::SelectItem]>,
+    ) -> Result<Modify> {
+        let Source { plan, scope, .. } = source;
+        let rows = match selection {
+            None => plan,
+            Some(condition) => {
+                let condition = self.condition(condition, &mut ExprScope::plain(&scope, "WHERE"))?;
+                Logical::Filter { input: Box::new(plan), conjuncts: condition.into_conjuncts() }
+            }
+        };
+        let returning = self.returning(&scope, returning)?;
+        Ok(Modify { table, rows, joined, change, returning })
     }
 
     /// Binds `SET a = 1, (b, c) = (2, DEFAULT)`.
@@ -177,4 +217,8 @@ fn add(table: &Table, bound: &mut Vec<(usize, Expr)>, target: usize, value: Expr
     }
     bound.push((target, value));
     Ok(())
+}
+
+fn several_tables() -> SqlError {
+    SqlError::new(SqlState::SYNTAX_ERROR, "syntax error: DELETE names one table; others stand behind USING")
 }

@@ -236,12 +236,21 @@ impl<'a, R: Router> InsertRun<'a, R> {
                 keys.into_iter().zip(keep.values()).filter(|(_, keep)| *keep).map(|(key, _)| key).collect();
             rows = filter(&rows, &keep);
         }
-        let changed = super::modify::assigned(&rows, types, assignments, context)?;
+        let mut changed = rows.columns()[..types.len()].to_vec();
+        for (column, expr) in assignments {
+            changed[*column] = expr.eval(&rows, context)?;
+        }
+        let changed = batch_of(&schema_of(types), changed, rows.num_rows());
         let columns = Column::all(types, &changed);
         let table = &*self.plan.table;
         let mut written = Vec::with_capacity(keys.len());
         for (row, key) in keys.into_iter().enumerate() {
-            super::modify::check_columns(table, assignments, &columns, row)?;
+            super::modify::check_columns(
+                table,
+                assignments.iter().map(|(column, _)| *column),
+                &columns,
+                row,
+            )?;
             self.builder.start(types.len());
             columns.iter().for_each(|column| column.push_to(row, &mut self.builder));
             let bytes = self.builder.finish()?;

@@ -1,9 +1,12 @@
 //! UPDATE and DELETE.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_buffer::BooleanBufferBuilder;
+use arrow_schema::Schema;
 use omen_core::catalog::Table;
 use omen_core::fragment::batch_bytes;
 use omen_core::router::{Router, Transaction};
@@ -16,11 +19,9 @@ use super::insert::Written;
 use super::query::{Reader, Running};
 use super::rows::{Column, push_key};
 use super::{Context, OutputRows, StatementTxn, WRITE_BYTES, Watch};
-use crate::bind::modify::Change;
 use crate::error::Result;
-use crate::expr::{EvalContext, Expr};
-use crate::fragment::{batch_of, out_of_memory, schema_of};
-use crate::plan::ModifyPlan;
+use crate::fragment::{batch_of, filter, out_of_memory};
+use crate::plan::{Action, ModifyPlan};
 
 /// What becomes of a key whose rows move between keys.
 #[derive(Default)]
@@ -41,7 +42,10 @@ pub(crate) struct ModifyRun<'a, R: Router> {
     batch: WriteBatch,
     /// For an UPDATE that changes keys: all its changes by key, since rows may take each other's places.
     moved: BTreeMap<Vec<u8>, Moved>,
-    moved_bytes: usize,
+    /// For a statement that joins: the keys of the rows that have changed.
+    changed: BTreeSet<Vec<u8>>,
+    /// Of `moved` and `changed`.
+    memory_bytes: usize,
     count: u64,
     output: OutputRows,
 }
@@ -62,7 +66,8 @@ impl<'a, R: Router> ModifyRun<'a, R> {
             builder: RowBuilder::default(),
             batch: WriteBatch::new(),
             moved: BTreeMap::new(),
-            moved_bytes: 0,
+            changed: BTreeSet::new(),
+            memory_bytes: 0,
             count: 0,
             output: OutputRows::default(),
         }
@@ -75,7 +80,7 @@ impl<'a, R: Router> ModifyRun<'a, R> {
     pub(crate) async fn run(mut self, mut txn: StatementTxn<R>) -> Result<Written<R>> {
         let (view, _reading) = super::reading_view(self.router, &txn.txn);
         let reader = Reader { router: self.router, view, context: self.context, watch: self.watch };
-        let mut running = reader.scan(&self.plan.scan, &[], None).await?;
+        let mut running = reader.start(&self.plan.rows, None).await?;
         if txn.txn.has_written() {
             // The scan would meet the statement's own writes among those of the transaction: read first, then write.
             let mut batches = Vec::new();
@@ -105,9 +110,9 @@ impl<'a, R: Router> ModifyRun<'a, R> {
     }
 
     fn apply(&mut self, batch: &RecordBatch) -> Result<()> {
-        match &self.plan.change {
-            Change::Delete => self.delete(batch),
-            Change::Update(assignments) => self.update(batch, assignments),
+        match &self.plan.action {
+            Action::Delete => self.delete(batch),
+            Action::Update(columns) => self.update(batch, columns),
         }
     }
 
@@ -125,29 +130,38 @@ impl<'a, R: Router> ModifyRun<'a, R> {
         };
         let columns = Column::all(&types, batch);
         let mut key = Vec::new();
+        let mut deleted = BooleanBufferBuilder::new(batch.num_rows());
         for row in 0..batch.num_rows() {
             key.clear();
             push_key(schema, |column| Cow::Owned(columns[position(column)].datum(row)), &mut key)?;
-            self.batch.delete(&key);
+            let is_first = self.is_first(&key)?;
+            deleted.append(is_first);
+            if is_first {
+                self.batch.delete(&key);
+                self.count += 1;
+            }
         }
-        self.count += batch.num_rows() as u64;
-        match &plan.returning {
-            Some(returning) => self.output.add_batch(returning, batch, self.context),
-            None => Ok(()),
-        }
+        self.answer(batch.clone(), &BooleanArray::new(deleted.finish(), None))
     }
 
-    fn update(&mut self, batch: &RecordBatch, assignments: &[(usize, Expr)]) -> Result<()> {
+    fn update(&mut self, batch: &RecordBatch, columns: &[usize]) -> Result<()> {
         let plan = self.plan;
         let table = &*plan.table;
-        let changed = assigned(batch, &plan.types, assignments, self.context.get())?;
+        let changed = with_new_values(batch, columns);
         let old = Column::all(&plan.types, batch);
         let new = Column::all(&plan.types, &changed);
         let mut key = Vec::new();
+        let mut updated = BooleanBufferBuilder::new(batch.num_rows());
         for row in 0..batch.num_rows() {
-            check_columns(table, assignments, &new, row)?;
             key.clear();
             push_key(&table.schema, |column| Cow::Owned(old[column].datum(row)), &mut key)?;
+            let is_first = self.is_first(&key)?;
+            updated.append(is_first);
+            if !is_first {
+                continue;
+            }
+            self.count += 1;
+            check_columns(table, columns.iter().copied(), &new, row)?;
             self.builder.start(plan.types.len());
             new.iter().for_each(|column| column.push_to(row, &mut self.builder));
             let bytes = self.builder.finish()?;
@@ -159,20 +173,43 @@ impl<'a, R: Router> ModifyRun<'a, R> {
                 self.batch.update(&key, &bytes);
             }
         }
-        self.count += batch.num_rows() as u64;
-        match &plan.returning {
-            Some(returning) => self.output.add_batch(returning, &changed, self.context),
-            None => Ok(()),
+        self.answer(changed, &BooleanArray::new(updated.finish(), None))
+    }
+
+    /// Whether the statement has not changed the row with this key yet.
+    fn is_first(&mut self, key: &[u8]) -> Result<bool> {
+        if !self.plan.joined {
+            return Ok(true);
         }
+        if self.changed.contains(key) {
+            return Ok(false);
+        }
+        self.changed.insert(key.to_vec());
+        self.use_memory(key.len() + 50, "rows that were changed")?;
+        Ok(true)
+    }
+
+    /// Answers RETURNING about the rows of a batch that were changed.
+    fn answer(&mut self, mut batch: RecordBatch, changed: &BooleanArray) -> Result<()> {
+        let Some(returning) = &self.plan.returning else { return Ok(()) };
+        if changed.true_count() < changed.len() {
+            batch = filter(&batch, changed);
+        }
+        self.output.add_batch(returning, &batch, self.context)
+    }
+
+    fn use_memory(&mut self, bytes: usize, what: &str) -> Result<()> {
+        self.memory_bytes += bytes;
+        let memory_bytes = self.context.surroundings.memory_bytes;
+        if self.memory_bytes > memory_bytes {
+            return Err(out_of_memory(what, memory_bytes).into());
+        }
+        Ok(())
     }
 
     /// Notes that a row goes from one key to another, perhaps the same.
     fn moves(&mut self, from: &[u8], to: Vec<u8>, row: Row) -> Result<()> {
-        self.moved_bytes += from.len() + to.len() + row.len() + 100;
-        let memory_bytes = self.context.surroundings.memory_bytes;
-        if self.moved_bytes > memory_bytes {
-            return Err(out_of_memory("changing keys", memory_bytes).into());
-        }
+        self.use_memory(from.len() + to.len() + row.len() + 100, "changing keys")?;
         self.moved.entry(from.to_vec()).or_default().left = true;
         match self.moved.get_mut(&to) {
             Some(Moved { came: Some(_), .. }) => return Err(duplicate_key(&self.plan.table, &to)),
@@ -196,21 +233,15 @@ impl<'a, R: Router> ModifyRun<'a, R> {
     }
 }
 
-/// The rows with new values in some columns; `batch` has the columns of the table, and perhaps more.
-///
-/// # Errors
-/// Those of the expressions.
-pub(crate) fn assigned(
-    batch: &RecordBatch,
-    types: &[PgType],
-    assignments: &[(usize, Expr)],
-    context: &EvalContext,
-) -> Result<RecordBatch> {
-    let mut columns = batch.columns()[..types.len()].to_vec();
-    for (column, expr) in assignments {
-        columns[*column] = expr.eval(batch, context)?;
+/// The rows with new values in these columns; the values are the last columns of `batch`.
+fn with_new_values(batch: &RecordBatch, columns: &[usize]) -> RecordBatch {
+    let kept = batch.num_columns() - columns.len();
+    let mut arrays = batch.columns()[..kept].to_vec();
+    for (column, value) in columns.iter().zip(&batch.columns()[kept..]) {
+        arrays[*column] = value.clone();
     }
-    Ok(batch_of(&schema_of(types), columns, batch.num_rows()))
+    let schema = Schema::new(&batch.schema_ref().fields()[..kept]);
+    batch_of(&Arc::new(schema), arrays, batch.num_rows())
 }
 
 /// 23502 if an assigned column that refuses NULL has one.
@@ -219,18 +250,17 @@ pub(crate) fn assigned(
 /// That one.
 pub(crate) fn check_columns(
     table: &Table,
-    assignments: &[(usize, Expr)],
+    mut assigned: impl Iterator<Item = usize>,
     columns: &[Column<'_>],
     row: usize,
 ) -> Result<()> {
-    let broken = assignments
-        .iter()
-        .find(|(column, _)| table.schema.columns[*column].not_null && columns[*column].is_null(row));
+    let broken =
+        assigned.find(|column| table.schema.columns[*column].not_null && columns[*column].is_null(row));
     match broken {
         None => Ok(()),
-        Some((column, _)) => {
+        Some(column) => {
             let values: Vec<Datum> = columns.iter().map(|column| column.datum(row)).collect();
-            Err(not_null(table, *column, &values))
+            Err(not_null(table, column, &values))
         }
     }
 }

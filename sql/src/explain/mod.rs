@@ -10,11 +10,10 @@ use omen_core::catalog::{Catalog, Table};
 use omen_core::key::KeySpan;
 
 use crate::bind::insert::{Conflict, Returning};
-use crate::bind::modify::Change;
 use crate::expr::{EvalContext, Expr};
 use crate::fragment::{AggregateMode, Stage};
 use crate::physical::{QueryPlan, ScanPlan, Source, Step};
-use crate::plan::{InsertPlan, InsertRows, ModifyPlan, Plan};
+use crate::plan::{Action, InsertPlan, InsertRows, ModifyPlan, Plan};
 use crate::pushdown::Pushed;
 use crate::route::{KeyFilter, Keys, Side};
 use expr::{aggregate_text, expr_text, list_text, order_text};
@@ -38,7 +37,7 @@ pub(crate) fn scans_of(plan: &Plan) -> Vec<&ScanPlan> {
             InsertRows::Query(query) => query.scans(),
             InsertRows::Cells(_) => Vec::new(),
         },
-        Plan::Modify(modify) => vec![&modify.scan],
+        Plan::Modify(modify) => modify.rows.scans(),
         Plan::CreateTable(_) | Plan::DropTable(_) | Plan::Truncate(_) => Vec::new(),
     }
 }
@@ -71,7 +70,7 @@ impl Explained<'_> {
     /// The lines about a plan.
     pub(crate) fn lines(&self, plan: &Plan) -> Vec<String> {
         match plan {
-            Plan::Query(query) => self.query(query),
+            Plan::Query(query) => self.query(query).0,
             Plan::Insert(insert) => self.insert(insert),
             Plan::Modify(modify) => self.modify(modify),
             Plan::CreateTable(create) => vec![format!("Create table: {}", create.name)],
@@ -86,7 +85,8 @@ impl Explained<'_> {
         }
     }
 
-    fn query(&self, query: &QueryPlan) -> Vec<String> {
+    /// The lines about a query, and the names of its columns.
+    fn query(&self, query: &QueryPlan) -> (Vec<String>, Vec<String>) {
         let mut lines = Vec::new();
         let names = match &query.source {
             Source::Values { rows, types } => {
@@ -107,8 +107,8 @@ impl Explained<'_> {
                 self.join(&mut lines, join, self.rows)
             }
         };
-        add_steps(&mut lines, "Merge", &query.steps, names);
-        lines
+        let names = add_steps(&mut lines, "Merge", &query.steps, names);
+        (lines, names)
     }
 
     /// The lines about a scan and its fragment; answers the names of the fragment's columns.
@@ -189,7 +189,7 @@ impl Explained<'_> {
                 lines.push(format!("Insert into: {}, {}", insert.table.name, count(rows.len(), "row")));
             }
             InsertRows::Query(query) => {
-                lines.extend(self.query(query));
+                lines.extend(self.query(query).0);
                 lines.push(format!("Insert into: {}", insert.table.name));
             }
         }
@@ -206,22 +206,23 @@ impl Explained<'_> {
                 }
             }
         }
-        add_returning(&mut lines, insert.returning.as_ref(), &insert.table);
+        add_returning(&mut lines, insert.returning.as_ref(), &[], &insert.table);
         lines
     }
 
     fn modify(&self, modify: &ModifyPlan) -> Vec<String> {
-        let mut lines = Vec::new();
-        self.scan(&mut lines, &modify.scan);
-        let columns = column_names(&modify.table, &(0..modify.types.len()).collect::<Vec<_>>());
-        match &modify.change {
-            Change::Delete => lines.push(format!("Delete from: {}", modify.table.name)),
-            Change::Update(assignments) => {
-                let set = assignments_text(assignments, &columns, &columns);
-                lines.push(format!("Update: {}, set {set}", modify.table.name));
+        let (mut lines, names) = self.query(&modify.rows);
+        let table = &modify.table;
+        match &modify.action {
+            Action::Delete => lines.push(format!("Delete from: {}", table.name)),
+            Action::Update(columns) => {
+                let values = &names[names.len() - columns.len()..];
+                let set = column_names(table, columns).into_iter().zip(values);
+                let set: Vec<String> = set.map(|(column, value)| format!("{column} = {value}")).collect();
+                lines.push(format!("Update: {}, set {}", table.name, set.join(", ")));
             }
         }
-        add_returning(&mut lines, modify.returning.as_ref(), &modify.table);
+        add_returning(&mut lines, modify.returning.as_ref(), &names, table);
         lines
     }
 }
@@ -243,9 +244,11 @@ fn assignments_text(assignments: &[(usize, Expr)], columns: &[String], names: &[
     assignments.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
-fn add_returning(lines: &mut Vec<String>, returning: Option<&Returning>, table: &Table) {
+/// What is answered about rows of a table, behind whose columns those of joined tables may be in what was read.
+fn add_returning(lines: &mut Vec<String>, returning: Option<&Returning>, read: &[String], table: &Table) {
     if let Some(returning) = returning {
-        let names = column_names(table, &(0..table.schema.columns.len()).collect::<Vec<_>>());
+        let mut names = column_names(table, &(0..table.schema.columns.len()).collect::<Vec<_>>());
+        names.extend(read.iter().skip(names.len()).cloned());
         lines.push(format!("Return: {}", list_text(returning.exprs.iter(), &names)));
     }
 }

@@ -258,7 +258,11 @@ fn tables_of(body: &Body) -> Vec<Arc<Table>> {
                 }
                 tables
             }
-            Plan::Modify(ModifyPlan { table, .. }) => vec![table.clone()],
+            Plan::Modify(ModifyPlan { table, rows, .. }) => {
+                let mut tables = vec![table.clone()];
+                tables.extend(rows.tables());
+                tables
+            }
             Plan::Truncate(tables) => tables.clone(),
             Plan::CreateTable(_) | Plan::DropTable(_) => Vec::new(),
         },

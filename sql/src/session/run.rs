@@ -10,7 +10,6 @@ use super::prepared::{Body, Prepared};
 use super::transaction::Block;
 use super::{Outcome, RowStream, Scope, Session, Tag};
 use crate::bind::ddl::{CreateTable, DropTable};
-use crate::bind::modify::Change;
 use crate::bind::{LateKind, LateValue};
 use crate::error::{Result, SqlError, SqlState};
 use crate::execute::errors::engine_error;
@@ -20,7 +19,7 @@ use crate::execute::query::{Reader, Running, plain_key, read_point};
 use crate::execute::{Context, StatementTxn, Surroundings, Watch, yield_now};
 use crate::parse::utility::TableName;
 use crate::physical::{QueryPlan, Source};
-use crate::plan::{Compiled, Plan};
+use crate::plan::{Action, Compiled, Plan};
 
 /// How often a statement that is a transaction by itself is run again after conflicts.
 const TRIES_MAX: u32 = 100;
@@ -143,7 +142,7 @@ impl<R: Router> Session<R> {
     async fn run_write(&mut self, plan: &Plan, context: &Context<'_>, scope: Scope) -> Result<Outcome<R>> {
         type MakeTag = fn(u64) -> Tag;
         let (command, tag): (&str, MakeTag) = match plan {
-            Plan::Modify(modify) if matches!(modify.change, Change::Update(_)) => ("UPDATE", Tag::Update),
+            Plan::Modify(modify) if matches!(modify.action, Action::Update(_)) => ("UPDATE", Tag::Update),
             Plan::Modify(_) => ("DELETE", Tag::Delete),
             _ => ("INSERT", Tag::Insert),
         };
