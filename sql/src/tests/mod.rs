@@ -1,12 +1,13 @@
 //! Scripts of SQL with expected answers, and a router to run them on without an engine.
 
+mod corpus;
 mod joins;
 mod limits;
 mod mem_router;
 mod script;
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,15 +17,37 @@ use omen_core::mesh;
 use omen_core::node::{MESH_CAPACITY, NodeConfig, NodeCore};
 
 use mem_router::MemRouter;
+use omen_core::router::Router;
 use script::ScriptOutcome;
 
-fn scripts() -> Vec<PathBuf> {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/slt");
+const SESSION_SCRIPTS: &str = "tests/slt";
+const WIRE_SCRIPTS: &str = "../tests/slt";
+
+/// The scripts of a folder. `OMENDB_SLT` restricts them to those whose path contains it.
+fn scripts(folder: &str) -> Vec<PathBuf> {
+    let only = std::env::var("OMENDB_SLT").unwrap_or_default();
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder);
     let entries = std::fs::read_dir(&dir).expect("folder of scripts");
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("readable folder").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "slt"));
+    paths.retain(|path| path.to_string_lossy().contains(&only));
     paths.sort();
     paths
+}
+
+/// All scripts: those of this crate, which tell more about sessions, and those that also run over the wire.
+fn all_scripts() -> Vec<PathBuf> {
+    let mut paths = scripts(SESSION_SCRIPTS);
+    paths.extend(scripts(WIRE_SCRIPTS));
+    paths
+}
+
+async fn run<R: Router>(path: &Path, router: impl Fn() -> R) -> ScriptOutcome {
+    if path.starts_with(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(WIRE_SCRIPTS)) {
+        corpus::run(path, router).await
+    } else {
+        script::run(path, router).await
+    }
 }
 
 /// A simulated node with this many cores, whose ranges split early.
@@ -46,7 +69,7 @@ fn start_engine(sim: &Sim, core_count: u16) -> Vec<NodeCore<SimEnv>> {
     }
     assert!(sim.run_until(|| started.borrow().len() == usize::from(core_count)), "the start hangs");
     let mut cores = started.take();
-    cores.sort_by_key(omen_core::router::Router::core);
+    cores.sort_by_key(Router::core);
     cores
 }
 
@@ -58,7 +81,7 @@ fn run_on_engine(path: PathBuf, seed: u64) -> ScriptOutcome {
     let outcome: Rc<RefCell<Option<ScriptOutcome>>> = Rc::default();
     let slot = outcome.clone();
     core.env().clone().spawn(async move {
-        let outcome = script::run(&path, || core.clone()).await;
+        let outcome = run(&path, || core.clone()).await;
         *slot.borrow_mut() = Some(outcome);
     });
     assert!(sim.run_until(|| outcome.borrow().is_some()), "seed {seed}: the script hangs");
@@ -67,11 +90,9 @@ fn run_on_engine(path: PathBuf, seed: u64) -> ScriptOutcome {
 
 #[test]
 fn scripts_on_the_engine() {
-    let only = std::env::var("SLT").unwrap_or_default();
     let mut failures = Vec::new();
     // Explanations tell of the test double's ranges.
-    let scripts = scripts().into_iter().filter(|path| !path.ends_with("explain.slt"));
-    for path in scripts.filter(|path| path.to_string_lossy().contains(&only)) {
+    for path in all_scripts().into_iter().filter(|path| !path.ends_with("explain.slt")) {
         for seed in 0..4 {
             let outcome = run_on_engine(path.clone(), seed);
             failures.extend(outcome.failures.into_iter().map(|failure| format!("seed {seed}: {failure}")));
@@ -82,12 +103,11 @@ fn scripts_on_the_engine() {
 
 #[test]
 fn scripts_on_the_test_double() {
-    let only = std::env::var("SLT").unwrap_or_default();
     let mut failures = Vec::new();
     let mut records = 0;
-    for path in scripts().into_iter().filter(|path| path.to_string_lossy().contains(&only)) {
+    for path in all_scripts() {
         let router = MemRouter::new();
-        let outcome = futures_lite::future::block_on(script::run(&path, || router.clone()));
+        let outcome = futures_lite::future::block_on(run(&path, || router.clone()));
         records += outcome.records;
         failures.extend(outcome.failures);
     }

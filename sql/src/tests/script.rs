@@ -114,7 +114,7 @@ async fn answer<R: Router>(session: &mut Session<R>, record: &Record) -> Vec<Str
     let mut words = record.head.split(' ');
     let kind = words.next().unwrap_or_default();
     let rest = record.head[kind.len()..].trim();
-    let result = execute(session, record).await;
+    let result = execute(session, &record.sql, &record.values, &record.expected).await;
     let _ = session.sync().await;
     match (kind, result) {
         ("statement", Ok(_)) if rest == "ok" => Vec::new(),
@@ -164,21 +164,32 @@ fn error_lines(error: &SqlError, head: &str, expected: &[String]) -> Vec<String>
     lines
 }
 
-struct Ran {
-    rows: Vec<String>,
+/// What the last of some statements did.
+#[derive(Default)]
+pub(super) struct Ran {
+    /// Its rows, columns separated by `|`.
+    pub(super) rows: Vec<String>,
+    /// Names of its columns.
     names: Vec<String>,
-    tag: String,
+    /// What is said about it, such as `INSERT 0 1`.
+    pub(super) tag: String,
 }
 
-async fn execute<R: Router>(session: &mut Session<R>, record: &Record) -> Result<Ran> {
-    let statements = session.split(&record.sql).await?;
+/// Runs statements; the values are of the parameters, the lines the data of COPY.
+pub(super) async fn execute<R: Router>(
+    session: &mut Session<R>,
+    sql: &str,
+    values: &[String],
+    copied: &[String],
+) -> Result<Ran> {
+    let statements = session.split(sql).await?;
     let count = statements.len();
     let scope = if count == 1 { Scope::Alone } else { Scope::UntilSync };
-    let mut ran = Ran { rows: Vec::new(), names: Vec::new(), tag: String::new() };
+    let mut ran = Ran::default();
     for statement in &statements {
         let prepared = session.prepare(statement, &[]).await?;
-        let mut params = Vec::with_capacity(record.values.len());
-        for (value, pg_type) in record.values.iter().zip(prepared.parameters()) {
+        let mut params = Vec::with_capacity(values.len());
+        for (value, pg_type) in values.iter().zip(prepared.parameters()) {
             params.push(match value.as_str() {
                 "NULL" => Datum::Null,
                 value => text::parse(*pg_type, value, session.settings().format())?,
@@ -197,7 +208,7 @@ async fn execute<R: Router>(session: &mut Session<R>, record: &Record) -> Result
                 ran.tag = rows.tag().to_string();
             }
             Outcome::CopyIn(mut copy) => {
-                let data: String = record.expected.iter().map(|line| format!("{line}\n")).collect();
+                let data: String = copied.iter().map(|line| format!("{line}\n")).collect();
                 let mut done = Ok(());
                 for piece in data.as_bytes().chunks(7) {
                     done = copy.data(piece).await;

@@ -1,0 +1,76 @@
+//! Runs scripts of `tests/slt` without the wire; `tests/src/slt.rs` describes them and runs them with it.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use omen_core::router::{CancelFlag, Router};
+use sqllogictest::{
+    Condition, Connection, DefaultColumnType, ExpectedError, QueryExpect, Record, SortMode, StatementExpect,
+};
+
+use super::script::{Ran, ScriptOutcome, execute};
+use crate::error::Result;
+use crate::session::Session;
+
+/// Runs a script; every connection gets a router.
+pub(super) async fn run<R: Router>(path: &Path, router: impl Fn() -> R) -> ScriptOutcome {
+    let mut outcome = ScriptOutcome::default();
+    let mut sessions: HashMap<Connection, Session<R>> = HashMap::new();
+    for record in sqllogictest::parse_file::<DefaultColumnType>(path).expect("a script") {
+        let (loc, conditions, connection, sql) = match &record {
+            Record::Statement { loc, conditions, connection, sql, .. }
+            | Record::Query { loc, conditions, connection, sql, .. } => (loc, conditions, connection, sql),
+            _ => continue,
+        };
+        if conditions.iter().any(is_for_others) {
+            continue;
+        }
+        outcome.records += 1;
+        let session = sessions
+            .entry(connection.clone())
+            .or_insert_with(|| Session::new(router(), "omen", "omen", CancelFlag::default()));
+        let result = execute(session, sql, &[], &[]).await;
+        let _ = session.sync().await;
+        if let Err(got) = compare(&record, result) {
+            outcome.failures.push(format!("{loc}\n  {}\n  {got}", sql.replace('\n', "\n  ")));
+        }
+    }
+    outcome
+}
+
+fn is_for_others(condition: &Condition) -> bool {
+    match condition {
+        Condition::OnlyIf { label } => label != "omendb",
+        Condition::SkipIf { label } => label == "omendb",
+    }
+}
+
+/// What was answered, if the record expects something else.
+fn compare(record: &Record<DefaultColumnType>, result: Result<Ran>) -> std::result::Result<(), String> {
+    let failed = |error: &ExpectedError, result: Result<Ran>| match result {
+        Ok(ran) => Err(format!("worked: {}", ran.tag)),
+        Err(got) => {
+            let got = format!("{} {}", got.state.code(), got.message);
+            if error.is_match(&got, None) { Ok(()) } else { Err(got) }
+        }
+    };
+    let worked = |result: Result<Ran>| result.map_err(|got| format!("{} {}", got.state.code(), got.message));
+    match record {
+        Record::Statement { expected: StatementExpect::Error(error), .. }
+        | Record::Query { expected: QueryExpect::Error(error), .. } => failed(error, result),
+        Record::Statement { expected: StatementExpect::Count(count), .. } => {
+            let tag = worked(result)?.tag;
+            if tag.ends_with(&format!(" {count}")) { Ok(()) } else { Err(tag) }
+        }
+        Record::Query { expected: QueryExpect::Results { sort_mode, results, .. }, .. } => {
+            let mut rows = worked(result)?.rows;
+            let mut results = results.clone();
+            if *sort_mode == Some(SortMode::RowSort) {
+                rows.sort();
+                results.sort();
+            }
+            if rows == results { Ok(()) } else { Err(rows.join("\n  ")) }
+        }
+        _ => worked(result).map(|_| ()),
+    }
+}

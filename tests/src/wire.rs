@@ -1,0 +1,162 @@
+//! A small client that asks a server of the PostgreSQL protocol by either of its query protocols and gets every value as
+//! text, as the server writes it. Other clients ask for binary values once a statement is prepared.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use fallible_iterator::FallibleIterator;
+use postgres_protocol::message::{backend, frontend};
+
+/// Far above what any statement of a test takes.
+const REPLY_LIMIT: Duration = Duration::from_secs(120);
+
+/// How statements are sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// One `Query` message.
+    Simple,
+    /// `Parse`, `Bind`, `Describe`, `Execute`, `Sync`.
+    Extended,
+}
+
+/// What a statement answers.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Answer {
+    /// Object ids of the columns' types; none if it answers no rows.
+    pub types: Vec<u32>,
+    /// The rows; `None` is NULL.
+    pub rows: Vec<Vec<Option<String>>>,
+    /// What was done, such as `INSERT 0 1`.
+    pub tag: String,
+}
+
+/// An error that a server reports.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerError {
+    /// SQLSTATE.
+    pub code: String,
+    /// The message.
+    pub message: String,
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.code, self.message)
+    }
+}
+
+impl std::error::Error for ServerError {}
+
+/// A connection without password and encryption.
+#[derive(Debug)]
+pub struct WireClient {
+    stream: TcpStream,
+    received: BytesMut,
+}
+
+impl WireClient {
+    /// Connects.
+    ///
+    /// # Errors
+    /// If the server cannot be reached or wants a password.
+    pub fn connect(address: SocketAddr, user: &str, database: &str) -> io::Result<WireClient> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(REPLY_LIMIT))?;
+        let mut client = WireClient { stream, received: BytesMut::new() };
+        let mut out = BytesMut::new();
+        let parameters = [("user", user), ("database", database), ("client_encoding", "UTF8")];
+        frontend::startup_message(parameters, &mut out)?;
+        client.stream.write_all(&out)?;
+        match client.finish()? {
+            Ok(_) => Ok(client),
+            Err(error) => Err(io::Error::other(error)),
+        }
+    }
+
+    /// Runs a statement, or by the simple protocol several; answers what the last one did.
+    ///
+    /// # Errors
+    /// The outer one if the connection breaks, the inner one as the server reports it.
+    pub fn run(&mut self, sql: &str, protocol: Protocol) -> io::Result<Result<Answer, ServerError>> {
+        let mut out = BytesMut::new();
+        match protocol {
+            Protocol::Simple => frontend::query(sql, &mut out)?,
+            Protocol::Extended => {
+                frontend::parse("", sql, [], &mut out)?;
+                let none = |_: (), _: &mut BytesMut| Ok(postgres_protocol::IsNull::Yes);
+                frontend::bind("", "", [], [], none, [0], &mut out)
+                    .map_err(|_| io::Error::other("a bind message without values"))?;
+                frontend::describe(b'P', "", &mut out)?;
+                frontend::execute("", 0, &mut out)?;
+                frontend::sync(&mut out);
+            }
+        }
+        self.stream.write_all(&out)?;
+        self.finish()
+    }
+
+    /// Reads until the server is ready again.
+    fn finish(&mut self) -> io::Result<Result<Answer, ServerError>> {
+        let mut answer = Answer::default();
+        let mut failed = None;
+        loop {
+            match self.message()? {
+                backend::Message::RowDescription(body) => {
+                    answer.rows.clear();
+                    answer.types = body.fields().map(|field| Ok(field.type_oid())).collect()?;
+                }
+                backend::Message::DataRow(body) => {
+                    let value = |range: Option<std::ops::Range<usize>>| {
+                        Ok(range.map(|range| String::from_utf8_lossy(&body.buffer()[range]).into_owned()))
+                    };
+                    answer.rows.push(body.ranges().map(value).collect()?);
+                }
+                backend::Message::CommandComplete(body) => body.tag()?.clone_into(&mut answer.tag),
+                backend::Message::ErrorResponse(body) => failed = Some(server_error(&body)?),
+                backend::Message::CopyInResponse(_) => {
+                    let mut out = BytesMut::new();
+                    frontend::copy_fail("these tests have no data to copy", &mut out)?;
+                    self.stream.write_all(&out)?;
+                }
+                backend::Message::ReadyForQuery(_) => return Ok(failed.map_or(Ok(answer), Err)),
+                backend::Message::AuthenticationCleartextPassword
+                | backend::Message::AuthenticationMd5Password(_)
+                | backend::Message::AuthenticationSasl(_) => {
+                    return Err(io::Error::other("the server wants a password"));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn message(&mut self) -> io::Result<backend::Message> {
+        loop {
+            if let Some(message) = backend::Message::parse(&mut self.received)? {
+                return Ok(message);
+            }
+            let mut bytes = [0; 16 << 10];
+            match self.stream.read(&mut bytes)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => self.received.extend_from_slice(&bytes[..count]),
+            }
+        }
+    }
+}
+
+fn server_error(body: &backend::ErrorResponseBody) -> io::Result<ServerError> {
+    let mut error = ServerError { code: String::new(), message: String::new() };
+    let mut fields = body.fields();
+    while let Some(field) = fields.next()? {
+        let value = String::from_utf8_lossy(field.value_bytes()).into_owned();
+        match field.type_() {
+            b'C' => error.code = value,
+            b'M' => error.message = value,
+            _ => {}
+        }
+    }
+    Ok(error)
+}
