@@ -6,7 +6,7 @@ use omen_core::catalog::{Catalog, Table};
 use omen_core::types::{Datum, PgType};
 use sqlparser::ast;
 
-use crate::bind::ddl::{CreateTable, DropTable};
+use crate::bind::ddl::{CreateTable, CreateTableAs, DropTable};
 use crate::bind::insert::{Conflict, Insert, InsertSource, Returning};
 use crate::bind::modify::{Change, Modify};
 use crate::bind::select::{BoundQuery, Untyped};
@@ -30,6 +30,8 @@ pub(crate) enum Plan {
     Modify(ModifyPlan),
     /// CREATE TABLE.
     CreateTable(CreateTable),
+    /// CREATE TABLE AS.
+    CreateTableAs(CreateTable, QueryPlan),
     /// DROP TABLE.
     DropTable(DropTable),
     /// TRUNCATE.
@@ -172,7 +174,12 @@ fn bind(
         }
         ast::Statement::Update(update) => modified(binder.update(update)?, context),
         ast::Statement::Delete(delete) => modified(binder.delete(delete)?, context),
-        ast::Statement::CreateTable(create) => (Plan::CreateTable(binder.create_table(create)?), None),
+        ast::Statement::CreateTable(create) => match binder.create_table_as(create)? {
+            None => (Plan::CreateTable(binder.create_table(create)?), None),
+            Some(CreateTableAs { table, rows }) => {
+                (Plan::CreateTableAs(table, plan_query(optimize(rows, context))), None)
+            }
+        },
         ast::Statement::Truncate(truncate) => (Plan::Truncate(binder.truncate(truncate)?), None),
         ast::Statement::Drop { .. } => match binder.drop_table(statement)? {
             Some(drop) => (Plan::DropTable(drop), None),

@@ -1,4 +1,4 @@
-//! CREATE TABLE, DROP TABLE and TRUNCATE.
+//! CREATE TABLE, CREATE TABLE AS, DROP TABLE and TRUNCATE.
 
 use std::sync::Arc;
 
@@ -7,15 +7,17 @@ use omen_core::learned::IndexKind;
 use omen_core::types::PgType;
 use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use sqlparser::ast::{
-    self, ColumnOption, CreateTableOptions, Expr as Ast, ObjectType, PrimaryKeyConstraint, SqlOption,
-    TableConstraint, TruncateIdentityOption,
+    self, ColumnOption, CreateTableOptions, DataType, Expr as Ast, ObjectType, PrimaryKeyConstraint,
+    SqlOption, TableConstraint, TruncateIdentityOption,
 };
 
 use super::Binder;
 use super::names::fold;
+use super::select::{BoundQuery, Untyped};
 use crate::error::{Result, SqlError, SqlState};
-use crate::parse::NAME_BYTES_MAX;
+use crate::logical::Logical;
 use crate::parse::utility::TableName;
+use crate::parse::{NAME_BYTES_MAX, UNTYPED_COLUMN};
 
 /// A CREATE TABLE.
 #[derive(Clone, Debug)]
@@ -26,6 +28,15 @@ pub(crate) struct CreateTable {
     pub(crate) schema: TableSchema,
     /// `IF NOT EXISTS`
     pub(crate) if_not_exists: bool,
+}
+
+/// A CREATE TABLE AS.
+#[derive(Clone, Debug)]
+pub(crate) struct CreateTableAs {
+    /// The table, with a hidden key.
+    pub(crate) table: CreateTable,
+    /// Its rows.
+    pub(crate) rows: Logical,
 }
 
 /// A DROP TABLE.
@@ -76,17 +87,7 @@ impl Binder<'_> {
         let mut key: Option<Key> = None;
         for definition in &create.columns {
             let column = self.create_column(&name.name, definition, &mut key)?;
-            if columns.iter().any(|other| other.name == column.name) {
-                let message = format!("column \"{}\" specified more than once", column.name);
-                return Err(
-                    SqlError::new(SqlState::DUPLICATE_COLUMN, message).at(self.place_of(&definition.name))
-                );
-            }
-            columns.push(column);
-        }
-        if columns.len() > COLUMNS_MAX {
-            let message = format!("tables can have at most {COLUMNS_MAX} columns");
-            return Err(SqlError::new(SqlState::TOO_MANY_COLUMNS, message));
+            add_column(&mut columns, column).map_err(|error| error.at(self.place_of(&definition.name)))?;
         }
         for constraint in &create.constraints {
             match constraint {
@@ -107,6 +108,42 @@ impl Binder<'_> {
         Ok(CreateTable { name: name.name, schema, if_not_exists: create.if_not_exists })
     }
 
+    /// Binds a CREATE TABLE AS; `None` for a CREATE TABLE that lists its columns.
+    ///
+    /// # Errors
+    /// As [`Binder::create_table`], and those of the query.
+    pub(crate) fn create_table_as(&mut self, create: &ast::CreateTable) -> Result<Option<CreateTableAs>> {
+        let Some(query) = &create.query else { return Ok(None) };
+        let mut rest = create.clone();
+        rest.query = None;
+        self.refuse_create(&rest)?;
+        if let Some(column) = create.columns.iter().find(|column| !is_untyped(&column.data_type)) {
+            let message = format!("syntax error at or near \"{}\"", column.data_type);
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
+        }
+        let name = self.table_name(&create.name)?;
+        self.creation_schema(&name)?;
+        let BoundQuery { plan: rows, columns } = self.query(query, Untyped::Text)?;
+        if create.columns.len() > columns.len() {
+            let message = "too many column names were specified";
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
+        }
+        let given = create.columns.iter().map(|column| fold(&column.name));
+        let names = given.chain(columns.iter().skip(create.columns.len()).map(|column| column.name.clone()));
+        let mut created: Vec<Column> = Vec::with_capacity(columns.len());
+        for (name, column) in names.zip(&columns) {
+            let pg_type = column.pg_type;
+            add_column(
+                &mut created,
+                Column { name, pg_type, not_null: false, default: None, hidden: false },
+            )?;
+        }
+        let mut schema = with_key(&name.name, created, None)?;
+        schema.index = self.index_kind(&create.table_options)?;
+        let table = CreateTable { name: name.name, schema, if_not_exists: create.if_not_exists };
+        Ok(Some(CreateTableAs { table, rows }))
+    }
+
     /// Everything but what is handled must be as if it were not written.
     fn refuse_create(&self, create: &ast::CreateTable) -> Result<()> {
         self.refuse(
@@ -114,7 +151,6 @@ impl Binder<'_> {
             "CREATE TEMPORARY TABLE",
             "Create a plain table and drop it after use.",
         )?;
-        self.refuse(create.query.is_some(), "CREATE TABLE AS", "Use CREATE TABLE and INSERT .. SELECT.")?;
         self.refuse(create.like.is_some(), "CREATE TABLE .. LIKE", "List the columns.")?;
         let hint = "A table is cut into ranges of its primary key by itself.";
         self.refuse(create.partition_by.is_some() || create.partition_of.is_some(), "PARTITION", hint)?;
@@ -193,12 +229,6 @@ impl Binder<'_> {
         key: &mut Option<Key>,
     ) -> Result<Column> {
         let name = fold(&definition.name);
-        if SYSTEM_COLUMNS.contains(&name.as_str()) {
-            let message = format!("column name \"{name}\" conflicts with a system column name");
-            return Err(
-                SqlError::new(SqlState::DUPLICATE_COLUMN, message).at(self.place_of(&definition.name))
-            );
-        }
         let pg_type = super::types::pg_type(&definition.data_type)
             .map_err(|e| e.at(self.place_of(&definition.name)))?;
         let mut nullable: Option<bool> = None;
@@ -347,6 +377,30 @@ impl Binder<'_> {
         self.refuse(restart, "RESTART IDENTITY", "There are no sequences; leave it out.")?;
         table_names.iter().map(|target| self.table(&self.table_name(&target.name)?)).collect()
     }
+}
+
+fn is_untyped(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Custom(name, arguments)
+        if arguments.is_empty() && name.to_string() == UNTYPED_COLUMN)
+}
+
+/// Adds a column, whose name must be new.
+fn add_column(columns: &mut Vec<Column>, column: Column) -> Result<()> {
+    let name = &column.name;
+    if SYSTEM_COLUMNS.contains(&name.as_str()) {
+        let message = format!("column name \"{name}\" conflicts with a system column name");
+        return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
+    }
+    if columns.iter().any(|other| other.name == *name) {
+        let message = format!("column \"{name}\" specified more than once");
+        return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
+    }
+    if columns.len() == COLUMNS_MAX {
+        let message = format!("tables can have at most {COLUMNS_MAX} columns");
+        return Err(SqlError::new(SqlState::TOO_MANY_COLUMNS, message));
+    }
+    columns.push(column);
+    Ok(())
 }
 
 fn invalid(message: String) -> SqlError {

@@ -191,7 +191,7 @@ impl Binder<'_> {
             value_table_mode,
             flavor,
         } = select;
-        self.refuse(into.is_some(), "SELECT INTO", "Use CREATE TABLE and INSERT .. SELECT.")?;
+        self.refuse(into.is_some(), "SELECT INTO", "Use CREATE TABLE AS.")?;
         self.refuse(!named_window.is_empty(), "WINDOW", "Compute it in the application.")?;
         let foreign = select_modifiers.as_ref().is_some_and(ast::SelectModifiers::is_any_set)
             || top.is_some()

@@ -32,7 +32,7 @@ pub(crate) struct Explained<'a> {
 /// The scans of a plan.
 pub(crate) fn scans_of(plan: &Plan) -> Vec<&ScanPlan> {
     match plan {
-        Plan::Query(query) => query.scans(),
+        Plan::Query(query) | Plan::CreateTableAs(_, query) => query.scans(),
         Plan::Insert(insert) => match &insert.source {
             InsertRows::Query(query) => query.scans(),
             InsertRows::Cells(_) => Vec::new(),
@@ -74,6 +74,11 @@ impl Explained<'_> {
             Plan::Insert(insert) => self.insert(insert),
             Plan::Modify(modify) => self.modify(modify),
             Plan::CreateTable(create) => vec![format!("Create table: {}", create.name)],
+            Plan::CreateTableAs(create, rows) => {
+                let mut lines = self.query(rows).0;
+                lines.push(format!("Create table: {}", create.name));
+                lines
+            }
             Plan::DropTable(drop) => {
                 let names: Vec<&str> = drop.names.iter().map(|name| name.name.as_str()).collect();
                 vec![format!("Drop table: {}", names.join(", "))]

@@ -168,13 +168,65 @@ fn parse_statement(text: &Rc<str>, tokens: &[TokenWithSpan], depth: usize) -> Re
 
 /// Reads one statement that is not about the session.
 fn parse_sql(text: &str, tokens: &[TokenWithSpan], depth: usize) -> Result<SyntaxTree<ast::Statement>> {
-    let mut parser = sql_parser(without_only(tokens));
+    let mut parser = sql_parser(with_column_types(without_only(without_data_clause(tokens)?)));
     let statement = parser.parse_statement().map_err(|e| syntax_error(text, tokens, e))?;
     let tree = SyntaxTree::new(statement, depth);
     match &parser.peek_token_ref().token {
         Token::EOF => Ok(tree),
         _ => Err(Cursor::new(text, tokens).syntax_error_at(parser.peek_token_ref())),
     }
+}
+
+/// The tokens of a CREATE TABLE AS without `WITH DATA` at their end.
+fn without_data_clause(tokens: &[TokenWithSpan]) -> Result<&[TokenWithSpan]> {
+    let is = |index: Option<&usize>, keyword: Keyword| {
+        index.is_some_and(
+            |index| matches!(&tokens[*index].token, Token::Word(word) if word.keyword == keyword),
+        )
+    };
+    let is_space = |index: &usize| matches!(tokens[*index].token, Token::Whitespace(_));
+    let first = (0..tokens.len()).find(|index| !is_space(index));
+    let last: Vec<usize> = (0..tokens.len()).rev().filter(|index| !is_space(index)).take(3).collect();
+    if !is(first.as_ref(), Keyword::CREATE) || !is(last.first(), Keyword::DATA) {
+        return Ok(tokens);
+    }
+    if is(last.get(1), Keyword::NO) && is(last.get(2), Keyword::WITH) {
+        return Err(SqlError::unsupported("WITH NO DATA", "Give the query LIMIT 0."));
+    }
+    Ok(if is(last.get(1), Keyword::WITH) { &tokens[..last[1]] } else { tokens })
+}
+
+/// The type of the columns that a CREATE TABLE AS only names.
+pub(crate) const UNTYPED_COLUMN: &str = "unknown";
+
+/// The tokens of `CREATE TABLE t (a, b) AS ..` with a type behind each column, since `sqlparser` wants one.
+fn with_column_types(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let words: Vec<usize> =
+        (0..tokens.len()).filter(|index| !matches!(tokens[*index].token, Token::Whitespace(_))).collect();
+    let at = |place: usize| words.get(place).map(|index| &tokens[*index].token);
+    let is = |place: usize, keyword: Keyword| matches!(at(place), Some(Token::Word(word)) if word.keyword == keyword && word.quote_style.is_none());
+    let Some(open) = (0..words.len()).find(|place| at(*place) == Some(&Token::LParen)) else { return tokens };
+    let begins = |keyword: Keyword| (1..open).any(|place| is(place, keyword));
+    if !is(0, Keyword::CREATE) || !begins(Keyword::TABLE) || begins(Keyword::AS) || begins(Keyword::WITH) {
+        return tokens;
+    }
+    let mut names = Vec::new();
+    for place in (open + 1..).step_by(2) {
+        match (at(place), at(place + 1)) {
+            (Some(Token::Word(_)), Some(Token::Comma)) => names.push(words[place]),
+            (Some(Token::Word(_)), Some(Token::RParen)) => {
+                names.push(words[place]);
+                break;
+            }
+            _ => return tokens,
+        }
+    }
+    for index in names.into_iter().rev() {
+        let span = tokens[index].span;
+        let pg_type = Token::make_word(UNTYPED_COLUMN, None);
+        tokens.splice(index + 1..index + 1, [TokenWithSpan { token: pg_type, span }]);
+    }
+    tokens
 }
 
 /// The tokens without `ONLY` in front of tables: tables have no descendants, so it says nothing.

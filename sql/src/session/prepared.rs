@@ -250,7 +250,7 @@ fn same_shape(a: Option<&[ColumnInfo]>, b: Option<&[ColumnInfo]>) -> bool {
 fn tables_of(body: &Body) -> Vec<Arc<Table>> {
     match body {
         Body::Plan(Compiled { plan, .. }) => match plan {
-            Plan::Query(query) => query.tables(),
+            Plan::Query(query) | Plan::CreateTableAs(_, query) => query.tables(),
             Plan::Insert(InsertPlan { table, source, .. }) => {
                 let mut tables = vec![table.clone()];
                 if let InsertRows::Query(query) = source {

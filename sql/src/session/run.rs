@@ -19,7 +19,7 @@ use crate::execute::query::{Reader, Running, plain_key, read_point};
 use crate::execute::{Context, StatementTxn, Surroundings, Watch, yield_now};
 use crate::parse::utility::TableName;
 use crate::physical::{QueryPlan, Source};
-use crate::plan::{Action, Compiled, Plan};
+use crate::plan::{Action, Compiled, InsertPlan, InsertRows, Plan};
 
 /// How often a statement that is a transaction by itself is run again after conflicts.
 const TRIES_MAX: u32 = 100;
@@ -118,7 +118,12 @@ impl<R: Router> Session<R> {
                 Ok(Outcome::Rows(RowStream::of_query(reader.start(query, txn).await?)))
             }
             Plan::Insert(_) | Plan::Modify(_) => self.run_write(&compiled.plan, &context, scope).await,
-            Plan::CreateTable(create) => self.create_table(create).await,
+            Plan::CreateTable(create) => {
+                self.before_catalog_change("CREATE TABLE").await?;
+                self.create_table(create).await?;
+                Ok(Outcome::Done(Tag::Word("CREATE TABLE")))
+            }
+            Plan::CreateTableAs(create, rows) => self.create_table_as(create, rows, &context).await,
             Plan::DropTable(drop) => self.drop_tables(drop).await,
             Plan::Truncate(tables) => {
                 self.before_catalog_change("TRUNCATE TABLE").await?;
@@ -264,8 +269,8 @@ impl<R: Router> Session<R> {
         changed.map(drop).map_err(|e| engine_error(e, table))
     }
 
-    async fn create_table(&mut self, create: &CreateTable) -> Result<Outcome<R>> {
-        self.before_catalog_change("CREATE TABLE").await?;
+    /// Creates a table; answers whether it is new, which it may only not be with IF NOT EXISTS.
+    async fn create_table(&mut self, create: &CreateTable) -> Result<bool> {
         let change = CatalogChange::CreateTable { name: create.name.clone(), schema: create.schema.clone() };
         let taken = self.router.catalog().table_named(&create.name).is_some();
         let created = if taken {
@@ -274,14 +279,48 @@ impl<R: Router> Session<R> {
             self.router.change_catalog(change).await
         };
         match created {
-            Ok(_) => {}
+            Ok(_) => Ok(true),
             Err(omen_core::Error::TableExists { name }) if create.if_not_exists => {
                 let message = format!("relation \"{name}\" already exists, skipping");
                 self.tell(SqlError::notice(SqlState::DUPLICATE_TABLE, message));
+                Ok(false)
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => Err(error.into()),
         }
-        Ok(Outcome::Done(Tag::Word("CREATE TABLE")))
+    }
+
+    /// Creates a table, then writes its rows in one transaction. The table goes again if that fails; others can see it
+    /// without rows until then.
+    async fn create_table_as(
+        &mut self,
+        create: &CreateTable,
+        rows: &QueryPlan,
+        context: &Context<'_>,
+    ) -> Result<Outcome<R>> {
+        self.before_catalog_change("CREATE TABLE AS").await?;
+        if !self.create_table(create).await? {
+            return Ok(Outcome::Done(Tag::Word("CREATE TABLE AS")));
+        }
+        let table = self.router.catalog().table_named(&create.name).cloned();
+        let Some(table) = table else {
+            let message = format!("relation \"{}\" was dropped while its rows were read", create.name);
+            return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
+        };
+        let insert = Plan::Insert(InsertPlan {
+            types: table.schema.columns.iter().map(|column| column.pg_type).collect(),
+            table: table.clone(),
+            source: InsertRows::Query(rows.clone()),
+            conflict: None,
+            returning: None,
+        });
+        match self.run_write(&insert, context, Scope::Alone).await {
+            Ok(Outcome::Done(Tag::Insert(count))) => Ok(Outcome::Done(Tag::Select(count))),
+            Ok(other) => Ok(other),
+            Err(error) => {
+                self.change_catalog(CatalogChange::DropTable(table.id), &table).await?;
+                Err(error)
+            }
+        }
     }
 
     async fn drop_tables(&mut self, drop: &DropTable) -> Result<Outcome<R>> {
