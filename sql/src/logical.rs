@@ -7,8 +7,8 @@ use std::sync::Arc;
 use omen_core::catalog::Table;
 use omen_core::types::PgType;
 
-use crate::expr::Expr;
 use crate::expr::aggregate::AggregateCall;
+use crate::expr::{Expr, Function};
 use crate::pushdown::Pushed;
 use crate::route::KeyFilter;
 
@@ -26,6 +26,8 @@ pub(crate) enum Logical {
     Scan(Scan),
     /// Rows of two inputs side by side.
     Join(Box<Join>),
+    /// The rows of functions beside those of an input.
+    ProjectSet(Box<ProjectSet>),
     /// The rows for which all conditions are true.
     Filter {
         /// Of these.
@@ -100,6 +102,54 @@ pub(crate) struct Join {
     pub(crate) conjuncts: Vec<Expr>,
     /// The columns of both sides, counted as in the conditions, that are given.
     pub(crate) output: Vec<usize>,
+}
+
+/// For every row of an input, the rows that functions answer for it: the first row of each side by side, then the
+/// second ones, with NULLs for functions that answer fewer than others.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ProjectSet {
+    /// The input; its columns come first.
+    pub(crate) input: Logical,
+    /// The functions, at least one; their columns follow.
+    pub(crate) calls: Vec<SetCall>,
+    /// A last column counts the rows of each row of the input, from 1.
+    pub(crate) ordinality: bool,
+    /// Rows of the input for which there are none are given once, with NULLs.
+    pub(crate) keeps_input: bool,
+}
+
+/// A call of a function that answers rows.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SetCall {
+    /// The function.
+    pub(crate) function: &'static Function,
+    /// Its arguments, over the columns of the input.
+    pub(crate) args: Vec<Expr>,
+    /// The type of the result, if it has one column.
+    pub(crate) pg_type: PgType,
+}
+
+impl SetCall {
+    /// Names of the columns, where the function has names for them, and types.
+    pub(crate) fn columns(&self) -> Vec<(&'static str, PgType)> {
+        match self.function.set {
+            Some(set) if !set.columns.is_empty() => set.columns.to_vec(),
+            _ => vec![(self.function.name, self.pg_type)],
+        }
+    }
+}
+
+impl ProjectSet {
+    /// Types of the columns behind those of the input.
+    pub(crate) fn added_types(&self) -> Vec<PgType> {
+        added_types(&self.calls, self.ordinality)
+    }
+}
+
+/// Types of the columns that functions add.
+pub(crate) fn added_types(calls: &[SetCall], ordinality: bool) -> Vec<PgType> {
+    let columns = calls.iter().flat_map(|call| call.columns().into_iter().map(|(_, pg_type)| pg_type));
+    columns.chain(ordinality.then_some(PgType::Int8)).collect()
 }
 
 /// What becomes of rows without a partner.
@@ -200,6 +250,11 @@ impl Logical {
                 let types = join.input_types();
                 join.output.iter().map(|column| types[*column]).collect()
             }
+            Logical::ProjectSet(set) => {
+                let mut types = set.input.types();
+                types.extend(set.added_types());
+                types
+            }
             Logical::Project { exprs, .. } => exprs.iter().map(Expr::pg_type).collect(),
             Logical::Aggregate { groups, aggregates, .. } => {
                 let groups = groups.iter().map(Expr::pg_type);
@@ -216,6 +271,7 @@ impl Logical {
     pub(crate) fn input_mut(&mut self) -> Option<&mut Logical> {
         match self {
             Logical::Values { .. } | Logical::Scan(_) | Logical::Join(_) => None,
+            Logical::ProjectSet(set) => Some(&mut set.input),
             Logical::Filter { input, .. }
             | Logical::Project { input, .. }
             | Logical::Aggregate { input, .. }
@@ -245,6 +301,9 @@ impl Logical {
             Logical::Values { rows, .. } => rows.iter_mut().flatten().for_each(change),
             Logical::Scan(scan) => scan.filter.iter_mut().for_each(change),
             Logical::Join(join) => join.conjuncts.iter_mut().for_each(change),
+            Logical::ProjectSet(set) => {
+                set.calls.iter_mut().flat_map(|call| &mut call.args).for_each(change);
+            }
             Logical::Filter { conjuncts, .. } => conjuncts.iter_mut().for_each(change),
             Logical::Project { exprs, .. } => exprs.iter_mut().for_each(change),
             Logical::Aggregate { groups, aggregates, .. } => {

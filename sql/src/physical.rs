@@ -15,7 +15,7 @@ use omen_core::types::{Datum, PgType};
 
 use crate::expr::{EvalContext, Expr};
 use crate::fragment::{AggregateMode, Stage};
-use crate::logical::{Aggregate, Logical, Scan, SortKey};
+use crate::logical::{Aggregate, Logical, ProjectSet, Scan, SetCall, SortKey};
 use crate::pushdown::Pushed;
 use crate::route::KeyFilter;
 use join::JoinPlan;
@@ -47,6 +47,21 @@ pub(crate) enum Source {
     Scan(ScanPlan),
     /// Other plans.
     Join(Box<JoinPlan>),
+    /// Functions that answer rows, for each row of another plan.
+    Set(Box<SetPlan>),
+}
+
+/// Functions that answer rows (`ProjectSet`).
+#[derive(Clone, Debug)]
+pub(crate) struct SetPlan {
+    /// What they are called for.
+    pub(crate) input: QueryPlan,
+    /// The functions.
+    pub(crate) calls: Vec<SetCall>,
+    /// A last column counts.
+    pub(crate) ordinality: bool,
+    /// Rows of the input without any are given once.
+    pub(crate) keeps_input: bool,
 }
 
 impl QueryPlan {
@@ -56,6 +71,7 @@ impl QueryPlan {
             Source::Values { .. } | Source::Point(_) => Vec::new(),
             Source::Scan(scan) => vec![scan],
             Source::Join(join) => join.inputs.iter().flat_map(QueryPlan::scans).collect(),
+            Source::Set(set) => set.input.scans(),
         }
     }
 
@@ -203,6 +219,11 @@ pub(crate) fn plan_query(plan: Logical) -> QueryPlan {
                 let source = Source::Join(Box::new(join::plan_join(*join)));
                 break Builder { source, fragment: None, steps: Vec::new() };
             }
+            (Logical::ProjectSet(set), Some(input)) => {
+                let ProjectSet { calls, ordinality, keeps_input, .. } = *set;
+                let plan = SetPlan { input: join::input(input), calls, ordinality, keeps_input };
+                break Builder { source: Source::Set(Box::new(plan)), fragment: None, steps: Vec::new() };
+            }
             (node, Some(input)) => {
                 let types = input.types();
                 nodes.push((node, types));
@@ -311,7 +332,7 @@ impl Builder {
                 self.merge(part, Step::Limit { limit, offset });
             }
             Logical::Sort { keys, .. } => self.merge(None, Step::Stage(Stage::Sort(keys))),
-            Logical::Values { .. } | Logical::Scan(_) | Logical::Join(_) => {}
+            Logical::Values { .. } | Logical::Scan(_) | Logical::Join(_) | Logical::ProjectSet(_) => {}
         }
     }
 

@@ -8,7 +8,7 @@ use super::{Binder, EXPR_DEPTH_MAX};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::Expr;
 use crate::expr::build::{LikeKind, LikeParts};
-use crate::logical::Aggregate;
+use crate::logical::{Aggregate, SetCall};
 use crate::parse::{position_of, too_deep, with_stack};
 
 /// Whether aggregates may be called.
@@ -23,6 +23,9 @@ pub(crate) enum Aggregates {
 /// Column indexes from here on are aggregates, counted from 0.
 pub(crate) const AGGREGATE_BASE: usize = 1 << 24;
 
+/// Column indexes from here on are calls of functions that answer rows, counted from 0.
+pub(crate) const SETS_BASE: usize = 1 << 26;
+
 /// What an expression may refer to.
 #[derive(Debug)]
 pub(crate) struct ExprScope<'s> {
@@ -34,17 +37,35 @@ pub(crate) struct ExprScope<'s> {
     pub(crate) aggregates: Aggregates,
     /// Inside an aggregate's arguments.
     pub(crate) in_aggregate: bool,
+    /// Calls of functions that answer rows, if they may be called; expressions refer to them from [`SETS_BASE`] on.
+    pub(crate) sets: Option<Vec<SetCall>>,
+    /// The part of an expression, if it is evaluated or not, in which such functions may not be called.
+    pub(crate) no_sets_in: Option<&'static str>,
 }
 
 impl<'s> ExprScope<'s> {
     /// Columns, but no aggregates.
     pub(crate) fn plain(columns: &'s Scope, clause: &'static str) -> ExprScope<'s> {
-        ExprScope { columns, clause, aggregates: Aggregates::Forbidden, in_aggregate: false }
+        ExprScope {
+            columns,
+            clause,
+            aggregates: Aggregates::Forbidden,
+            in_aggregate: false,
+            sets: None,
+            no_sets_in: None,
+        }
     }
 
-    /// Columns and aggregates.
+    /// Columns, aggregates and functions that answer rows.
     pub(crate) fn aggregating(columns: &'s Scope, clause: &'static str) -> ExprScope<'s> {
-        ExprScope { columns, clause, aggregates: Aggregates::Collected(Vec::new()), in_aggregate: false }
+        ExprScope {
+            columns,
+            clause,
+            aggregates: Aggregates::Collected(Vec::new()),
+            in_aggregate: false,
+            sets: Some(Vec::new()),
+            no_sets_in: None,
+        }
     }
 }
 
@@ -439,6 +460,19 @@ impl Binder<'_> {
     }
 
     fn case(
+        &mut self,
+        operand: Option<&Ast>,
+        arms: &[ast::CaseWhen],
+        otherwise: Option<&Ast>,
+        scope: &mut ExprScope<'_>,
+    ) -> Result<Expr> {
+        let outside = scope.no_sets_in.replace("CASE");
+        let bound = self.case_parts(operand, arms, otherwise, scope);
+        scope.no_sets_in = outside;
+        bound
+    }
+
+    fn case_parts(
         &mut self,
         operand: Option<&Ast>,
         arms: &[ast::CaseWhen],

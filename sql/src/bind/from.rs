@@ -11,10 +11,11 @@ use sqlparser::ast::{self, JoinConstraint, JoinOperator, TableFactor};
 use super::expr::ExprScope;
 use super::names::{Named, Relation, Scope, fold, parts};
 use super::select::{Untyped, scope_columns};
+use super::table_function::TableFunction;
 use super::{Binder, HINT_FROM};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::Expr;
-use crate::logical::{Join, JoinKind, Logical, Scan};
+use crate::logical::{Join, JoinKind, Logical, ProjectSet, Scan};
 use crate::parse::with_stack;
 
 /// Most relations of one FROM. Plans are walked recursively, and join orders are compared pair by pair.
@@ -52,6 +53,29 @@ impl Source {
     }
 }
 
+impl Source {
+    /// With the rows of a function beside each row. `keeps_left`: rows without any are given with NULLs.
+    fn with_function(self, function: TableFunction, keeps_left: bool) -> Result<Source> {
+        if function.reads_left {
+            let TableFunction { relation, calls, ordinality, .. } = function;
+            let width = self.plan.types().len();
+            let Source { plan, scope, tables } = self;
+            let scope = scope.beside(Scope::of(relation).shifted(width))?;
+            let set = ProjectSet { input: plan, calls, ordinality, keeps_input: keeps_left };
+            return Ok(Source { plan: Logical::ProjectSet(Box::new(set)), scope, tables });
+        }
+        let (mut both, right) = self.beside(function.alone())?;
+        let kind = if keeps_left { JoinKind::Left } else { JoinKind::Inner };
+        both.plan = joined(both.plan, right, kind, Vec::new());
+        Ok(both)
+    }
+}
+
+/// `ON TRUE`
+fn is_true(constraint: &JoinConstraint) -> bool {
+    matches!(constraint, JoinConstraint::On(ast::Expr::Value(value)) if value.value == ast::Value::Boolean(true))
+}
+
 fn joined(left: Logical, right: Logical, kind: JoinKind, conjuncts: Vec<Expr>) -> Logical {
     Logical::Join(Box::new(Join::new(left, right, kind, conjuncts)))
 }
@@ -65,6 +89,13 @@ impl Binder<'_> {
         let mut all: Option<Source> = None;
         for item in from {
             let outside: Vec<String> = all.iter().flat_map(|all| aliases(&all.scope)).collect();
+            if item.joins.is_empty()
+                && let Some(left) = &all
+                && let Some(function) = self.table_function(&item.relation, Some(&left.scope))?
+            {
+                all = all.take().map(|left| left.with_function(function, false)).transpose()?;
+                continue;
+            }
             let source = self.table_with_joins(item, &outside)?;
             all = Some(match all {
                 None => source,
@@ -91,6 +122,14 @@ impl Binder<'_> {
             let message = "syntax error: PostgreSQL has no such JOIN, or it lacks ON or USING";
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
         };
+        let is_plain = matches!(constraint, JoinConstraint::None) || is_true(constraint);
+        if is_plain
+            && matches!(kind, JoinKind::Inner | JoinKind::Left)
+            && let Some(function) = self.table_function(relation, Some(&left.scope))?
+            && function.reads_left
+        {
+            return left.with_function(function, kind == JoinKind::Left);
+        }
         let right = with_stack(|| self.table_factor(relation, outside))?;
         let columns = (left.scope.named(), right.scope.clone().shifted(left.plan.types().len()).named());
         let (mut both, right) = left.beside(right)?;
@@ -164,6 +203,9 @@ impl Binder<'_> {
     }
 
     fn table_factor(&mut self, factor: &TableFactor, outside: &[String]) -> Result<Source> {
+        if let Some(function) = self.table_function(factor, None)? {
+            return Ok(function.alone());
+        }
         match factor {
             TableFactor::Table { name, alias, .. } => {
                 self.refuse_table_extras(factor)?;
@@ -295,7 +337,7 @@ fn common(columns: &[Named], name: &str, side: &str) -> Result<Expr> {
 }
 
 /// Gives columns the names of an alias: `AS t (a, b)`.
-fn rename(relation: &mut Relation, alias: Option<&ast::TableAlias>) -> Result<()> {
+pub(super) fn rename(relation: &mut Relation, alias: Option<&ast::TableAlias>) -> Result<()> {
     alias.map_or(Ok(()), |alias| rename_columns(relation, alias, "table"))
 }
 

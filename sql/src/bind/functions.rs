@@ -7,6 +7,7 @@ use sqlparser::ast::{
 };
 
 use super::expr::{AGGREGATE_BASE, Aggregates, ExprScope, bare};
+use super::project_set::collect_set;
 use super::{Binder, LateKind, LateValue};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::{Expr, aggregate};
@@ -51,11 +52,17 @@ impl Binder<'_> {
         if let Some(kind) = late_kind(&call.name) {
             return self.late_value(kind, &call, scope).map_err(|e| e.at(call.place));
         }
-        let args = self.exprs(call.args.iter().copied(), scope)?;
-        self.build().function(&call.name, args).map_err(|e| match e.state {
+        let outside = scope.no_sets_in;
+        if call.name == "coalesce" {
+            scope.no_sets_in = Some("COALESCE");
+        }
+        let args = self.exprs(call.args.iter().copied(), scope);
+        scope.no_sets_in = outside;
+        let bound = self.build().function(&call.name, args?).map_err(|e| match e.state {
             SqlState::UNDEFINED_FUNCTION | SqlState::AMBIGUOUS_FUNCTION => e.at(call.place),
             _ => e,
-        })
+        })?;
+        collect_set(bound, scope).map_err(|e| e.at(call.place))
     }
 
     /// Takes a call apart and refuses what is not handled.

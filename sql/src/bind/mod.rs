@@ -12,7 +12,9 @@ pub(crate) mod insert;
 pub(crate) mod modify;
 pub(crate) mod names;
 mod output;
+mod project_set;
 pub(crate) mod select;
+mod table_function;
 pub(crate) mod types;
 
 use omen_core::catalog::Catalog;
@@ -23,6 +25,7 @@ use crate::expr::{EvalContext, Expr, ExprBuilder, ParameterTypes};
 use crate::settings::Settings;
 
 pub(crate) use expr::ExprScope;
+pub(crate) use table_function::ROWS_FROM;
 
 /// Deepest bound expression. Evaluation recurses without looking at the stack; a level takes about 1 KiB of the 2 MiB
 /// that the smallest thread has.

@@ -10,7 +10,7 @@ use super::expr::{Aggregates, ExprScope, bare};
 use super::from::Source;
 use super::names::{Relation, Scope, ScopeColumn, fold};
 use super::output::{Item, column_infos};
-use super::{Binder, HINT_FROM, group};
+use super::{Binder, HINT_FROM, group, project_set};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::{Coercion, Expr};
 use crate::logical::{Logical, SortKey};
@@ -130,10 +130,16 @@ impl Binder<'_> {
         outputs.clause = "ORDER BY";
         let mut order = self.order_by(order_by, &items, &mut outputs)?;
         let distinct = self.distinct(select.distinct.as_ref())?;
+        let mut sets = outputs.sets.take().unwrap_or_default();
         let columns = column_infos(&items, &scope);
         let Aggregates::Collected(aggregates) = outputs.aggregates else {
             return Err(SqlError::new(SqlState::INTERNAL_ERROR, "a select list may aggregate"));
         };
+        if groups.iter().any(project_set::reads_sets) {
+            let exprs = items.iter_mut().map(|item| &mut item.expr).chain(&mut groups).chain(&mut having);
+            plan =
+                project_set::project(plan, std::mem::take(&mut sets), exprs.chain(order_exprs(&mut order)));
+        }
         if !groups.is_empty() || !aggregates.is_empty() || having.is_some() {
             for (table, offset) in &tables {
                 let order = order.iter().filter_map(|item| match &item.source {
@@ -154,11 +160,16 @@ impl Binder<'_> {
                     *expr = group::over_groups(expr.clone(), &groups, &scope)?;
                 }
             }
+            for arg in sets.iter_mut().flat_map(|call| &mut call.args) {
+                *arg = group::over_groups(arg.clone(), &groups, &scope)?;
+            }
             plan = Logical::Aggregate { input: Box::new(plan), groups, aggregates };
             if let Some(having) = having {
                 plan = Logical::Filter { input: Box::new(plan), conjuncts: having.into_conjuncts() };
             }
         }
+        let exprs = items.iter_mut().map(|item| &mut item.expr);
+        plan = project_set::project(plan, sets, exprs.chain(order_exprs(&mut order)));
         let exprs = items.into_iter().map(|item| item.expr).collect();
         Ok(BoundQuery { plan: finish_select(plan, exprs, distinct, order)?, columns })
     }
@@ -471,6 +482,13 @@ impl Binder<'_> {
     }
 }
 
+fn order_exprs(order: &mut [OrderItem]) -> impl Iterator<Item = &mut Expr> {
+    order.iter_mut().filter_map(|item| match &mut item.source {
+        OrderSource::Expr(expr) => Some(expr),
+        OrderSource::Item(_) => None,
+    })
+}
+
 /// Projection, DISTINCT and ORDER BY above what the select list is computed from.
 fn finish_select(
     input: Logical,
@@ -526,7 +544,8 @@ fn position_named(name: &str, items: &[Item<'_>]) -> Result<Option<usize>> {
 fn reads_aggregates(expr: &Expr) -> bool {
     let mut found = false;
     expr.visit(&mut |part| {
-        found |= matches!(part, Expr::Column { index, .. } if *index >= super::expr::AGGREGATE_BASE);
+        let aggregates = super::expr::AGGREGATE_BASE..super::expr::SETS_BASE;
+        found |= matches!(part, Expr::Column { index, .. } if aggregates.contains(index));
     });
     found
 }

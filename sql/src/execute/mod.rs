@@ -5,6 +5,7 @@ pub(crate) mod insert;
 pub(crate) mod join;
 pub(crate) mod key_values;
 pub(crate) mod modify;
+pub(crate) mod project_set;
 pub(crate) mod query;
 pub(crate) mod rows;
 

@@ -13,6 +13,7 @@ use omen_core::types::{Datum, PgType};
 
 use super::errors::engine_error;
 use super::join::RunningJoin;
+use super::project_set::RunningSet;
 use super::rows::{array_of, batch_of_rows, types_of};
 use super::{Context, Watch};
 use crate::error::Result;
@@ -31,6 +32,8 @@ pub(crate) enum Running<R: Router> {
     Scan(Box<RunningScan<R>>),
     /// A join.
     Join(Box<RunningJoin<R>>),
+    /// Functions that answer rows.
+    Set(Box<RunningSet<R>>),
 }
 
 /// A scan whose batches go through a pipeline.
@@ -103,6 +106,7 @@ impl<R: Router> Reader<'_, R> {
             Source::Scan(scan) => self.scan(scan, &plan.steps, txn).await,
             // In a box: it is large, and most plans have none.
             Source::Join(_) => Box::pin(self.start_join(plan, txn)).await,
+            Source::Set(set) => Box::pin(self.start_set(set, plan, txn)).await,
         }
     }
 
@@ -282,6 +286,7 @@ impl<R: Router> Running<R> {
             Running::Batches(batches) => Ok(batches.pop_front()),
             Running::Scan(scan) => scan.next().await,
             Running::Join(join) => join.next().await,
+            Running::Set(set) => set.next().await,
         }
     }
 }

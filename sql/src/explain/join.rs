@@ -43,6 +43,10 @@ impl Explained<'_> {
                 lines.push(format!("Values: {}", super::count(rows.len(), "row")));
                 (1..=types.len()).map(|number| format!("column{number}")).collect()
             }
+            Source::Set(set) => {
+                let input = self.join_input(lines, &set.input, rows);
+                super::set_text(lines, set, input)
+            }
             Source::Point(_) => Vec::new(),
         };
         add_steps(lines, "Merge", &input.steps, names)

@@ -12,7 +12,7 @@ use omen_core::key::KeySpan;
 use crate::bind::insert::{Conflict, Returning};
 use crate::expr::{EvalContext, Expr};
 use crate::fragment::{AggregateMode, Stage};
-use crate::physical::{QueryPlan, ScanPlan, Source, Step};
+use crate::physical::{QueryPlan, ScanPlan, SetPlan, Source, Step};
 use crate::plan::{Action, InsertPlan, InsertRows, ModifyPlan, Plan};
 use crate::pushdown::Pushed;
 use crate::route::{KeyFilter, Keys, Side};
@@ -110,6 +110,11 @@ impl Explained<'_> {
             Source::Join(join) => {
                 lines.push(class_line(Class::Relational));
                 self.join(&mut lines, join, self.rows)
+            }
+            Source::Set(set) => {
+                let input;
+                (lines, input) = self.query(&set.input);
+                set_text(&mut lines, set, input)
             }
         };
         let names = add_steps(&mut lines, "Merge", &query.steps, names);
@@ -230,6 +235,22 @@ impl Explained<'_> {
         add_returning(&mut lines, modify.returning.as_ref(), &names, table);
         lines
     }
+}
+
+/// Adds the line about functions that answer rows; answers the names of all columns.
+fn set_text(lines: &mut Vec<String>, set: &SetPlan, mut names: Vec<String>) -> Vec<String> {
+    let mut calls = Vec::with_capacity(set.calls.len());
+    let mut added = Vec::new();
+    for call in &set.calls {
+        calls.push(format!("{}({})", call.function.name, list_text(call.args.iter(), &names)));
+        added.extend(call.columns().into_iter().map(|(name, _)| name.to_owned()));
+    }
+    let counted = if set.ordinality { ", counted" } else { "" };
+    let outer = if set.keeps_input { ", with all rows" } else { "" };
+    lines.push(format!("Rows of: {}{counted}{outer}", calls.join(", ")));
+    names.extend(added);
+    names.extend(set.ordinality.then(|| "ordinality".to_owned()));
+    names
 }
 
 fn class_line(class: Class) -> String {

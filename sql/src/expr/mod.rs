@@ -15,6 +15,7 @@ mod kernel;
 mod logic;
 pub mod registry;
 mod resolve;
+pub(crate) mod sets;
 mod to_char;
 mod truth;
 mod value;

@@ -7,6 +7,7 @@ mod aggregate;
 mod groups;
 pub(crate) mod join;
 mod limit;
+pub(crate) mod project_set;
 pub(crate) mod rowkey;
 mod sort;
 

@@ -168,7 +168,8 @@ fn parse_statement(text: &Rc<str>, tokens: &[TokenWithSpan], depth: usize) -> Re
 
 /// Reads one statement that is not about the session.
 fn parse_sql(text: &str, tokens: &[TokenWithSpan], depth: usize) -> Result<SyntaxTree<ast::Statement>> {
-    let mut parser = sql_parser(with_column_types(without_only(without_data_clause(tokens)?)));
+    let mut parser =
+        sql_parser(with_rows_from(with_column_types(without_only(without_data_clause(tokens)?))));
     let statement = parser.parse_statement().map_err(|e| syntax_error(text, tokens, e))?;
     let tree = SyntaxTree::new(statement, depth);
     match &parser.peek_token_ref().token {
@@ -253,6 +254,30 @@ fn without_only(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         }
     }
     kept
+}
+
+/// The tokens with `ROWS FROM (` as the name of a function: its arguments are the calls.
+fn with_rows_from(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let is_word = |token: &Token, text: &str| match token {
+        Token::Word(word) => word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text),
+        _ => false,
+    };
+    if !tokens.iter().any(|token| is_word(&token.token, "rows")) {
+        return tokens;
+    }
+    let places: Vec<usize> =
+        (0..tokens.len()).filter(|at| !matches!(tokens[*at].token, Token::Whitespace(_))).collect();
+    for window in places.windows(3).rev() {
+        let [rows, from, open] = [window[0], window[1], window[2]];
+        let is_rows_from = is_word(&tokens[rows].token, "rows")
+            && is_word(&tokens[from].token, "from")
+            && tokens[open].token == Token::LParen;
+        if is_rows_from {
+            tokens[rows].token = Token::make_word(crate::bind::ROWS_FROM, Some('"'));
+            tokens.drain(rows + 1..=from);
+        }
+    }
+    tokens
 }
 
 fn sql_parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {

@@ -68,7 +68,7 @@ fn add(node: Logical, plan: &mut JoinPlan) -> Vec<usize> {
 }
 
 /// A plan that gives batches.
-fn input(node: Logical) -> QueryPlan {
+pub(super) fn input(node: Logical) -> QueryPlan {
     let QueryPlan { source, steps, types } = plan_query(node);
     let source = match source {
         Source::Point(point) => Source::Scan(ScanPlan {

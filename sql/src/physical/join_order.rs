@@ -350,6 +350,9 @@ pub(crate) fn below_steps(steps: &[Step], mut column: usize) -> Option<usize> {
     Some(column)
 }
 
+/// Rows of a function that answers rows; the same guess as PostgreSQL's for arrays.
+const SET_ROWS: f64 = 10.0;
+
 /// About how many rows a plan gives.
 pub(crate) fn plan_rows(plan: &QueryPlan, scan_rows: &[u64]) -> f64 {
     let mut rows = match (&plan.source, scan_rows) {
@@ -364,6 +367,7 @@ pub(crate) fn plan_rows(plan: &QueryPlan, scan_rows: &[u64]) -> f64 {
             JoinTree::Join(join) => join.rows,
             JoinTree::Input { .. } => 1.0,
         },
+        (Source::Set(set), _) => SET_ROWS * plan_rows(&set.input, scan_rows),
     };
     rows = after_steps(&plan.steps, rows);
     rows.max(1.0)

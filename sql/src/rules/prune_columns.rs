@@ -1,7 +1,7 @@
 //! Reads and computes only the columns that something above needs.
 
 use super::{mark_columns, renumber};
-use crate::logical::{Join, Logical};
+use crate::logical::{Join, Logical, ProjectSet};
 
 pub(super) fn apply(plan: Logical) -> Logical {
     let width = plan.types().len();
@@ -29,6 +29,7 @@ fn prune(plan: Logical, mut needed: Vec<bool>) -> (Logical, Vec<usize>) {
             (Logical::Scan(scan), kept)
         }
         Logical::Join(join) => prune_join(*join, &needed),
+        Logical::ProjectSet(set) => prune_set(*set, needed),
         Logical::Filter { input, mut conjuncts } => {
             conjuncts.iter().for_each(|expr| mark_columns(expr, &mut needed));
             let (input, kept) = prune(*input, needed);
@@ -97,6 +98,18 @@ fn prune_join(mut join: Join, needed: &[bool]) -> (Logical, Vec<usize>) {
     join.conjuncts.iter_mut().for_each(|expr| renumber(expr, &new_index));
     join.output = output.into_iter().map(&new_index).collect();
     (Logical::Join(Box::new(Join { left, right, ..join })), kept)
+}
+
+/// Functions are called for the number of their rows, even if nothing reads these.
+fn prune_set(mut set: ProjectSet, mut needed: Vec<bool>) -> (Logical, Vec<usize>) {
+    let (width, added) = (set.input.types().len(), set.added_types().len());
+    needed.truncate(width);
+    set.calls.iter().flat_map(|call| &call.args).for_each(|expr| mark_columns(expr, &mut needed));
+    let (input, mut kept) = prune(set.input, needed);
+    let args = set.calls.iter_mut().flat_map(|call| &mut call.args);
+    args.for_each(|expr| renumber(expr, &new_index(&kept)));
+    kept.extend(width..width + added);
+    (Logical::ProjectSet(Box::new(ProjectSet { input, ..set })), kept)
 }
 
 fn positions(needed: &[bool]) -> Vec<usize> {

@@ -24,6 +24,13 @@ fn push(plan: Logical, mut conjuncts: Vec<Expr>) -> Logical {
             Logical::Scan(scan)
         }
         Logical::Join(join) => push_join(*join, conjuncts),
+        Logical::ProjectSet(mut set) => {
+            let width = set.input.types().len();
+            let can_pass = |conjunct: &Expr| !is_volatile(conjunct) && !sides(conjunct, width).1;
+            let (down, stay): (Vec<Expr>, Vec<Expr>) = conjuncts.into_iter().partition(can_pass);
+            set.input = push(set.input, down);
+            filtered(Logical::ProjectSet(set), stay)
+        }
         Logical::Project { input, exprs } => {
             let can_pass = |conjunct: &Expr| {
                 let mut passes = !is_volatile(conjunct);

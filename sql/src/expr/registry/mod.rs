@@ -6,6 +6,7 @@ mod dates;
 mod numbers;
 mod operators;
 mod session;
+mod sets;
 mod texts;
 
 use std::sync::LazyLock;
@@ -14,6 +15,7 @@ use hashbrown::HashMap;
 use omen_core::types::PgType;
 
 use super::kernel::Kernel;
+use super::sets::{SetKernel, Start, not_a_value};
 
 /// How far the result of a function may change with equal arguments (PG 15, chapter 38.7).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -51,6 +53,8 @@ pub struct Function {
     /// NULL if any argument is NULL.
     pub strict: bool,
     pub(crate) kernel: Kernel,
+    /// It answers rows.
+    pub(crate) set: Option<SetKernel>,
 }
 
 impl Function {
@@ -63,7 +67,15 @@ impl Function {
             variadic: false,
             strict: true,
             kernel,
+            set: None,
         }
+    }
+
+    /// A function that answers rows of one column.
+    const fn set_of(name: &'static str, params: &'static [Param], result: PgType, start: Start) -> Function {
+        let mut function = Function::new(name, params, result, not_a_value);
+        function.set = Some(SetKernel { start, columns: &[] });
+        function
     }
 
     /// The same, changing with the transaction or the session's settings.
@@ -157,8 +169,9 @@ fn index_of(tables: &[&'static [Function]]) -> Index {
     index
 }
 
-static FUNCTIONS: LazyLock<Index> =
-    LazyLock::new(|| index_of(&[numbers::FUNCTIONS, texts::FUNCTIONS, dates::FUNCTIONS, session::FUNCTIONS]));
+static FUNCTIONS: LazyLock<Index> = LazyLock::new(|| {
+    index_of(&[numbers::FUNCTIONS, texts::FUNCTIONS, dates::FUNCTIONS, session::FUNCTIONS, sets::FUNCTIONS])
+});
 
 static OPERATORS: LazyLock<Index> = LazyLock::new(|| {
     index_of(&[
@@ -183,4 +196,12 @@ pub(crate) fn operators_named(name: &str) -> &'static [&'static Function] {
 /// Whether a scalar function of this name exists, with whatever arguments.
 pub fn exists(name: &str) -> bool {
     FUNCTIONS.contains_key(name) || matches!(name, "coalesce" | "nullif" | "greatest" | "least")
+}
+
+/// The name of [`one_row`].
+pub(crate) const ONE_ROW: &str = "value";
+
+/// The function that answers its argument as one row.
+pub(crate) fn one_row() -> &'static Function {
+    &sets::ONE_ROW
 }
