@@ -1,6 +1,7 @@
 //! Expressions.
 
-use omen_core::types::{Datum, PgType};
+use omen_core::types::interval::IntervalUnit;
+use omen_core::types::{Datum, Interval, PgType};
 use sqlparser::ast::{self, BinaryOperator, CastKind, Expr as Ast, UnaryOperator, Value};
 
 use super::names::Scope;
@@ -500,7 +501,7 @@ impl Binder<'_> {
         }
     }
 
-    /// `INTERVAL '1' DAY` counts in the unit; without unit the text tells.
+    /// `INTERVAL '1' DAY` counts in the unit, and what is smaller is cut off; without unit the text tells.
     fn interval(&mut self, interval: &ast::Interval) -> Result<Expr> {
         let Ast::Value(value) = interval.value.as_ref() else {
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error: INTERVAL needs a string"));
@@ -509,13 +510,19 @@ impl Binder<'_> {
             || interval.leading_precision.is_some()
             || interval.fractional_seconds_precision.is_some();
         self.refuse(rest, "an interval with several fields", "Write the units inside the string.")?;
-        let mut text = self.literal(value)?;
-        if let (Some(unit), Expr::Unknown(Some(number))) = (&interval.leading_field, &text) {
-            let is_number = number.trim().parse::<f64>().is_ok();
-            self.refuse(!is_number, "an interval with a unit outside the string", "Write the unit inside.")?;
-            text = Expr::Unknown(Some(format!("{number} {unit}").into()));
-        }
         let place = position_of(self.text, value.span.start);
+        let text = self.literal(value)?;
+        if let Some(field) = &interval.leading_field {
+            let unit = IntervalUnit::named(&field.to_string().to_ascii_lowercase());
+            let (Some(unit), Expr::Unknown(Some(text))) = (unit, &text) else {
+                return Err(
+                    SqlError::new(SqlState::SYNTAX_ERROR, "syntax error: INTERVAL needs a string").at(place)
+                );
+            };
+            let value = Interval::parse_in(text.as_ref(), Some(unit))
+                .map_err(|error| SqlError::from(error).at(place))?;
+            return Ok(Expr::Literal { value: Datum::Interval(value), pg_type: PgType::Interval });
+        }
         self.build().cast(text, PgType::Interval).map_err(|e| e.at(place))
     }
 }

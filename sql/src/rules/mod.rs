@@ -10,6 +10,7 @@ mod prune_columns;
 mod push_filters;
 mod push_limits;
 mod push_to_engine;
+mod split_or;
 mod take_keys;
 
 use crate::expr::{EvalContext, Expr, Volatility};

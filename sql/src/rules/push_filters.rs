@@ -1,9 +1,10 @@
 //! Moves conditions towards the scans, where they choose keys and save work.
 //!
 //! Through a join goes what reads one side, as far as that side's rows need a partner or the condition comes from above
-//! a join that keeps them. An outer join whose added NULLs a condition above leaves out becomes an inner one.
+//! a join that keeps them. Of alternatives goes what all of them ask, or what each asks of that side. An outer join whose added NULLs a condition above leaves out becomes an inner one.
 
 use super::null_rejection::{rejects_null, sides};
+use super::split_or::{factored, of_sides};
 use super::{is_volatile, renumber, substitute};
 use crate::expr::Expr;
 use crate::logical::{Join, JoinKind, Logical};
@@ -15,7 +16,8 @@ pub(super) fn apply(plan: Logical) -> Logical {
 /// The plan under these conditions.
 fn push(plan: Logical, mut conjuncts: Vec<Expr>) -> Logical {
     match plan {
-        Logical::Filter { input, conjuncts: mut own } => {
+        Logical::Filter { input, conjuncts: own } => {
+            let mut own: Vec<Expr> = own.into_iter().flat_map(factored).collect();
             own.append(&mut conjuncts);
             push(*input, own)
         }
@@ -94,13 +96,18 @@ fn push_join(mut join: Join, conjuncts: Vec<Expr>) -> Logical {
             _ => stay.push(over_output(conjunct, &join.output)),
         }
     }
-    for conjunct in std::mem::take(&mut join.conjuncts) {
+    for conjunct in std::mem::take(&mut join.conjuncts).into_iter().flat_map(factored) {
         match sides(&conjunct, left_width) {
             _ if is_volatile(&conjunct) => on.push(conjunct),
             (_, false) if !join.kind.keeps_left() => left.push(conjunct),
             (false, _) if !join.kind.keeps_right() => right.push(conjunct),
             _ => on.push(conjunct),
         }
+    }
+    for conjunct in &on {
+        let [of_left, of_right] = of_sides(conjunct, left_width);
+        left.extend(of_left.filter(|_| !join.kind.keeps_left()));
+        right.extend(of_right.filter(|_| !join.kind.keeps_right()));
     }
     right.iter_mut().for_each(|expr| renumber(expr, &|column| column - left_width));
     let Join { left: left_input, right: right_input, kind, output, .. } = join;

@@ -201,7 +201,7 @@ impl Sum {
     fn decode(&mut self, text: &str, default: IntervalUnit) -> Result<(), Fault> {
         let mut unit = None;
         let mut ago = false;
-        for token in tokens(text)?.iter().rev() {
+        for token in tokens(&text.to_ascii_lowercase())?.iter().rev() {
             match token {
                 Token::Word("ago") => ago = true,
                 Token::Word(name) => unit = Some(IntervalUnit::named(name).ok_or(Fault::Syntax)?),
