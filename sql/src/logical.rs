@@ -28,6 +28,8 @@ pub(crate) enum Logical {
     Join(Box<Join>),
     /// The rows of functions beside those of an input.
     ProjectSet(Box<ProjectSet>),
+    /// Rows of several inputs below one another, or those that inputs have in common.
+    Combine(Box<SetOperation>),
     /// The rows for which all conditions are true.
     Filter {
         /// Of these.
@@ -87,6 +89,35 @@ pub(crate) struct Scan {
     pub(crate) keys: KeyFilter,
     /// Conditions that the engine evaluates, on any column of the table.
     pub(crate) pushed: Vec<Pushed>,
+}
+
+/// Combines the rows of inputs, which have columns of the same types but for modifiers.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SetOperation {
+    /// How.
+    pub(crate) kind: SetKind,
+    /// Of these, from the left to the right; at least one.
+    pub(crate) inputs: Vec<Logical>,
+    /// Types of the columns.
+    pub(crate) types: Vec<PgType>,
+}
+
+/// How sets are combined. UNION is `UnionAll` whose rows are then given once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SetKind {
+    /// All rows of all inputs.
+    UnionAll,
+    /// The rows that all inputs have: once, or as often as all of them have them.
+    Intersect {
+        /// `ALL`
+        all: bool,
+    },
+    /// The rows of the first input that no other one has: once, or as often as it has them more often than the others
+    /// together.
+    Except {
+        /// `ALL`
+        all: bool,
+    },
 }
 
 /// Joins two inputs.
@@ -255,6 +286,7 @@ impl Logical {
                 types.extend(set.added_types());
                 types
             }
+            Logical::Combine(set) => set.types.clone(),
             Logical::Project { exprs, .. } => exprs.iter().map(Expr::pg_type).collect(),
             Logical::Aggregate { groups, aggregates, .. } => {
                 let groups = groups.iter().map(Expr::pg_type);
@@ -270,8 +302,8 @@ impl Logical {
     /// The node that it reads, if it reads exactly one.
     pub(crate) fn input_mut(&mut self) -> Option<&mut Logical> {
         match self {
-            Logical::Values { .. } | Logical::Scan(_) | Logical::Join(_) => None,
             Logical::ProjectSet(set) => Some(&mut set.input),
+            Logical::Values { .. } | Logical::Scan(_) | Logical::Join(_) | Logical::Combine(_) => None,
             Logical::Filter { input, .. }
             | Logical::Project { input, .. }
             | Logical::Aggregate { input, .. }
@@ -290,6 +322,8 @@ impl Logical {
         if let Logical::Join(join) = self {
             replace(&mut join.left);
             replace(&mut join.right);
+        } else if let Logical::Combine(set) = self {
+            set.inputs.iter_mut().for_each(replace);
         } else if let Some(input) = self.input_mut() {
             replace(input);
         }
@@ -317,7 +351,7 @@ impl Logical {
                 limit.iter_mut().for_each(&mut change);
                 offset.iter_mut().for_each(change);
             }
-            Logical::Distinct { .. } | Logical::Sort { .. } => {}
+            Logical::Combine(_) | Logical::Distinct { .. } | Logical::Sort { .. } => {}
         }
     }
 }

@@ -6,6 +6,7 @@
 
 pub(crate) mod join;
 pub(crate) mod join_order;
+pub(crate) mod set;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::logical::{Aggregate, Logical, ProjectSet, Scan, SetCall, SortKey};
 use crate::pushdown::Pushed;
 use crate::route::KeyFilter;
 use join::JoinPlan;
+use set::CombinePlan;
 
 /// A query.
 #[derive(Clone, Debug)]
@@ -49,6 +51,8 @@ pub(crate) enum Source {
     Join(Box<JoinPlan>),
     /// Functions that answer rows, for each row of another plan.
     Set(Box<SetPlan>),
+    /// Other plans, whose rows are sets.
+    Combine(Arc<CombinePlan>),
 }
 
 /// Functions that answer rows (`ProjectSet`).
@@ -72,7 +76,23 @@ impl QueryPlan {
             Source::Scan(scan) => vec![scan],
             Source::Join(join) => join.inputs.iter().flat_map(QueryPlan::scans).collect(),
             Source::Set(set) => set.input.scans(),
+            Source::Combine(set) => set.inputs.iter().flat_map(QueryPlan::scans).collect(),
         }
+    }
+
+    /// The plan, giving batches: a point is read as a scan.
+    pub(crate) fn in_batches(mut self) -> QueryPlan {
+        self.source = match self.source {
+            Source::Point(point) => Source::Scan(ScanPlan {
+                table: point.table,
+                columns: point.columns.to_vec(),
+                keys: point.keys,
+                pushed: Box::default(),
+                fragment: Vec::new(),
+            }),
+            other => other,
+        };
+        self
     }
 
     /// The tables that it reads.
@@ -221,8 +241,12 @@ pub(crate) fn plan_query(plan: Logical) -> QueryPlan {
             }
             (Logical::ProjectSet(set), Some(input)) => {
                 let ProjectSet { calls, ordinality, keeps_input, .. } = *set;
-                let plan = SetPlan { input: join::input(input), calls, ordinality, keeps_input };
+                let plan = SetPlan { input: plan_query(input).in_batches(), calls, ordinality, keeps_input };
                 break Builder { source: Source::Set(Box::new(plan)), fragment: None, steps: Vec::new() };
+            }
+            (Logical::Combine(set), None) => {
+                let source = Source::Combine(Arc::new(set::plan_set(*set)));
+                break Builder { source, fragment: None, steps: Vec::new() };
             }
             (node, Some(input)) => {
                 let types = input.types();
@@ -332,7 +356,11 @@ impl Builder {
                 self.merge(part, Step::Limit { limit, offset });
             }
             Logical::Sort { keys, .. } => self.merge(None, Step::Stage(Stage::Sort(keys))),
-            Logical::Values { .. } | Logical::Scan(_) | Logical::Join(_) | Logical::ProjectSet(_) => {}
+            Logical::Values { .. }
+            | Logical::Scan(_)
+            | Logical::Join(_)
+            | Logical::ProjectSet(_)
+            | Logical::Combine(_) => {}
         }
     }
 

@@ -14,7 +14,7 @@ use crate::bind::{Binder, LateValue};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::{EvalContext, Expr, ParameterTypes};
 use crate::logical::Logical;
-use crate::physical::{QueryPlan, ScanPlan, Source, plan_query};
+use crate::physical::{QueryPlan, plan_query};
 use crate::rules::{fold_expr, optimize};
 use crate::session::{ColumnInfo, PARAMETERS_MAX};
 use crate::settings::Settings;
@@ -244,17 +244,7 @@ fn plan_modify(modify: Modify, context: &EvalContext) -> ModifyPlan {
         Action::Update(changed) => changed.iter().any(|column| table.schema.key.contains(column)),
         Action::Delete => false,
     };
-    let mut rows = plan_query(optimize(Logical::Project { input: Box::new(rows), exprs }, context));
-    rows.source = match rows.source {
-        // What changes is read as batches.
-        Source::Point(point) => Source::Scan(ScanPlan {
-            table: point.table,
-            columns: point.columns.to_vec(),
-            keys: point.keys,
-            pushed: Box::default(),
-            fragment: Vec::new(),
-        }),
-        source => source,
-    };
+    // What changes is read as batches.
+    let rows = plan_query(optimize(Logical::Project { input: Box::new(rows), exprs }, context)).in_batches();
     ModifyPlan { types, table, rows, joined, action, changes_key, returning }
 }

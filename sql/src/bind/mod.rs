@@ -14,6 +14,7 @@ pub(crate) mod names;
 mod output;
 mod project_set;
 pub(crate) mod select;
+mod set;
 mod table_function;
 pub(crate) mod types;
 

@@ -36,13 +36,13 @@ pub(crate) enum Untyped {
 }
 
 /// Where an ORDER BY item comes from.
-enum OrderSource {
+pub(super) enum OrderSource {
     Item(usize),
     Expr(Expr),
 }
 
-struct OrderItem {
-    source: OrderSource,
+pub(super) struct OrderItem {
+    pub(super) source: OrderSource,
     descending: bool,
     nulls_first: bool,
 }
@@ -78,17 +78,27 @@ impl Binder<'_> {
             || format_clause.is_some()
             || !pipe_operators.is_empty();
         self.not_postgres(foreign, "this clause")?;
-        let mut bound = match body.as_ref() {
-            SetExpr::Select(select) => self.select(select, order_by.as_ref(), untyped)?,
-            SetExpr::Values(values) => self.values(values, order_by.as_ref())?,
+        let mut bound = self.body(body, order_by.as_ref(), untyped)?;
+        bound.plan = self.limit(bound.plan, limit_clause.as_ref(), fetch.as_ref())?;
+        Ok(bound)
+    }
+
+    /// Binds what stands between WITH and LIMIT.
+    pub(super) fn body(
+        &mut self,
+        body: &SetExpr,
+        order_by: Option<&OrderBy>,
+        untyped: Untyped,
+    ) -> Result<BoundQuery> {
+        Ok(match body {
+            SetExpr::Select(select) => self.select(select, order_by, untyped)?,
+            SetExpr::Values(values) => self.values(values, order_by)?,
             SetExpr::Query(inner) if order_by.is_none() => self.query(inner, untyped)?,
             SetExpr::Query(inner) => {
                 let inner = self.query(inner, Untyped::Text)?;
-                self.order_outputs(inner, order_by.as_ref())?
+                self.order_outputs(inner, order_by)?
             }
-            SetExpr::SetOperation { op, .. } => {
-                return Err(SqlError::unsupported(op.to_string(), HINT_FROM));
-            }
+            SetExpr::SetOperation { .. } => self.set_operation(body, order_by)?,
             SetExpr::Table(_) => {
                 return Err(SqlError::unsupported("TABLE", "Write SELECT * FROM the table."));
             }
@@ -98,9 +108,7 @@ impl Binder<'_> {
                     "Use RETURNING of the write itself.",
                 ));
             }
-        };
-        bound.plan = self.limit(bound.plan, limit_clause.as_ref(), fetch.as_ref())?;
-        Ok(bound)
+        })
     }
 
     fn select(
@@ -305,7 +313,7 @@ impl Binder<'_> {
         }
     }
 
-    fn order_by(
+    pub(super) fn order_by(
         &mut self,
         order_by: Option<&OrderBy>,
         items: &[Item<'_>],
@@ -490,7 +498,7 @@ fn order_exprs(order: &mut [OrderItem]) -> impl Iterator<Item = &mut Expr> {
 }
 
 /// Projection, DISTINCT and ORDER BY above what the select list is computed from.
-fn finish_select(
+pub(super) fn finish_select(
     input: Logical,
     mut exprs: Vec<Expr>,
     distinct: bool,
@@ -551,7 +559,7 @@ fn reads_aggregates(expr: &Expr) -> bool {
 }
 
 /// Refuses types without order or equality.
-fn comparable(pg_type: PgType, what: &str) -> Result<()> {
+pub(super) fn comparable(pg_type: PgType, what: &str) -> Result<()> {
     match pg_type {
         PgType::Json => {
             let message = format!("could not identify {what} operator for type {pg_type}");

@@ -8,6 +8,7 @@ pub(crate) mod modify;
 pub(crate) mod project_set;
 pub(crate) mod query;
 pub(crate) mod rows;
+pub(crate) mod set;
 
 use std::cell::{Cell, OnceCell};
 use std::future::poll_fn;
@@ -110,6 +111,15 @@ impl<'a> Context<'a> {
     /// A context that is not made yet.
     pub(crate) fn new(parameters: &'a [Datum], surroundings: &'a Surroundings) -> Context<'a> {
         Context { made: OnceCell::new(), parameters, surroundings }
+    }
+
+    /// A context that is.
+    pub(crate) fn made(
+        made: Arc<EvalContext>,
+        parameters: &'a [Datum],
+        surroundings: &'a Surroundings,
+    ) -> Self {
+        Context { made: OnceCell::from(made), parameters, surroundings }
     }
 
     /// For evaluation.

@@ -15,6 +15,7 @@ use super::errors::engine_error;
 use super::join::RunningJoin;
 use super::project_set::RunningSet;
 use super::rows::{array_of, batch_of_rows, types_of};
+use super::set::RunningCombine;
 use super::{Context, Watch};
 use crate::error::Result;
 use crate::expr::{EvalContext, Expr};
@@ -34,6 +35,8 @@ pub(crate) enum Running<R: Router> {
     Join(Box<RunningJoin<R>>),
     /// Functions that answer rows.
     Set(Box<RunningSet<R>>),
+    /// A set operation.
+    Combine(Box<RunningCombine<R>>),
 }
 
 /// A scan whose batches go through a pipeline.
@@ -107,6 +110,7 @@ impl<R: Router> Reader<'_, R> {
             // In a box: it is large, and most plans have none.
             Source::Join(_) => Box::pin(self.start_join(plan, txn)).await,
             Source::Set(set) => Box::pin(self.start_set(set, plan, txn)).await,
+            Source::Combine(set) => self.start_combined(set, &plan.steps, txn),
         }
     }
 
@@ -287,6 +291,7 @@ impl<R: Router> Running<R> {
             Running::Scan(scan) => scan.next().await,
             Running::Join(join) => join.next().await,
             Running::Set(set) => set.next().await,
+            Running::Combine(set) => set.next().await,
         }
     }
 }

@@ -35,10 +35,12 @@ impl Explained<'_> {
         }
     }
 
-    fn join_input(&self, lines: &mut Vec<String>, input: &QueryPlan, rows: &[u64]) -> Vec<String> {
+    /// The lines about an input; answers the names of its columns.
+    pub(super) fn join_input(&self, lines: &mut Vec<String>, input: &QueryPlan, rows: &[u64]) -> Vec<String> {
         let names = match &input.source {
             Source::Scan(scan) => self.scan_lines(lines, scan, rows.first().copied(), true),
             Source::Join(join) => self.join(lines, join, rows),
+            Source::Combine(set) => self.combined(lines, set, rows),
             Source::Values { rows, types } => {
                 lines.push(format!("Values: {}", super::count(rows.len(), "row")));
                 (1..=types.len()).map(|number| format!("column{number}")).collect()

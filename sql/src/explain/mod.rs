@@ -3,6 +3,7 @@
 
 mod expr;
 mod join;
+mod set;
 
 use std::collections::BTreeSet;
 
@@ -115,6 +116,12 @@ impl Explained<'_> {
                 let input;
                 (lines, input) = self.query(&set.input);
                 set_text(&mut lines, set, input)
+            }
+            Source::Combine(set) => {
+                let read = query.scans();
+                let class = if read.is_empty() { Class::Local } else { Class::Relational };
+                lines.push(class_line(class));
+                self.combined(&mut lines, set, self.rows)
             }
         };
         let names = add_steps(&mut lines, "Merge", &query.steps, names);

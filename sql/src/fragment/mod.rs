@@ -9,6 +9,7 @@ pub(crate) mod join;
 mod limit;
 pub(crate) mod project_set;
 pub(crate) mod rowkey;
+pub(crate) mod set;
 mod sort;
 
 #[cfg(test)]

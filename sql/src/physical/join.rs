@@ -5,7 +5,7 @@ use crate::expr::Expr;
 use crate::logical::{Join, JoinKind, Logical};
 use crate::rules::renumber;
 
-use super::{QueryPlan, ScanPlan, Source, plan_query};
+use super::{QueryPlan, plan_query};
 
 /// Inputs that are joined.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub(super) fn plan_join(join: Join) -> JoinPlan {
     if join.kind == JoinKind::Inner {
         plan.output = add(Logical::Join(Box::new(join)), &mut plan);
     } else {
-        plan.inputs = vec![input(join.left), input(join.right)];
+        plan.inputs = vec![plan_query(join.left).in_batches(), plan_query(join.right).in_batches()];
         plan.conjuncts = join.conjuncts;
         plan.output = join.output;
     }
@@ -59,26 +59,10 @@ fn add(node: Logical, plan: &mut JoinPlan) -> Vec<usize> {
         }
         other => {
             let first = plan.inputs.iter().map(|input| input.types.len()).sum::<usize>();
-            let input = input(other);
+            let input = plan_query(other).in_batches();
             let columns = (first..first + input.types.len()).collect();
             plan.inputs.push(input);
             columns
         }
     }
-}
-
-/// A plan that gives batches.
-pub(super) fn input(node: Logical) -> QueryPlan {
-    let QueryPlan { source, steps, types } = plan_query(node);
-    let source = match source {
-        Source::Point(point) => Source::Scan(ScanPlan {
-            table: point.table,
-            columns: point.columns.to_vec(),
-            keys: point.keys,
-            pushed: Box::default(),
-            fragment: Vec::new(),
-        }),
-        other => other,
-    };
-    QueryPlan { source, steps, types }
 }

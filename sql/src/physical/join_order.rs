@@ -368,6 +368,7 @@ pub(crate) fn plan_rows(plan: &QueryPlan, scan_rows: &[u64]) -> f64 {
             JoinTree::Input { .. } => 1.0,
         },
         (Source::Set(set), _) => SET_ROWS * plan_rows(&set.input, scan_rows),
+        (Source::Combine(set), _) => set.rows(scan_rows),
     };
     rows = after_steps(&plan.steps, rows);
     rows.max(1.0)

@@ -1,7 +1,8 @@
 //! Reads and computes only the columns that something above needs.
 
 use super::{mark_columns, renumber};
-use crate::logical::{Join, Logical, ProjectSet};
+use crate::expr::Expr;
+use crate::logical::{Join, Logical, ProjectSet, SetKind, SetOperation};
 
 pub(super) fn apply(plan: Logical) -> Logical {
     let width = plan.types().len();
@@ -30,6 +31,7 @@ fn prune(plan: Logical, mut needed: Vec<bool>) -> (Logical, Vec<usize>) {
         }
         Logical::Join(join) => prune_join(*join, &needed),
         Logical::ProjectSet(set) => prune_set(*set, needed),
+        Logical::Combine(set) => prune_combined(*set, needed),
         Logical::Filter { input, mut conjuncts } => {
             conjuncts.iter().for_each(|expr| mark_columns(expr, &mut needed));
             let (input, kept) = prune(*input, needed);
@@ -80,6 +82,29 @@ fn prune(plan: Logical, mut needed: Vec<bool>) -> (Logical, Vec<usize>) {
             (Logical::Limit { input: Box::new(input), limit, offset }, kept)
         }
     }
+}
+
+/// Rows are compared by all columns; only where they are not, some can be left out.
+fn prune_combined(mut set: SetOperation, mut needed: Vec<bool>) -> (Logical, Vec<usize>) {
+    if set.kind != SetKind::UnionAll {
+        needed.fill(true);
+    }
+    let kept = positions(&needed);
+    let pruned = |input: Logical| {
+        let (input, own) = prune(input, needed.clone());
+        if own == kept {
+            return input;
+        }
+        let types = input.types();
+        let column = |column: &usize| {
+            let index = new_index(&own)(*column);
+            Expr::Column { index, pg_type: types[index] }
+        };
+        Logical::Project { exprs: kept.iter().map(column).collect(), input: Box::new(input) }
+    };
+    set.inputs = set.inputs.into_iter().map(pruned).collect();
+    set.types = pick(set.types, &needed);
+    (Logical::Combine(Box::new(set)), kept)
 }
 
 /// A join gives exactly the needed columns.

@@ -33,6 +33,11 @@ fn push(plan: Logical, mut conjuncts: Vec<Expr>) -> Logical {
             set.input = push(set.input, down);
             filtered(Logical::ProjectSet(set), stay)
         }
+        Logical::Combine(mut set) => {
+            let (stay, down): (Vec<Expr>, Vec<Expr>) = conjuncts.into_iter().partition(is_volatile);
+            set.inputs = set.inputs.into_iter().map(|input| push(input, down.clone())).collect();
+            filtered(Logical::Combine(set), stay)
+        }
         Logical::Project { input, exprs } => {
             let can_pass = |conjunct: &Expr| {
                 let mut passes = !is_volatile(conjunct);

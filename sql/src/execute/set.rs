@@ -1,0 +1,159 @@
+//! Running set operations on the session's core. Inputs start one after another, each when those before it have ended.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use omen_core::fragment::{Flow, FragmentRun};
+use omen_core::router::{ReadView, Router};
+use omen_core::types::Datum;
+
+use super::query::{Reader, Running};
+use super::{Context, Surroundings, Watch, yield_now};
+use crate::error::Result;
+use crate::expr::EvalContext;
+use crate::fragment::PipelineRun;
+use crate::fragment::set::{SetRows, SetRun};
+use crate::logical::SetKind;
+use crate::physical::Step;
+use crate::physical::set::CombinePlan;
+
+/// What starting a plan later takes.
+struct Later<R: Router> {
+    router: R,
+    view: ReadView,
+    watch: Watch<R>,
+    context: Arc<EvalContext>,
+    parameters: Box<[Datum]>,
+    surroundings: Surroundings,
+}
+
+/// Where rows of the operation come from.
+enum Phase<R: Router> {
+    /// The present input.
+    Input(Running<R>),
+    /// The next input is to be started.
+    Between,
+    /// Rows that had to be compared with those of all inputs.
+    Rows(SetRows),
+    /// All have been given.
+    End,
+}
+
+/// A set operation whose batches go through a pipeline.
+pub(crate) struct RunningCombine<R: Router> {
+    plan: Arc<CombinePlan>,
+    /// The next input.
+    next: usize,
+    phase: Phase<R>,
+    /// What compares rows; None if none are compared.
+    compared: Option<SetRun>,
+    pipeline: PipelineRun,
+    ready: VecDeque<RecordBatch>,
+    later: Later<R>,
+    /// A transaction that lasts as long as the operation.
+    txn: Option<R::Txn>,
+}
+
+impl<R: Router> Reader<'_, R> {
+    /// Starts a set operation, with the steps behind it.
+    ///
+    /// # Errors
+    /// Those of evaluating the counts of steps.
+    pub(super) fn start_combined(
+        &self,
+        plan: &Arc<CombinePlan>,
+        steps: &[Step],
+        txn: Option<R::Txn>,
+    ) -> Result<Running<R>> {
+        let pipeline = self.pipeline(plan.types.clone(), steps.iter())?;
+        let later = Later {
+            router: self.router.clone(),
+            view: self.view,
+            watch: self.watch.clone(),
+            context: self.context.get().clone(),
+            parameters: self.context.parameters.into(),
+            surroundings: self.context.surroundings.clone(),
+        };
+        let memory_bytes = self.context.surroundings.memory_bytes;
+        let compares = plan.kind != SetKind::UnionAll;
+        Ok(Running::Combine(Box::new(RunningCombine {
+            plan: plan.clone(),
+            next: 0,
+            phase: Phase::Between,
+            compared: compares.then(|| SetRun::new(plan.kind, &plan.types, memory_bytes)),
+            pipeline: pipeline.start(),
+            ready: VecDeque::new(),
+            later,
+            txn,
+        })))
+    }
+}
+
+impl<R: Router> RunningCombine<R> {
+    /// The next batch; never an empty one.
+    pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(batch) = self.ready.pop_front() {
+                return Ok(Some(batch));
+            }
+            if matches!(self.phase, Phase::End) {
+                return Ok(None);
+            }
+            self.later.watch.check()?;
+            let mut out = Vec::new();
+            if self.step(&mut out).await? == Flow::Done {
+                self.phase = Phase::End;
+                self.txn = None;
+                self.pipeline.finish(&mut out)?;
+            }
+            self.ready.extend(out);
+            yield_now().await;
+        }
+    }
+
+    async fn step(&mut self, out: &mut Vec<RecordBatch>) -> Result<Flow> {
+        let batch = match &mut self.phase {
+            Phase::End => return Ok(Flow::Done),
+            Phase::Between => return self.begin_input().await,
+            Phase::Rows(rows) => rows.next(),
+            Phase::Input(running) => match Box::pin(running.next_batch()).await? {
+                Some(batch) => Some(batch),
+                None => {
+                    self.phase = Phase::Between;
+                    if let Some(compared) = &mut self.compared {
+                        compared.end_input();
+                    }
+                    return Ok(Flow::More);
+                }
+            },
+        };
+        match (batch, &mut self.compared) {
+            (None, _) => Ok(Flow::Done),
+            (Some(batch), Some(compared)) => compared.push(&batch).map(|()| Flow::More).map_err(Into::into),
+            (Some(batch), None) => Ok(self.pipeline.push(batch, out)?),
+        }
+    }
+
+    /// Starts the next input, or gives what was kept of all.
+    async fn begin_input(&mut self) -> Result<Flow> {
+        let is_settled = self.compared.as_ref().is_some_and(SetRun::is_settled);
+        match self.plan.inputs.get(self.next).filter(|_| !is_settled) {
+            Some(input) => {
+                self.next += 1;
+                let Later { router, view, watch, context, parameters, surroundings } = &self.later;
+                let context = Context::made(context.clone(), parameters, surroundings);
+                let reader = Reader { router, view: *view, context: &context, watch };
+                self.phase = Phase::Input(Box::pin(reader.start(input, None)).await?);
+                Ok(Flow::More)
+            }
+            None => match self.compared.take() {
+                Some(compared) => {
+                    self.phase = Phase::Rows(compared.finish());
+                    Ok(Flow::More)
+                }
+                None => Ok(Flow::Done),
+            },
+        }
+    }
+}
