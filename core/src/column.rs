@@ -21,7 +21,7 @@ use arrow_buffer::{
 use arrow_schema::{Field, Schema, SchemaRef};
 
 use crate::catalog::TableSchema;
-use crate::row::{Malformed, RowBuilder, RowReader};
+use crate::row::{Malformed, RowBuilder, RowReader, check_array};
 use crate::types::{Numeric, PgType};
 
 const _: () = assert!(cfg!(target_endian = "little"), "values lie in memory as they lie in rows");
@@ -55,6 +55,7 @@ pub(crate) fn check_value(pg_type: PgType, bytes: &[u8]) -> Result<(), Malformed
         PgType::Text | PgType::Varchar(_) | PgType::Json | PgType::Jsonb => {
             std::str::from_utf8(bytes).is_ok()
         }
+        PgType::Array(_) => check_array(pg_type, bytes).is_ok(),
         _ => pg_type.row_size().is_none_or(|size| size == bytes.len()),
     };
     if ok { Ok(()) } else { Err(Malformed) }
@@ -628,7 +629,7 @@ impl Column {
             PgType::Text | PgType::Varchar(_) | PgType::Json | PgType::Jsonb => {
                 Arc::new(StringArray::try_new(self.arrow_offsets(), values, nulls).map_err(|_| Malformed)?)
             }
-            PgType::Bytea => {
+            PgType::Bytea | PgType::Array(_) => {
                 Arc::new(BinaryArray::try_new(self.arrow_offsets(), values, nulls).map_err(|_| Malformed)?)
             }
         })

@@ -30,6 +30,7 @@ sqlstates! {
     FEATURE_NOT_SUPPORTED = "0A000", "Valid PostgreSQL that OmenDB does not support.";
     CARDINALITY_VIOLATION = "21000", "A statement would touch one row twice, or a subquery gave more than one row.";
     STRING_DATA_RIGHT_TRUNCATION = "22001", "Text longer than varchar(n).";
+    DATA_EXCEPTION = "22000", "A value that an operation cannot take.";
     ARRAY_SUBSCRIPT_ERROR = "2202E", "An index beyond the ends.";
     NULL_VALUE_NOT_ALLOWED = "22004", "NULL where it means nothing.";
     NUMERIC_VALUE_OUT_OF_RANGE = "22003", "A number does not fit its type.";

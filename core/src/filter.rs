@@ -67,10 +67,10 @@ pub enum Comparison {
 }
 
 impl Test {
-    /// Whether there is an order for this test of a type: `json` and `jsonb` can only be asked for NULL.
+    /// Whether there is an order for this test of a type: `json`, `jsonb` and arrays can only be asked for NULL.
     pub fn is_supported(&self, pg_type: PgType) -> bool {
         let asks_null = matches!(self, Test::IsNull | Test::IsNotNull | Test::Never);
-        asks_null || !matches!(pg_type, PgType::Json | PgType::Jsonb)
+        asks_null || !matches!(pg_type, PgType::Json | PgType::Jsonb | PgType::Array(_))
     }
 }
 
@@ -485,7 +485,7 @@ fn one_of(list: &[Datum], pg_type: PgType) -> Ready {
         (Some(one), None) => return ready(&Test::Compare(Comparison::Equal, one.clone()), pg_type),
         _ => {}
     }
-    assert!(!matches!(pg_type, PgType::Json | PgType::Jsonb), "{pg_type} has no order");
+    assert!(!matches!(pg_type, PgType::Json | PgType::Jsonb | PgType::Array(_)), "{pg_type} has no order");
     match pg_type {
         PgType::Float4 | PgType::Float8 => {
             let images = values.map(|value| float_order(float_datum(value))).collect();

@@ -8,6 +8,7 @@
 //! | numeric | see [`encode_numeric`] |
 //! | text, varchar, bytea | bytes, 0x00 written as 0x00 0xFF, ended by 0x00 0x00 (collation "C") |
 //! | uuid | 16 bytes |
+//! | arrays | 1 and the element or 2 for NULL, each; 0; u8 dimensions, their lengths, their lower bounds |
 //! | interval | its order value (`Interval::order`) as i128 big-endian, sign flipped: equal intervals are one key |
 //!
 //! A key never needs decoding: rows hold their key columns too.
@@ -16,8 +17,8 @@ use std::fmt;
 use std::ops::Deref;
 
 use crate::error::{SqlState, ValueError};
-use crate::row::datum_from_bytes;
-use crate::types::{Datum, Numeric, PgType};
+use crate::row::{Malformed, datum_from_bytes};
+use crate::types::{ArrayValue, Datum, Numeric, PgType, array};
 
 /// Longest key in bytes; a longer one is an error (54000).
 pub const KEY_BYTES_MAX: usize = 2_048;
@@ -102,6 +103,10 @@ pub fn encode(value: &Datum, out: &mut Vec<u8>) {
         Datum::Bytea(v) => encode_bytes(v, out),
         Datum::Interval(v) => out.extend_from_slice(&(v.order() as u128 ^ 1 << 127).to_be_bytes()),
         Datum::Uuid(v) => out.extend_from_slice(v),
+        Datum::Array(v) => match ArrayValue::decode(v) {
+            Ok(array) => array::encode_key(&array, out),
+            Err(Malformed) => encode_bytes(v, out),
+        },
     }
 }
 

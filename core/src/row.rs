@@ -8,7 +8,7 @@
 //! The number and types of columns are the reader's to know (the schema of the table, or the projection it asked for).
 
 use crate::error::{SqlState, ValueError};
-use crate::types::{Datum, Interval, Numeric, PgType};
+use crate::types::{ArrayValue, Datum, Interval, Numeric, PgType};
 
 /// Largest row; a larger one is an error (54000).
 pub const ROW_BYTES_MAX: usize = 16 << 20;
@@ -82,7 +82,13 @@ impl RowBuilder {
             Datum::Bytea(v) => self.push_var(v),
             Datum::Interval(v) => self.push_fixed(&v.to_bytes()),
             Datum::Uuid(v) => self.push_fixed(v),
+            Datum::Array(v) => self.push_var(v),
         }
+    }
+
+    /// The bytes so far.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Bytes so far: where the next column begins.
@@ -189,6 +195,16 @@ impl<'a> RowReader<'a> {
     }
 }
 
+/// Whether the bytes are an array of the type.
+pub(crate) fn check_array(pg_type: PgType, bytes: &[u8]) -> Result<(), Malformed> {
+    let array = ArrayValue::decode(bytes)?;
+    if pg_type.element().is_some_and(|element| element.base() == array.element) {
+        Ok(())
+    } else {
+        Err(Malformed)
+    }
+}
+
 /// The value with this encoding.
 ///
 /// # Errors
@@ -218,6 +234,10 @@ pub fn datum_from_bytes(pg_type: PgType, bytes: &[u8]) -> Result<Datum, Malforme
         PgType::Timestamp | PgType::Timestamptz => Datum::Timestamp(i64::from_le_bytes(fixed(bytes)?)),
         PgType::Interval => Datum::Interval(Interval::from_bytes(fixed(bytes)?)),
         PgType::Uuid => Datum::Uuid(fixed(bytes)?),
+        PgType::Array(_) => {
+            check_array(pg_type, bytes)?;
+            Datum::Array(bytes.into())
+        }
     })
 }
 

@@ -13,7 +13,7 @@ use crate::catalog::{Column, TableSchema};
 use crate::key::Key;
 use crate::learned::IndexKind;
 use crate::row::{Row, RowBuilder, RowReader};
-use crate::types::{Datum, Interval, Numeric, PgType};
+use crate::types::{ArrayValue, Datum, Interval, Numeric, PgType};
 
 /// xorshift64*
 #[derive(Clone)]
@@ -72,6 +72,14 @@ pub(crate) fn value(random: &mut Random, pg_type: PgType) -> Datum {
         (0..length).map(|_| random.pick(&words)).collect::<String>().into()
     };
     match pg_type {
+        PgType::Array(element) => {
+            let element = element.pg_type();
+            let values = (0..random.below(4)).map(|_| match random.below(4) {
+                0 => Datum::Null,
+                _ => value(random, element),
+            });
+            ArrayValue::list(element, values.collect()).into_datum()
+        }
         PgType::Bool => Datum::Bool(bits & 1 == 1),
         PgType::Int2 => Datum::Int2(random.pick(&[i16::MIN, -1, 0, i16::MAX, bits as i16])),
         PgType::Int4 => Datum::Int4(random.pick(&[i32::MIN, -1, 0, i32::MAX, bits as i32])),
@@ -167,6 +175,7 @@ fn value_of_array(pg_type: PgType, array: &dyn Array, row: usize) -> Datum {
             Datum::Text(array.as_string::<i32>().value(row).into())
         }
         PgType::Bytea => Datum::Bytea(array.as_binary::<i32>().value(row).into()),
+        PgType::Array(_) => Datum::Array(array.as_binary::<i32>().value(row).into()),
         PgType::Numeric(_) => {
             let bytes = array.as_fixed_size_binary().value(row).try_into().expect("17 bytes");
             Datum::Numeric(Numeric::from_bytes(bytes).expect("valid"))

@@ -2,6 +2,7 @@
 //!
 //! Dates and times are counted from 1970-01-01 as Arrow does; the wire counts from 2000-01-01 (`net` converts).
 
+pub mod array;
 pub mod interval;
 pub mod numeric;
 
@@ -9,6 +10,7 @@ use std::fmt;
 
 use arrow_schema::{DataType, TimeUnit};
 
+pub use array::{ArrayValue, Element};
 pub use interval::Interval;
 pub use numeric::Numeric;
 
@@ -51,11 +53,13 @@ pub enum PgType {
     Json,
     /// `jsonb`, stored as text
     Jsonb,
+    /// An array of any number of dimensions; its values' bytes are those of [`ArrayValue`]
+    Array(Element),
 }
 
 impl PgType {
     /// OID in `pg_type` (PG 15, `pg_type.dat`).
-    pub fn oid(self) -> u32 {
+    pub const fn oid(self) -> u32 {
         match self {
             PgType::Bool => 16,
             PgType::Bytea => 17,
@@ -75,11 +79,32 @@ impl PgType {
             PgType::Numeric(_) => 1700,
             PgType::Uuid => 2950,
             PgType::Jsonb => 3802,
+            PgType::Array(element) => match element.pg_type() {
+                PgType::Bool => 1000,
+                PgType::Bytea => 1001,
+                PgType::Int2 => 1005,
+                PgType::Int4 => 1007,
+                PgType::Text => 1009,
+                PgType::Varchar(_) => 1015,
+                PgType::Int8 => 1016,
+                PgType::Float4 => 1021,
+                PgType::Float8 => 1022,
+                PgType::Timestamp => 1115,
+                PgType::Date => 1182,
+                PgType::Time => 1183,
+                PgType::Timestamptz => 1185,
+                PgType::Interval => 1187,
+                PgType::Numeric(_) => 1231,
+                PgType::Uuid => 2951,
+                PgType::Json => 199,
+                PgType::Jsonb => 3807,
+                PgType::Array(_) => panic!("an element is no array"),
+            },
         }
     }
 
     /// The type with this OID, without modifier.
-    pub fn from_oid(oid: u32) -> Option<PgType> {
+    pub const fn from_oid(oid: u32) -> Option<PgType> {
         Some(match oid {
             16 => PgType::Bool,
             17 => PgType::Bytea,
@@ -99,6 +124,24 @@ impl PgType {
             1700 => PgType::Numeric(None),
             2950 => PgType::Uuid,
             3802 => PgType::Jsonb,
+            199 => PgType::Json.array_of(),
+            1000 => PgType::Bool.array_of(),
+            1001 => PgType::Bytea.array_of(),
+            1005 => PgType::Int2.array_of(),
+            1007 => PgType::Int4.array_of(),
+            1009 => PgType::Text.array_of(),
+            1015 => PgType::Varchar(None).array_of(),
+            1016 => PgType::Int8.array_of(),
+            1021 => PgType::Float4.array_of(),
+            1022 => PgType::Float8.array_of(),
+            1115 => PgType::Timestamp.array_of(),
+            1182 => PgType::Date.array_of(),
+            1183 => PgType::Time.array_of(),
+            1185 => PgType::Timestamptz.array_of(),
+            1187 => PgType::Interval.array_of(),
+            1231 => PgType::Numeric(None).array_of(),
+            2951 => PgType::Uuid.array_of(),
+            3807 => PgType::Jsonb.array_of(),
             _ => return None,
         })
     }
@@ -116,13 +159,53 @@ impl PgType {
     }
 
     /// `atttypmod`: the modifier as clients see it, or -1.
-    pub fn type_modifier(self) -> i32 {
+    pub const fn type_modifier(self) -> i32 {
         match self {
-            PgType::Varchar(Some(limit)) => i32::try_from(limit).map_or(-1, |n| n + 4),
+            PgType::Varchar(Some(limit)) if limit < i32::MAX as u32 - 4 => limit as i32 + 4,
             PgType::Numeric(Some((precision, scale))) => {
-                (i32::from(precision) << 16 | (i32::from(scale) & 0x7ff)) + 4
+                ((precision as i32) << 16 | (scale as i32 & 0x7ff)) + 4
             }
+            PgType::Array(element) => element.pg_type().type_modifier(),
             _ => -1,
+        }
+    }
+
+    /// The type with the modifier that `type_modifier` gave.
+    pub const fn with_modifier(self, modifier: i32) -> PgType {
+        match self {
+            PgType::Varchar(_) if modifier >= 4 => PgType::Varchar(Some(modifier as u32 - 4)),
+            PgType::Numeric(_) if modifier >= 4 => {
+                let scale = (((modifier - 4) & 0x7ff) ^ 0x400) - 0x400;
+                PgType::Numeric(Some((((modifier - 4) >> 16) as u16, scale as i16)))
+            }
+            other => other,
+        }
+    }
+
+    /// Arrays of this type; `None` if it is one itself.
+    pub const fn array(self) -> Option<PgType> {
+        match Element::of(self) {
+            Some(element) => Some(PgType::Array(element)),
+            None => None,
+        }
+    }
+
+    /// Arrays of this type, which is none itself.
+    ///
+    /// # Panics
+    /// If it is.
+    pub const fn array_of(self) -> PgType {
+        match self.array() {
+            Some(array) => array,
+            None => panic!("an array of arrays is an array of more dimensions"),
+        }
+    }
+
+    /// The type of an array's elements; `None` for other types.
+    pub const fn element(self) -> Option<PgType> {
+        match self {
+            PgType::Array(element) => Some(element.pg_type()),
+            _ => None,
         }
     }
 
@@ -139,7 +222,7 @@ impl PgType {
             PgType::Float8 => DataType::Float64,
             PgType::Numeric(_) => DataType::FixedSizeBinary(numeric::NUMERIC_BYTES as i32),
             PgType::Text | PgType::Varchar(_) | PgType::Json | PgType::Jsonb => DataType::Utf8,
-            PgType::Bytea => DataType::Binary,
+            PgType::Bytea | PgType::Array(_) => DataType::Binary,
             PgType::Date => DataType::Date32,
             PgType::Time => DataType::Time64(TimeUnit::Microsecond),
             PgType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
@@ -159,7 +242,12 @@ impl PgType {
             PgType::Numeric(_) => Some(numeric::NUMERIC_BYTES),
             PgType::Interval => Some(interval::INTERVAL_BYTES),
             PgType::Uuid => Some(16),
-            PgType::Text | PgType::Varchar(_) | PgType::Bytea | PgType::Json | PgType::Jsonb => None,
+            PgType::Text
+            | PgType::Varchar(_)
+            | PgType::Bytea
+            | PgType::Json
+            | PgType::Jsonb
+            | PgType::Array(_) => None,
         }
     }
 
@@ -168,6 +256,7 @@ impl PgType {
         match self {
             PgType::Numeric(_) => PgType::Numeric(None),
             PgType::Varchar(_) => PgType::Varchar(None),
+            PgType::Array(element) => element.pg_type().base().array_of(),
             other => other,
         }
     }
@@ -202,6 +291,7 @@ impl fmt::Display for PgType {
             PgType::Uuid => "uuid",
             PgType::Json => "json",
             PgType::Jsonb => "jsonb",
+            PgType::Array(element) => return write!(f, "{}[]", element.pg_type()),
         };
         f.write_str(name)
     }
@@ -240,6 +330,8 @@ pub enum Datum {
     Interval(Interval),
     /// `uuid`
     Uuid([u8; 16]),
+    /// An array, as [`ArrayValue::to_bytes`] writes it
+    Array(Box<[u8]>),
 }
 
 impl Datum {

@@ -9,7 +9,7 @@ use omen_core::filter::{ColumnFilter, Comparison, Test};
 use omen_core::types::{Datum, PgType};
 
 use crate::expr::{EvalContext, Expr};
-use crate::route::{Fit, constant_for, fit, keeps_order};
+use crate::route::{Fit, constant_for, elements_for, fit, keeps_order, values_of};
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -70,8 +70,10 @@ impl Pushed {
             PushedTest::In(values) => {
                 let mut list = Vec::with_capacity(values.len());
                 for value in values {
-                    if let Place::At(value) = place(&value.eval_constant(context)?, self.pg_type) {
-                        list.push(value);
+                    for value in values_of(value, context)? {
+                        if let Place::At(value) = place(&value, self.pg_type) {
+                            list.push(value);
+                        }
                     }
                 }
                 Test::In(list)
@@ -102,7 +104,7 @@ pub(crate) fn between(column: usize, pg_type: PgType, min: &Datum, max: &Datum) 
 }
 
 fn has_order(pg_type: PgType) -> bool {
-    !matches!(pg_type, PgType::Json | PgType::Jsonb)
+    !matches!(pg_type, PgType::Json | PgType::Jsonb | PgType::Array(_))
 }
 
 /// Where a value stands among the values of a column's type.
@@ -167,6 +169,10 @@ fn test_of(expr: &Expr) -> Option<(usize, PushedTest)> {
             let (column, pg_type) = column_of(arg)?;
             let values = list.iter().map(|value| constant(value, pg_type)).collect::<Option<_>>()?;
             (column, PushedTest::In(values))
+        }
+        Expr::AnyAll { function, left, array, all: false } if function.name == "=" => {
+            let (column, pg_type) = column_of(left)?;
+            (column, PushedTest::In(vec![elements_for(array, pg_type)?]))
         }
         Expr::Or(parts) => alternatives(parts)?,
         Expr::IsNull { arg, negated } => match **arg {

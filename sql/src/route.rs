@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use omen_core::catalog::TableSchema;
 use omen_core::error::ValueError;
 use omen_core::key::{self, KEY_BYTES_MAX, Key, KeySpan};
-use omen_core::types::{Datum, PgType};
+use omen_core::types::{ArrayValue, Datum, PgType};
 
 use crate::expr::{EvalContext, Expr, Volatility};
 
@@ -118,7 +118,10 @@ impl KeyFilter {
 
     /// Most keys that can fit, if they are known one by one.
     pub(crate) fn point_count(&self) -> Option<usize> {
-        self.is_complete.then(|| self.equal.iter().map(|equality| equality.values.len()).product())
+        // An array may hold any number.
+        let count = |value: &Expr| if matches!(value.pg_type(), PgType::Array(_)) { 2 } else { 1 };
+        let counts = self.equal.iter().map(|equality| equality.values.iter().map(count).sum::<usize>());
+        self.is_complete.then(|| counts.product())
     }
 
     /// The keys for given parameters.
@@ -130,10 +133,10 @@ impl KeyFilter {
         for equality in &self.equal {
             let mut longer = BTreeSet::new();
             for value in &equality.values {
-                let Some(bytes) = exact_bytes(&value.eval_constant(context)?, equality.pg_type) else {
-                    continue;
-                };
-                longer.extend(prefixes.iter().map(|prefix| [prefix.as_slice(), &bytes].concat()));
+                for value in values_of(value, context)? {
+                    let Some(bytes) = exact_bytes(&value, equality.pg_type) else { continue };
+                    longer.extend(prefixes.iter().map(|prefix| [prefix.as_slice(), &bytes].concat()));
+                }
             }
             prefixes = longer;
         }
@@ -250,6 +253,11 @@ fn condition(expr: &Expr, pg_type: PgType, is_column: &dyn Fn(usize) -> bool) ->
             let values = list.iter().map(|value| constant_for(value, pg_type)).collect::<Option<Vec<_>>>()?;
             Some(Condition::Equal(values))
         }
+        Expr::AnyAll { function, left, array, all: false }
+            if function.name == "=" && is_key_column(left, pg_type, is_column) =>
+        {
+            Some(Condition::Equal(vec![elements_for(array, pg_type)?]))
+        }
         Expr::Or(parts) => {
             let mut values = Vec::with_capacity(parts.len());
             for part in parts {
@@ -305,6 +313,24 @@ pub(crate) fn keeps_order(from: PgType, to: PgType) -> bool {
         (PgType::Varchar(_) | PgType::Text, PgType::Text | PgType::Varchar(None)) => true,
         _ => from == to,
     }
+}
+
+/// An array, if it does not depend on the row and its elements can be compared with a column of this type.
+pub(crate) fn elements_for(array: &Expr, pg_type: PgType) -> Option<Expr> {
+    let element = array.pg_type().element()?;
+    constant_for(&Expr::null(element), pg_type)?;
+    (array.is_constant() && array.volatility() != Volatility::Volatile).then(|| array.clone())
+}
+
+/// The values of an expression of [`constant_for`] or [`elements_for`].
+///
+/// # Errors
+/// If it cannot be computed.
+pub(crate) fn values_of(expr: &Expr, context: &EvalContext) -> Result<Vec<Datum>, ValueError> {
+    Ok(match expr.eval_constant(context)? {
+        Datum::Array(bytes) => ArrayValue::of_stored(expr.pg_type(), &bytes).values,
+        value => vec![value],
+    })
 }
 
 /// The expression, if it does not depend on the row and can be compared with a column of this type.

@@ -117,6 +117,9 @@ fn index_of(code: u8) -> Option<IndexKind> {
     IndexKind::ALL.into_iter().find(|index| index_code(*index) == code)
 }
 
+/// Tags of arrays are those of their elements and this.
+const ARRAY_TAG: u8 = 100;
+
 fn type_code(pg_type: PgType) -> (u8, u32) {
     match pg_type {
         PgType::Bool => (1, 0),
@@ -141,6 +144,10 @@ fn type_code(pg_type: PgType) -> (u8, u32) {
         PgType::Uuid => (18, 0),
         PgType::Json => (19, 0),
         PgType::Jsonb => (20, 0),
+        PgType::Array(element) => {
+            let (tag, modifier) = type_code(element.pg_type());
+            (ARRAY_TAG + tag, modifier)
+        }
     }
 }
 
@@ -166,6 +173,7 @@ fn type_of(tag: u8, modifier: u32) -> Option<PgType> {
         18 => PgType::Uuid,
         19 => PgType::Json,
         20 => PgType::Jsonb,
+        tag if tag > ARRAY_TAG => type_of(tag - ARRAY_TAG, modifier)?.array()?,
         _ => return None,
     })
 }

@@ -31,7 +31,8 @@ pub(crate) fn is_exact(pg_type: PgType) -> bool {
         | PgType::Bytea
         | PgType::Uuid
         | PgType::Json
-        | PgType::Jsonb => false,
+        | PgType::Jsonb
+        | PgType::Array(_) => false,
     }
 }
 
@@ -43,7 +44,7 @@ pub(crate) fn image(pg_type: PgType, bytes: &[u8]) -> u64 {
         PgType::Interval => interval_image(interval_order(bytes)),
         PgType::Text | PgType::Varchar(_) | PgType::Bytea | PgType::Uuid => prefix64(bytes),
         // Unordered.
-        PgType::Json | PgType::Jsonb => 0,
+        PgType::Json | PgType::Jsonb | PgType::Array(_) => 0,
         _ => int_image(int_of(bytes)),
     }
 }

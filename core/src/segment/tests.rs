@@ -895,5 +895,6 @@ fn fixture_value(pg_type: PgType, n: i64, text: &str) -> Datum {
         PgType::Timestamp | PgType::Timestamptz => Datum::Timestamp(i64::MAX - n),
         PgType::Interval => Datum::Interval(Interval { months: n as i32, days: -1, micros: n }),
         PgType::Uuid => Datum::Uuid((n as u128).to_be_bytes()),
+        PgType::Array(_) => panic!("fixtures have no arrays"),
     }
 }

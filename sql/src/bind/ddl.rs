@@ -460,6 +460,10 @@ fn with_key(table: &str, mut columns: Vec<Column>, key: Option<Key>) -> Result<T
                 return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message));
             }
             PgType::Jsonb => return Err(SqlError::unsupported("a primary key of type jsonb", "Use text.")),
+            array @ PgType::Array(_) => {
+                let hint = "Make a column of each element, or a table of the elements.";
+                return Err(SqlError::unsupported(format!("a primary key of type {array}"), hint));
+            }
             _ => {}
         }
         columns[index].not_null = true;

@@ -4,6 +4,7 @@ use omen_core::types::interval::IntervalUnit;
 use omen_core::types::{Datum, Interval, PgType};
 use sqlparser::ast::{self, BinaryOperator, CastKind, Expr as Ast, UnaryOperator, Value};
 
+use super::array::is_list;
 use super::names::Scope;
 use super::{Binder, EXPR_DEPTH_MAX};
 use crate::error::{Result, SqlError, SqlState};
@@ -70,8 +71,7 @@ impl<'s> ExprScope<'s> {
     }
 }
 
-const HINT_SUBQUERY: &str = "Run the inner query first and give its answer as a parameter or IN list.";
-const HINT_ARRAY: &str = "Use an IN list, or jsonb for stored lists.";
+pub(super) const HINT_SUBQUERY: &str = "Run the inner query first and give its answer as a parameter or IN list.";
 
 impl Binder<'_> {
     /// Binds an expression.
@@ -119,8 +119,14 @@ impl Binder<'_> {
             Ast::Cast { kind, expr, data_type, array, format } => {
                 self.not_postgres(*array || format.is_some(), "this form of CAST")?;
                 self.not_postgres(matches!(kind, CastKind::TryCast | CastKind::SafeCast), "TRY_CAST")?;
-                let arg = self.expr(expr, scope)?;
                 let to = super::types::pg_type(data_type)?;
+                // As in PostgreSQL, the type is that of the elements as they are written.
+                let arg = match (bare(expr), to.element()) {
+                    (Ast::Array(array), Some(element)) if is_list(array) => {
+                        self.array(array, Some(element), scope)?
+                    }
+                    _ => self.expr(expr, scope)?,
+                };
                 self.build().cast(arg, to).map_err(|e| e.at(self.place_of_literal(expr)))
             }
             Ast::TypedString(typed) => {
@@ -153,22 +159,30 @@ impl Binder<'_> {
                 self.build().between(arg, low, high, false, *negated)
             }
             Ast::Like { negated, any, expr, pattern, escape_char } => {
-                self.not_postgres(*any, "LIKE ANY")?;
+                if *any {
+                    let (arg, pattern) = (self.expr(expr, scope)?, self.expr(pattern, scope)?);
+                    let parts = LikeParts { arg, pattern, escape: None, kind: LikeKind::Like, negated: *negated };
+                    return self.like_any(parts);
+                }
                 self.like(LikeKind::Like, *negated, expr, pattern, escape_char.as_ref(), scope)
             }
             Ast::ILike { negated, any, expr, pattern, escape_char } => {
-                self.not_postgres(*any, "ILIKE ANY")?;
+                if *any {
+                    let (arg, pattern) = (self.expr(expr, scope)?, self.expr(pattern, scope)?);
+                    let parts = LikeParts { arg, pattern, escape: None, kind: LikeKind::ILike, negated: *negated };
+                    return self.like_any(parts);
+                }
                 self.like(LikeKind::ILike, *negated, expr, pattern, escape_char.as_ref(), scope)
             }
             Ast::SimilarTo { negated, expr, pattern, escape_char } => {
                 self.like(LikeKind::SimilarTo, *negated, expr, pattern, escape_char.as_ref(), scope)
             }
-            Ast::AnyOp { left, compare_op: BinaryOperator::Eq, right, is_some: _ } => {
-                self.in_array(left, right, false, scope)
+            Ast::AnyOp { left, compare_op, right, is_some: _ } => {
+                self.any_all(left, compare_op, right, false, scope)
             }
-            Ast::AllOp { left, compare_op: BinaryOperator::NotEq, right } => {
-                self.in_array(left, right, true, scope)
-            }
+            Ast::AllOp { left, compare_op, right } => self.any_all(left, compare_op, right, true, scope),
+            Ast::Array(array) => self.array(array, None, scope),
+            Ast::CompoundFieldAccess { root, access_chain } => self.access(root, access_chain, scope),
             Ast::Case { operand, conditions, else_result, .. } => {
                 self.case(operand.as_deref(), conditions, else_result.as_deref(), scope)
             }
@@ -187,9 +201,6 @@ impl Binder<'_> {
             | Ast::Overlay { .. } => self.spelled_function(ast, scope),
             Ast::Exists { .. } | Ast::Subquery(_) | Ast::InSubquery { .. } => {
                 Err(SqlError::unsupported("a subquery inside an expression", HINT_SUBQUERY))
-            }
-            Ast::AnyOp { .. } | Ast::AllOp { .. } | Ast::Array(_) | Ast::CompoundFieldAccess { .. } => {
-                Err(SqlError::unsupported("array expressions", HINT_ARRAY))
             }
             Ast::Tuple(_) => {
                 Err(SqlError::unsupported("row values here", "Compare or list the columns one by one."))
@@ -436,15 +447,6 @@ impl Binder<'_> {
         self.build().in_list(arg, list, negated)
     }
 
-    /// `= ANY (ARRAY[..])` and `<> ALL (ARRAY[..])`
-    fn in_array(&mut self, arg: &Ast, array: &Ast, negated: bool, scope: &mut ExprScope<'_>) -> Result<Expr> {
-        match bare(array) {
-            Ast::Array(array) if !array.elem.is_empty() => self.in_list(arg, &array.elem, negated, scope),
-            Ast::Subquery(_) => Err(SqlError::unsupported("a subquery inside an expression", HINT_SUBQUERY)),
-            _ => Err(SqlError::unsupported("array expressions", HINT_ARRAY)),
-        }
-    }
-
     fn like(
         &mut self,
         kind: LikeKind,
@@ -540,7 +542,7 @@ fn is_row_comparison(left: &Ast, right: &Ast) -> bool {
 }
 
 /// PostgreSQL's name of an operator.
-fn operator_name(op: &BinaryOperator) -> Result<String> {
+pub(super) fn operator_name(op: &BinaryOperator) -> Result<String> {
     let name = match op {
         BinaryOperator::PGCustomBinaryOperator(parts) => {
             return Ok(parts.last().cloned().unwrap_or_default());
@@ -573,7 +575,14 @@ fn operator_name(op: &BinaryOperator) -> Result<String> {
         | BinaryOperator::HashLongArrow
         | BinaryOperator::AtArrow
         | BinaryOperator::ArrowAt
-        | BinaryOperator::Question => op.to_string(),
+        | BinaryOperator::Question
+        | BinaryOperator::QuestionAnd
+        | BinaryOperator::QuestionPipe
+        | BinaryOperator::HashMinus
+        | BinaryOperator::AtAt
+        | BinaryOperator::AtQuestion
+        | BinaryOperator::PGOverlap
+        | BinaryOperator::PGStartsWith => op.to_string(),
         // These are bound elsewhere.
         BinaryOperator::And
         | BinaryOperator::Or

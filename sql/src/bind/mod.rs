@@ -3,6 +3,7 @@
 //! Invariant: what binding answers holds no names and no unknown types any more. Whatever a statement says and a
 //! binder does not handle is an error (0A000); syntax trees are taken apart field by field for that.
 
+mod array;
 pub(crate) mod ddl;
 mod expr;
 mod from;

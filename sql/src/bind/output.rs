@@ -145,6 +145,8 @@ fn named(ast: &Ast) -> Option<(String, bool)> {
         Ast::Substring { shorthand, .. } => strong(if *shorthand { "substr" } else { "substring" }),
         Ast::Trim { trim_where, .. } => strong(trim_name(*trim_where)),
         Ast::Overlay { .. } => strong("overlay"),
+        Ast::Array(_) => strong("array"),
+        Ast::CompoundFieldAccess { root, .. } => named(root),
         _ => None,
     }
 }

@@ -47,6 +47,11 @@ pub(crate) fn pg_type(data_type: &DataType) -> Result<PgType> {
         DataType::Uuid => PgType::Uuid,
         DataType::JSON => PgType::Json,
         DataType::JSONB => PgType::Jsonb,
+        DataType::Array(ast::ArrayElemTypeDef::SquareBracket(inner, _)) => {
+            let element = pg_type(inner)?;
+            element.array().unwrap_or(element)
+        }
+        DataType::Array(_) => return Err(unsupported(data_type)),
         DataType::Custom(name, modifiers) => custom(name, modifiers)?,
         other => return Err(unsupported(other)),
     })
@@ -85,6 +90,11 @@ fn custom(name: &ast::ObjectName, modifiers: &[String]) -> Result<PgType> {
         "uuid" => PgType::Uuid,
         "json" => PgType::Json,
         "jsonb" => PgType::Jsonb,
+        // The names of array types in `pg_type`.
+        array if array.len() > 1 && array.starts_with('_') => {
+            let element = ast::ObjectName::from(vec![ast::Ident::new(&array[1..])]);
+            custom(&element, &[])?.array().ok_or_else(|| unknown(array))?
+        }
         "serial" | "serial4" | "bigserial" | "serial8" | "smallserial" | "serial2" => {
             let hint =
                 "Use bigint and let the application give the numbers, or uuid DEFAULT gen_random_uuid().";
@@ -200,5 +210,6 @@ pub(crate) fn internal_name(pg_type: PgType) -> &'static str {
         PgType::Uuid => "uuid",
         PgType::Json => "json",
         PgType::Jsonb => "jsonb",
+        PgType::Array(element) => internal_name(element.pg_type()),
     }
 }

@@ -36,7 +36,7 @@ fn decode(pg_type: PgType, rest: &mut &[u8]) -> Option<Datum> {
         }
         PgType::Bytea => Datum::Bytea(bytes(rest)?.into()),
         PgType::Uuid => Datum::Uuid(take(rest)?),
-        PgType::Interval => return None,
+        PgType::Interval | PgType::Array(_) => return None,
     })
 }
 

@@ -111,10 +111,14 @@ pub(crate) fn array_of<'a>(pg_type: PgType, values: impl Iterator<Item = &'a Dat
             });
             Arc::new(builder.finish())
         }
-        PgType::Bytea => {
+        PgType::Bytea | PgType::Array(_) => {
             let mut builder = BinaryBuilder::new();
             values.for_each(|value| {
-                builder.append_option(if let Datum::Bytea(v) = value { Some(v) } else { None })
+                builder.append_option(if let Datum::Bytea(v) | Datum::Array(v) = value {
+                    Some(v)
+                } else {
+                    None
+                })
             });
             Arc::new(builder.finish())
         }
@@ -199,7 +203,7 @@ impl<'a> Column<'a> {
             PgType::Text | PgType::Varchar(_) | PgType::Json | PgType::Jsonb => {
                 Values::Text(array.as_string())
             }
-            PgType::Bytea => Values::Bytes(array.as_binary()),
+            PgType::Bytea | PgType::Array(_) => Values::Bytes(array.as_binary()),
             PgType::Numeric(_) | PgType::Interval | PgType::Uuid => {
                 Values::Fixed(array.as_fixed_size_binary())
             }
@@ -253,6 +257,9 @@ impl<'a> Column<'a> {
             Values::Float32(values) => Datum::Float4(values[row]),
             Values::Float64(values) => Datum::Float8(values[row]),
             Values::Text(values) => Datum::Text(values.value(row).into()),
+            Values::Bytes(values) if matches!(self.pg_type, PgType::Array(_)) => {
+                Datum::Array(values.value(row).into())
+            }
             Values::Bytes(values) => Datum::Bytea(values.value(row).into()),
             Values::Fixed(values) => datum_from_bytes(self.pg_type, values.value(row))
                 .expect("arrays of a type hold values of the type"),

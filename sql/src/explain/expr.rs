@@ -55,6 +55,10 @@ pub(super) fn expr_text(expr: &Expr, names: &[String]) -> String {
         Expr::InList { arg, list: items, negated } => {
             format!("({} {}IN ({}))", expr_text(arg, names), not(*negated), list(items))
         }
+        Expr::AnyAll { function, left, array, all } => {
+            let word = if *all { "ALL" } else { "ANY" };
+            format!("({} {} {word} ({}))", expr_text(left, names), function.name, expr_text(array, names))
+        }
         Expr::InSet { arg, negated, .. } => format!("({} {}IN (..))", expr_text(arg, names), not(*negated)),
         Expr::Coalesce(args) => format!("coalesce({})", list(args)),
         Expr::NullIf { value, equal } => {

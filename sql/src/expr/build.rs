@@ -4,7 +4,7 @@ use omen_core::types::{Datum, Numeric, PgType};
 
 use super::aggregate::{self, AggregateCall};
 use super::cast::{self, category, is_preferred};
-use super::registry::{self, Function, Param};
+use super::registry::{self, Function, Given, Param};
 use super::resolve::{self, ArgType, Resolution};
 use super::{EvalContext, Expr, Volatility};
 use crate::error::{SqlError, SqlState};
@@ -316,12 +316,27 @@ impl ExprBuilder<'_> {
     }
 
     fn call(&mut self, function: &'static Function, args: Vec<Expr>) -> Result<Expr, SqlError> {
+        let types: Vec<ArgType> = args.iter().map(known).collect();
+        let shared = resolve::shared_type(function, &types).flatten();
+        if shared.is_none() && function.params.iter().any(|p| matches!(p, Param::Array | Param::Element)) {
+            let message = "could not determine polymorphic type because input has type unknown";
+            return Err(mismatch(message.to_owned()));
+        }
+        let shared = shared.unwrap_or(PgType::Text);
+        let array = shared.array().unwrap_or(shared);
         let args = args.into_iter().enumerate().map(|(i, arg)| match function.param(i) {
             Param::Is(to) => self.coerce(arg, to, Coercion::Implicit),
-            Param::Any => self.output(arg),
+            Param::Any | Param::NonArray => self.output(arg),
+            Param::Array => self.coerce(arg, array, Coercion::Implicit),
+            Param::Element => self.coerce(arg, shared, Coercion::Implicit),
         });
         let args = args.collect::<Result<Vec<_>, _>>()?;
-        Ok(Expr::Call { function, args, pg_type: function.result })
+        let pg_type = match function.given {
+            None => function.result,
+            Some(Given::Array) => array,
+            Some(Given::Element) => shared,
+        };
+        Ok(Expr::Call { function, args, pg_type })
     }
 
     fn null_if(&mut self, name: &str, args: Vec<Expr>) -> Result<Expr, SqlError> {
@@ -547,6 +562,69 @@ impl ExprBuilder<'_> {
         Ok(Expr::InList { arg, list: exprs, negated: false })
     }
 
+    /// `ARRAY[..]` of elements of a type, or of one that all become by themselves.
+    ///
+    /// # Errors
+    /// 42804 if there is no such type, 42P18 without elements and type.
+    pub fn array(&mut self, elements: Vec<Expr>, element: Option<PgType>) -> Result<Expr, SqlError> {
+        let (args, common) = match element {
+            Some(element) => {
+                let nested = elements.iter().any(|arg| matches!(known(arg), Some(PgType::Array(_))));
+                let to = if nested { element.array().unwrap_or(element) } else { element };
+                let args = elements.into_iter().map(|arg| self.coerce(arg, to, Coercion::Explicit));
+                (args.collect::<Result<Vec<_>, _>>()?, to)
+            }
+            None if elements.is_empty() => {
+                let message = "cannot determine type of empty array";
+                let hint = "Explicitly cast to the desired type, for example ARRAY[]::integer[].";
+                return Err(SqlError::new(SqlState::INDETERMINATE_DATATYPE, message).hint(hint));
+            }
+            None => self.unify("ARRAY", elements)?,
+        };
+        let pg_type = common.array().unwrap_or(common);
+        let call = Expr::Call { function: registry::array_constructor(), args, pg_type };
+        if let Expr::Call { args, .. } = &call
+            && args.iter().all(is_literal)
+            && let Ok(value) = call.eval_constant(self.context)
+        {
+            return Ok(Expr::Literal { value, pg_type });
+        }
+        Ok(call)
+    }
+
+    /// `x op ANY (array)`, or with `all` `x op ALL (array)`.
+    ///
+    /// # Errors
+    /// 42809 if the right side is no array or the operator's result is no boolean; as [`ExprBuilder::operator`].
+    pub fn any_all(&mut self, name: &str, left: Expr, array: Expr, all: bool) -> Result<Expr, SqlError> {
+        let wrong = |message: &str| SqlError::new(SqlState::WRONG_OBJECT_TYPE, message);
+        let left = if known(&left).is_none() && known(&array).is_none() { self.output(left)? } else { left };
+        let array = match (known(&array), known(&left)) {
+            (None, Some(pg_type)) => {
+                let to = pg_type.base().array().unwrap_or(pg_type);
+                self.coerce(array, to, Coercion::Implicit)?
+            }
+            (Some(PgType::Array(_)), _) => array,
+            _ => return Err(wrong("op ANY/ALL (array) requires array on right side")),
+        };
+        let element = array.pg_type().element().unwrap_or(PgType::Text);
+        // Stands for an element while the operator is looked for.
+        let compared = self.operator(name, left, Expr::Column { index: usize::MAX, pg_type: element })?;
+        let Expr::Call { function, mut args, pg_type } = compared else {
+            return Err(SqlError::new(SqlState::INTERNAL_ERROR, "an operator is a call"));
+        };
+        if pg_type != PgType::Bool {
+            return Err(wrong("op ANY/ALL (array) requires operator to yield boolean"));
+        }
+        let to = args.pop().map_or(element, |arg| arg.pg_type());
+        let array = match to.array() {
+            Some(to) if to.base() != array.pg_type().base() => self.coerce(array, to, Coercion::Explicit)?,
+            _ => array,
+        };
+        let left = Box::new(args.pop().unwrap_or(Expr::Unknown(None)));
+        Ok(Expr::AnyAll { function, left, array: Box::new(array), all })
+    }
+
     /// `[NOT] LIKE | ILIKE .. [ESCAPE ..]`
     ///
     /// # Errors
@@ -632,7 +710,7 @@ fn type_named(name: &str) -> Option<PgType> {
 
 /// `select_common_type` of PostgreSQL: the first type, or a later one that it becomes by itself; the two that do not
 /// go together otherwise.
-fn common_type(types: &[ArgType]) -> Result<PgType, (PgType, PgType)> {
+pub(super) fn common_type(types: &[ArgType]) -> Result<PgType, (PgType, PgType)> {
     let mut known = types.iter().flatten().copied();
     let Some(first) = known.next() else { return Ok(PgType::Text) };
     let mut common = first;

@@ -112,7 +112,12 @@ fn collector(pg_type: PgType, rows: usize) -> Box<dyn Collect> {
         PgType::Timestamp | PgType::Timestamptz => fixed::<Stamp, i64>(pg_type, rows, |v| v),
         PgType::Interval => fixed::<Span, Interval>(pg_type, rows, |v| v),
         PgType::Uuid => fixed::<Id, [u8; 16]>(pg_type, rows, |v| v),
-        PgType::Text | PgType::Varchar(_) | PgType::Bytea | PgType::Json | PgType::Jsonb => {
+        PgType::Text
+        | PgType::Varchar(_)
+        | PgType::Bytea
+        | PgType::Json
+        | PgType::Jsonb
+        | PgType::Array(_) => {
             Box::new(Varying {
                 // What no row chooses is NULL.
                 arrays: vec![repeat(&Datum::Null, pg_type, 1)],

@@ -15,6 +15,7 @@ use omen_core::SqlState;
 use omen_core::error::ValueError;
 use omen_core::types::{Datum, PgType};
 
+use super::any_all::any_all;
 use super::choose::{case, coalesce};
 use super::kernel::compare::{Eq, Gt, Lt, same_type};
 use super::kernel::{Call, Kernel};
@@ -132,6 +133,9 @@ fn eval_step(expr: &Expr, frame: Frame<'_>, context: &EvalContext) -> Result<Val
             is_distinct(left, right, *negated, frame, context)?.into_value()
         }
         Expr::InList { arg, list, negated } => in_list(arg, list, *negated, frame, context)?.into_value(),
+        Expr::AnyAll { function, left, array, all } => {
+            any_all(function, left, array, *all, frame, context)?
+        }
         Expr::InSet { arg, set, negated } => {
             let found = set.test(&eval(arg, frame, context)?, arg.pg_type());
             if *negated { Truth::of(&found, frame.rows).not().into_value() } else { found }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use omen_core::types::{Datum, PgType};
 
+use super::any_all;
 use super::inset::InSet;
 use super::registry::{self, Param};
 use super::{EvalContext, Expr, Volatility};
@@ -24,6 +25,9 @@ fn fold_part(expr: Expr, context: &EvalContext) -> Expr {
         Expr::Literal { .. } | Expr::Column { .. } => return expr,
         Expr::InList { arg, list, negated } if !matches!(**arg, Expr::Literal { .. }) => {
             return in_set(arg, list, *negated).unwrap_or(expr);
+        }
+        Expr::AnyAll { function, left, array, all } if !matches!(**left, Expr::Literal { .. }) => {
+            return any_all::as_set(function, left, array, *all).unwrap_or(expr);
         }
         _ => {}
     }

@@ -4,6 +4,7 @@
 //! it answers needs no names any more. [`Expr::fold`] replaces parameters and constant parts before execution.
 
 pub mod aggregate;
+mod any_all;
 pub mod build;
 mod cast;
 mod choose;
@@ -142,6 +143,17 @@ pub enum Expr {
         /// `NOT IN`
         negated: bool,
     },
+    /// `x op ANY (array)` and `x op ALL (array)`
+    AnyAll {
+        /// The operator.
+        function: &'static Function,
+        /// Its left operand.
+        left: Box<Expr>,
+        /// An array of its right operands.
+        array: Box<Expr>,
+        /// `ALL`
+        all: bool,
+    },
     /// The first argument that is not NULL; all have the same type.
     Coalesce(Vec<Expr>),
     /// The first argument, or NULL if the second expression (an equality) is true.
@@ -183,7 +195,8 @@ impl Expr {
             | Expr::IsTruth { .. }
             | Expr::IsDistinct { .. }
             | Expr::InList { .. }
-            | Expr::InSet { .. } => PgType::Bool,
+            | Expr::InSet { .. }
+            | Expr::AnyAll { .. } => PgType::Bool,
             Expr::NullIf { value, .. } => value.pg_type(),
             Expr::Coalesce(args) | Expr::Extreme { args, .. } => common_modifier(args),
         }
@@ -230,7 +243,7 @@ impl Expr {
         let mut strongest = Volatility::Immutable;
         self.visit(&mut |part| {
             let own = match part {
-                Expr::Call { function, .. } => function.volatility,
+                Expr::Call { function, .. } | Expr::AnyAll { function, .. } => function.volatility,
                 Expr::Cast { arg, to, .. } if cast_reads_settings(arg.pg_type(), *to) => Volatility::Stable,
                 _ => Volatility::Immutable,
             };

@@ -26,9 +26,38 @@ fn takes_exactly(param: Param, arg: PgType) -> bool {
 
 fn takes(param: Param, arg: ArgType) -> bool {
     match (param, arg) {
-        (Param::Any, _) | (_, None) => true,
+        (Param::Any | Param::Element, _) | (_, None) => true,
+        (Param::NonArray, Some(from)) => !matches!(from, PgType::Array(_)),
+        (Param::Array, Some(from)) => matches!(from, PgType::Array(_)),
         (Param::Is(to), Some(from)) => can_coerce(from, to, Coercion::Implicit),
     }
+}
+
+/// Whether a function takes all arguments, and those that must share a type can.
+fn takes_all(function: &Function, args: &[ArgType]) -> bool {
+    args.iter().enumerate().all(|(i, arg)| takes(function.param(i), *arg))
+        && shared_type(function, args).is_some()
+}
+
+/// The type that the arguments of kinds `Array` and `Element` share; `Some(None)` if nothing tells it. The outer `None`:
+/// they cannot.
+pub(crate) fn shared_type(function: &Function, args: &[ArgType]) -> Option<ArgType> {
+    let mut types: Vec<ArgType> = Vec::new();
+    for (i, arg) in args.iter().enumerate() {
+        match (function.param(i), arg) {
+            (Param::Array, Some(arg)) => types.push(Some(arg.element()?.base())),
+            (Param::Element, Some(PgType::Array(_))) if function.params.contains(&Param::Array) => return None,
+            (Param::Element, Some(arg)) => types.push(Some(arg.base())),
+            _ => {}
+        }
+    }
+    let Some(first) = types.first().copied() else { return Some(None) };
+    if function.compatible {
+        let common = super::build::common_type(&types).ok()?;
+        let becomes = |from: PgType| can_coerce(from, common, Coercion::Implicit);
+        return types.iter().flatten().all(|from| becomes(*from)).then_some(Some(common.base()));
+    }
+    types.iter().all(|other| *other == first).then_some(first)
 }
 
 /// Finds the function of this name for these arguments.
@@ -70,7 +99,7 @@ fn keep_best(candidates: &mut Vec<&'static Function>, score: impl Fn(&Function) 
 
 fn select(fits: Vec<&'static Function>, args: &[ArgType]) -> Resolution {
     let mut candidates = fits;
-    candidates.retain(|function| args.iter().enumerate().all(|(i, arg)| takes(function.param(i), *arg)));
+    candidates.retain(|function| takes_all(function, args));
     let known = || args.iter().enumerate().filter_map(|(i, arg)| Some((i, (*arg)?)));
     if candidates.len() > 1 {
         keep_best(&mut candidates, |function| {
@@ -81,7 +110,7 @@ fn select(fits: Vec<&'static Function>, args: &[ArgType]) -> Resolution {
         keep_best(&mut candidates, |function| {
             let good = |(i, arg): &(usize, PgType)| match function.param(*i) {
                 Param::Is(to) => to == arg.base() || (category(to) == category(*arg) && is_preferred(to)),
-                Param::Any => false,
+                _ => false,
             };
             known().filter(good).count()
         });
@@ -108,7 +137,7 @@ fn by_category(candidates: &mut Vec<&'static Function>, args: &[ArgType]) {
             .iter()
             .filter_map(|function| match function.param(i) {
                 Param::Is(pg_type) => Some(pg_type),
-                Param::Any => None,
+                _ => None,
             })
             .collect();
         let text = types.iter().any(|pg_type| category(*pg_type) == Category::Text);
@@ -126,7 +155,7 @@ fn by_category(candidates: &mut Vec<&'static Function>, args: &[ArgType]) {
     let fits = |function: &Function| {
         wanted.iter().all(|(i, wanted, preferred)| match function.param(*i) {
             Param::Is(pg_type) => category(pg_type) == *wanted && (!preferred || is_preferred(pg_type)),
-            Param::Any => false,
+            _ => false,
         })
     };
     if candidates.iter().any(|function| fits(function)) {
@@ -141,7 +170,8 @@ fn same_as_known(candidates: &mut Vec<&'static Function>, args: &[ArgType]) {
     if !known.all(|arg| arg == first) || args.iter().all(Option::is_some) {
         return;
     }
-    let fits = |function: &Function| (0..args.len()).all(|i| takes(function.param(i), Some(first)));
+    let assumed = vec![Some(first); args.len()];
+    let fits = |function: &Function| takes_all(function, &assumed);
     let fitting: Vec<&'static Function> =
         candidates.iter().copied().filter(|function| fits(function)).collect();
     if fitting.len() == 1 {

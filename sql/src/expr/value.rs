@@ -71,6 +71,7 @@ pub(crate) fn repeat(value: &Datum, pg_type: PgType, rows: usize) -> ArrayRef {
         Datum::Numeric(value) => fixed(&value.to_bytes(), rows),
         Datum::Interval(value) => fixed(&value.to_bytes(), rows),
         Datum::Uuid(value) => fixed(value, rows),
+        Datum::Array(value) => Arc::new(BinaryArray::from_iter_values(std::iter::repeat_n(value, rows))),
     }
 }
 
@@ -96,6 +97,7 @@ pub fn datum_at(array: &dyn Array, pg_type: PgType, row: usize) -> Datum {
             Datum::Text(array.as_string::<i32>().value(row).into())
         }
         PgType::Bytea => Datum::Bytea(array.as_binary::<i32>().value(row).into()),
+        PgType::Array(_) => Datum::Array(array.as_binary::<i32>().value(row).into()),
         PgType::Numeric(_) => {
             Datum::Numeric(Numeric::from_trusted_bytes(fixed().try_into().expect("17 bytes")))
         }

@@ -27,7 +27,9 @@ impl Expr {
                 }
                 otherwise.iter().for_each(|otherwise| visit(otherwise));
             }
-            Expr::IsDistinct { left: a, right: b, .. } | Expr::NullIf { value: a, equal: b } => {
+            Expr::IsDistinct { left: a, right: b, .. }
+            | Expr::NullIf { value: a, equal: b }
+            | Expr::AnyAll { left: a, array: b, .. } => {
                 visit(a);
                 visit(b);
             }
@@ -61,7 +63,9 @@ impl Expr {
                 }
                 otherwise.iter_mut().for_each(|otherwise| change(otherwise));
             }
-            Expr::IsDistinct { left: a, right: b, .. } | Expr::NullIf { value: a, equal: b } => {
+            Expr::IsDistinct { left: a, right: b, .. }
+            | Expr::NullIf { value: a, equal: b }
+            | Expr::AnyAll { left: a, array: b, .. } => {
                 change(a);
                 change(b);
             }

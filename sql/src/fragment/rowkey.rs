@@ -105,7 +105,8 @@ fn fixed_width(pg_type: PgType) -> Option<u32> {
         | PgType::Varchar(_)
         | PgType::Json
         | PgType::Jsonb
-        | PgType::Bytea => return None,
+        | PgType::Bytea
+        | PgType::Array(_) => return None,
     })
 }
 
@@ -121,6 +122,7 @@ fn add_widths(column: &KeyColumn<'_>, widths: &mut [u32]) {
                 let value = values.as_binary::<i32>().value(row);
                 value.len() + memchr::memchr_iter(0, value).count() + 2
             }
+            PgType::Array(_) | PgType::Jsonb => encoded_value(column, row).len(),
             _ => values.as_string::<i32>().value(row).len() + 1,
         };
         u32::try_from(width).expect("a value is smaller than a message")
@@ -188,8 +190,8 @@ fn write_column(column: &KeyColumn<'_>, bytes: &mut [u8], next: &mut [u32]) {
                 (interval.order() as u128 ^ 1 << 127).to_be_bytes()
             });
         }
-        PgType::Numeric(_) | PgType::Bytea => write_encoded(column, bytes, next),
-        PgType::Text | PgType::Varchar(_) | PgType::Json | PgType::Jsonb => {
+        PgType::Numeric(_) | PgType::Bytea | PgType::Array(_) | PgType::Jsonb => write_encoded(column, bytes, next),
+        PgType::Text | PgType::Varchar(_) | PgType::Json => {
             let values = values.as_string::<i32>();
             write_values(column, bytes, next, |row, out| {
                 let value = values.value(row).as_bytes();
@@ -208,11 +210,24 @@ fn write_encoded(column: &KeyColumn<'_>, bytes: &mut [u8], next: &mut [u32]) {
         encoded.clear();
         match column.pg_type {
             PgType::Numeric(_) => key::encode_numeric(numeric_at(column.values, row), &mut encoded),
+            PgType::Array(_) | PgType::Jsonb => encoded = encoded_value(column, row),
             _ => key::encode(&Datum::Bytea(column.values.as_binary::<i32>().value(row).into()), &mut encoded),
         }
         out[..encoded.len()].copy_from_slice(&encoded);
         encoded.len()
     });
+}
+
+/// The bytes of an array or of jsonb: equal for values that are equal.
+fn encoded_value(column: &KeyColumn<'_>, row: usize) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    if column.pg_type == PgType::Jsonb {
+        let text = column.values.as_string::<i32>().value(row);
+        key::encode(&Datum::Text(crate::types::json::canonical(text).into()), &mut encoded);
+    } else {
+        key::encode(&Datum::Array(column.values.as_binary::<i32>().value(row).into()), &mut encoded);
+    }
+    encoded
 }
 
 fn numeric_at(values: &ArrayRef, row: usize) -> Numeric {

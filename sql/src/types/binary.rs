@@ -12,18 +12,19 @@
 //! | timestamp, timestamptz | i64 microseconds since 2000-01-01 |
 //! | interval | i64 microseconds, i32 days, i32 months |
 //! | uuid | 16 bytes |
+//! | arrays | see `array::write_binary` |
 
 use arrow_array::Array;
 use omen_core::SqlState;
 use omen_core::error::ValueError;
 use omen_core::row::RowBuilder;
-use omen_core::types::{Datum, Interval, Numeric, PgType};
+use omen_core::types::{ArrayValue, Datum, Interval, Numeric, PgType};
 
 use super::calendar::{
     DATE_INFINITY, DATE_MAX, DATE_MIN, DATE_NEG_INFINITY, DAY_US, EPOCH_2000_DAYS, EPOCH_2000_US,
     TIMESTAMP_INFINITY, TIMESTAMP_MIN, TIMESTAMP_NEG_INFINITY, is_finite,
 };
-use super::json;
+use super::{array, json};
 use super::text::{limited, utf8};
 use super::value::{Native, native_of_array, native_of_datum, native_of_row};
 
@@ -87,6 +88,7 @@ fn write(pg_type: PgType, value: Native<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(&value.months.to_be_bytes());
         }
         Native::Uuid(value) => out.extend_from_slice(value),
+        Native::Array(value) => array::write_binary(&ArrayValue::of_stored(pg_type, value), out),
     }
 }
 
@@ -193,6 +195,7 @@ pub fn parse(pg_type: PgType, bytes: &[u8]) -> Result<Datum, ValueError> {
             })
         }
         PgType::Uuid => Datum::Uuid(fixed(bytes)?),
+        PgType::Array(element) => array::parse_binary(element.pg_type(), bytes)?.into_datum(),
     })
 }
 

@@ -55,6 +55,31 @@ pub(crate) fn equal(a: &str, b: &str) -> bool {
     }
 }
 
+/// A text of [`normalize`] in a form that equal values share: without zeros at the end of fractions.
+pub(crate) fn canonical(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    let mut in_string = false;
+    let mut start = 0;
+    while let Some(byte) = rest.first() {
+        let at = text.len() - rest.len();
+        match byte {
+            b'\\' => rest = &rest[2.min(rest.len())..],
+            byte if !in_string && is_number(*byte) => {
+                out.push_str(&text[start..at]);
+                out.push_str(&String::from_utf8_lossy(take_number(&mut rest)));
+                start = text.len() - rest.len();
+            }
+            byte => {
+                in_string ^= *byte == b'"';
+                rest = &rest[1..];
+            }
+        }
+    }
+    out.push_str(&text[start..]);
+    out
+}
+
 fn is_number(byte: u8) -> bool {
     byte.is_ascii_digit() || byte == b'-'
 }

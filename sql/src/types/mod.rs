@@ -1,5 +1,6 @@
 //! Values as text and bytes: what PostgreSQL's input and output functions do, for every type.
 
+pub(crate) mod array;
 pub mod binary;
 pub mod calendar;
 pub(crate) mod datetime;

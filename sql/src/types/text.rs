@@ -4,14 +4,14 @@ use arrow_array::Array;
 use omen_core::SqlState;
 use omen_core::error::ValueError;
 use omen_core::row::RowBuilder;
-use omen_core::types::{Datum, Interval, Numeric, PgType};
+use omen_core::types::{ArrayValue, Datum, Interval, Numeric, PgType};
 
 use super::datetime::{ReadContext, format, parse_date, parse_time, parse_timestamp, parse_timestamptz};
 use super::number::{
     invalid_syntax, parse_f32, parse_f64, parse_integer, trim, write_f32, write_f64, write_integer,
 };
 use super::value::{Native, native_of_array, native_of_datum, native_of_row};
-use super::{ByteaOutput, FormatOptions, json};
+use super::{ByteaOutput, FormatOptions, array, json};
 
 /// Appends the text of one value of a column, which must not be NULL.
 ///
@@ -59,6 +59,7 @@ fn write(pg_type: PgType, value: Native<'_>, options: &FormatOptions, out: &mut 
         Native::Bytea(value) => write_bytea(value, options.bytea_output, out),
         Native::Interval(value) => value.write(options.interval_style, out),
         Native::Uuid(value) => write_uuid(value, out),
+        Native::Array(value) => array::write(&ArrayValue::of_stored(pg_type, value), options, out),
     }
 }
 
@@ -141,6 +142,10 @@ fn parse_in(pg_type: PgType, text: &str, context: &ReadContext<'_>) -> Result<Da
             Datum::Text(text.into())
         }
         PgType::Jsonb => Datum::Text(json::normalize(text)?.into()),
+        PgType::Array(element) => {
+            let element = element.pg_type();
+            array::parse(element, text, &mut |text| parse_in(element, text, context))?.into_datum()
+        }
     })
 }
 
@@ -179,6 +184,7 @@ pub fn parse_into(
             row.push_var(text.as_bytes());
         }
         PgType::Jsonb => row.push_var(json::normalize(utf8(text)?)?.as_bytes()),
+        PgType::Array(_) => row.push(&parse_in(pg_type, utf8(text)?, &context)?),
     }
     Ok(())
 }

@@ -29,6 +29,8 @@ pub(crate) enum Native<'a> {
     Interval(Interval),
     /// `uuid`
     Uuid(&'a [u8; 16]),
+    /// An array's bytes.
+    Array(&'a [u8]),
 }
 
 fn fixed<const N: usize>(bytes: &[u8]) -> [u8; N] {
@@ -51,6 +53,7 @@ pub(crate) fn native_of_array(pg_type: PgType, array: &dyn Array, row: usize) ->
             Native::Text(array.as_string::<i32>().value(row).as_bytes())
         }
         PgType::Bytea => Native::Bytea(array.as_binary::<i32>().value(row)),
+        PgType::Array(_) => Native::Array(array.as_binary::<i32>().value(row)),
         PgType::Date => Native::Integer(array.as_primitive::<Date32Type>().value(row).into()),
         PgType::Time => Native::Integer(array.as_primitive::<Time64MicrosecondType>().value(row)),
         PgType::Timestamp | PgType::Timestamptz => {
@@ -77,6 +80,7 @@ pub(crate) fn native_of_row(pg_type: PgType, bytes: &[u8]) -> Native<'_> {
         PgType::Numeric(_) => Native::Numeric(Numeric::from_trusted_bytes(fixed(bytes))),
         PgType::Text | PgType::Varchar(_) | PgType::Json | PgType::Jsonb => Native::Text(bytes),
         PgType::Bytea => Native::Bytea(bytes),
+        PgType::Array(_) => Native::Array(bytes),
         PgType::Interval => Native::Interval(Interval::from_bytes(fixed(bytes))),
         PgType::Uuid => Native::Uuid(bytes.try_into().expect("16 bytes")),
     }
@@ -97,5 +101,6 @@ pub(crate) fn native_of_datum(value: &Datum) -> Option<Native<'_>> {
         Datum::Bytea(value) => Native::Bytea(value),
         Datum::Interval(value) => Native::Interval(*value),
         Datum::Uuid(value) => Native::Uuid(value),
+        Datum::Array(value) => Native::Array(value),
     })
 }

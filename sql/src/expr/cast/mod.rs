@@ -21,6 +21,8 @@ pub(crate) enum Category {
     DateTime,
     /// `T`
     Timespan,
+    /// `A`
+    Array,
     /// `U`
     Other,
 }
@@ -35,6 +37,7 @@ pub(crate) fn category(pg_type: PgType) -> Category {
         PgType::Text | PgType::Varchar(_) => Category::Text,
         PgType::Date | PgType::Time | PgType::Timestamp | PgType::Timestamptz => Category::DateTime,
         PgType::Interval => Category::Timespan,
+        PgType::Array(_) => Category::Array,
         PgType::Bytea | PgType::Uuid | PgType::Json | PgType::Jsonb => Category::Other,
     }
 }
@@ -61,6 +64,7 @@ pub(crate) fn context_of(from: PgType, to: PgType) -> Option<Coercion> {
         _ => 0,
     };
     match (from, to) {
+        (PgType::Array(from), PgType::Array(to)) => context_of(from.pg_type(), to.pg_type()),
         (PgType::Text, PgType::Varchar(_)) | (PgType::Varchar(_), PgType::Text) => Some(Implicit),
         _ if rank(from) > 0 && rank(to) > 0 => {
             Some(if rank(from) < rank(to) { Implicit } else { Assignment })

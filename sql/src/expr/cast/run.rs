@@ -2,13 +2,14 @@
 
 use omen_core::SqlState;
 use omen_core::error::ValueError;
-use omen_core::types::{Datum, Interval, Numeric, PgType};
+use omen_core::types::{ArrayValue, Datum, Interval, Numeric, PgType};
 
+use crate::execute::rows::array_of;
 use crate::expr::kernel::Call;
 use crate::expr::kernel::datetime::{date_to_timestamp, timestamp_to_date, to_local, to_utc};
 use crate::expr::kernel::lift::{
     Arg, Bool, Clock, Day, F32, F64, I16, I32, I64, Kind, Num, NumBytes, Output, Result, Span, Stamp, Text,
-    each_row, each_row_nullable, each_text, map1, text1,
+    each_datum, each_row, each_row_nullable, each_text, map1, text1,
 };
 use crate::expr::kernel::number::out_of_range;
 use crate::expr::value::Value;
@@ -29,6 +30,7 @@ pub(crate) fn push_text(pg_type: PgType, value: &Datum, options: &FormatOptions,
 pub(crate) fn run(call: &Call<'_>, explicit: bool) -> Result<Value> {
     let (from, to) = (call.types[0], call.result);
     match (from.base(), to.base()) {
+        (PgType::Array(_), PgType::Array(_)) => arrays(call, explicit),
         (from_base, to_base) if from_base == to_base => modify(call, explicit),
         (_, PgType::Text | PgType::Varchar(_)) => to_text(call, explicit),
         (PgType::Text | PgType::Varchar(_), _) => from_text(call),
@@ -204,6 +206,10 @@ fn from_text(call: &Call<'_>) -> Result<Value> {
         PgType::Timestamp | PgType::Timestamptz => rows::<Stamp, i64>(call, read, |v| v),
         PgType::Interval => rows::<Span, Interval>(call, read, |v| v),
         PgType::Uuid => rows::<crate::expr::kernel::lift::Id, [u8; 16]>(call, read, |v| v),
+        PgType::Array(_) => each_datum(call, |args| match args {
+            [Datum::Text(text)] => parse_at(to, text, &context.format, context.transaction_start_us),
+            other => panic!("a text: {other:?}"),
+        }),
         PgType::Text | PgType::Varchar(_) | PgType::Bytea | PgType::Json | PgType::Jsonb => {
             each_text(call, |row, out| {
                 match read(row)? {
@@ -251,6 +257,29 @@ fn from_jsonb(call: &Call<'_>) -> Result<Value> {
         }
         other => panic!("no cast from jsonb to {other}"),
     }
+}
+
+/// An array to one of another type, or with a modifier: element by element.
+fn arrays(call: &Call<'_>, explicit: bool) -> Result<Value> {
+    let (Some(from), Some(to)) = (call.types[0].element(), call.result.element()) else {
+        return Ok(call.args[0].clone());
+    };
+    if from == to || (from.base() == to.base() && to == to.base()) {
+        return Ok(call.args[0].clone());
+    }
+    each_datum(call, |args| {
+        let [Datum::Array(bytes)] = args else { panic!("an array: {args:?}") };
+        let mut array = ArrayValue::of_stored(call.types[0], bytes);
+        let column = array_of(from, array.values.iter());
+        let rows = array.values.len();
+        let cast = run(
+            &Call { args: &[Value::Array(column)], types: &[from], rows, result: to, context: call.context },
+            explicit,
+        )?;
+        array.values = (0..rows).map(|row| cast.datum(to, row)).collect();
+        array.element = to.base();
+        Ok(array.into_datum())
+    })
 }
 
 /// Among dates, times and intervals.

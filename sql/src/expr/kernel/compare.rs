@@ -11,7 +11,7 @@ use super::Call;
 use super::lift::{
     Arg, Bool, Bytes, Clock, Day, F32, F64, I16, I32, I64, Id, Kind, Num, Result, Span, Stamp, Text,
 };
-use super::lift::{Jsonb, JsonbText, NumberKind, common_nulls, map2};
+use super::lift::{Jsonb, JsonbText, List, ListBytes, NumberKind, common_nulls, map2};
 use crate::expr::value::Value;
 use crate::types::calendar::{
     DATE_INFINITY, DATE_NEG_INFINITY, DAY_US, SECOND_US, TIMESTAMP_INFINITY, TIMESTAMP_NEG_INFINITY,
@@ -85,6 +85,16 @@ impl SqlOrd for JsonbText<'_> {
     }
     fn sql_lt(self, other: Self) -> bool {
         self.0 < other.0
+    }
+}
+
+/// By the keys of both, whose order is that of arrays.
+impl SqlOrd for ListBytes<'_> {
+    fn sql_eq(self, other: Self) -> bool {
+        self.0 == other.0 || self.key() == other.key()
+    }
+    fn sql_lt(self, other: Self) -> bool {
+        self.key() < other.key()
     }
 }
 
@@ -281,5 +291,6 @@ pub(crate) const fn same_type<O: Operator>(pg_type: omen_core::types::PgType) ->
         PgType::Timestamp | PgType::Timestamptz => numbers::<Stamp, O>,
         PgType::Interval => others::<Span, O>,
         PgType::Uuid => others::<Id, O>,
+        PgType::Array(_) => others::<List, O>,
     }
 }

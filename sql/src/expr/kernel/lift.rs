@@ -171,6 +171,41 @@ impl Kind for Jsonb {
     }
 }
 
+/// An array of any type.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct List;
+
+/// The bytes of an array.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ListBytes<'a>(pub &'a [u8]);
+
+impl ListBytes<'_> {
+    /// Bytes that are ordered as arrays are.
+    pub(crate) fn key(self) -> Vec<u8> {
+        let mut key = Vec::new();
+        omen_core::key::encode(&Datum::Array(self.0.into()), &mut key);
+        key
+    }
+}
+
+impl Kind for List {
+    type Item<'a> = ListBytes<'a>;
+    type Column<'a> = &'a BinaryArray;
+
+    fn column(array: &ArrayRef) -> &BinaryArray {
+        array.as_binary()
+    }
+    fn get<'a>(column: Self::Column<'a>, row: usize) -> Self::Item<'a> {
+        ListBytes(column.value(row))
+    }
+    fn of(datum: &Datum) -> ListBytes<'_> {
+        match datum {
+            Datum::Array(value) => ListBytes(value),
+            other => wrong(other),
+        }
+    }
+}
+
 /// `bytea`
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bytes;
@@ -551,6 +586,30 @@ fn without(nulls: Option<NullBuffer>, rows: usize, missing: &[usize]) -> NullBuf
     };
     missing.iter().for_each(|row| valid[*row] = false);
     NullBuffer::from(valid)
+}
+
+/// Lifts a strict function of datums: for types whose values are taken apart anyway.
+pub(crate) fn each_datum(call: &Call<'_>, f: impl Fn(&[Datum]) -> Result<Datum>) -> Result<Value> {
+    each_datum_nulls(call, |args| if args.iter().any(Datum::is_null) { Ok(Datum::Null) } else { f(args) })
+}
+
+/// As [`each_datum`] for functions that see NULLs.
+pub(crate) fn each_datum_nulls(call: &Call<'_>, f: impl Fn(&[Datum]) -> Result<Datum>) -> Result<Value> {
+    let mut args = vec![Datum::Null; call.args.len()];
+    let mut row = |row: usize| {
+        for ((to, arg), pg_type) in args.iter_mut().zip(call.args).zip(call.types) {
+            *to = arg.datum(*pg_type, row);
+        }
+        f(&args)
+    };
+    if call.is_scalar() {
+        return Ok(Value::Scalar(row(0)?));
+    }
+    let mut values = Vec::with_capacity(call.rows);
+    for index in 0..call.rows {
+        values.push(row(index)?);
+    }
+    Ok(Value::Array(crate::execute::rows::array_of(call.result, values.iter())))
 }
 
 /// Lifts a strict function of one argument to text.

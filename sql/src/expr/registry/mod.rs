@@ -2,6 +2,7 @@
 //!
 //! A table per subject; which entry a call means is `resolve`'s to find.
 
+mod arrays;
 mod dates;
 mod numbers;
 mod operators;
@@ -35,6 +36,21 @@ pub enum Param {
     Is(PgType),
     /// Any type.
     Any,
+    /// Any type that is no array.
+    NonArray,
+    /// An array of the type that all parameters of these two kinds share.
+    Array,
+    /// A value of that type.
+    Element,
+}
+
+/// A type of a result that follows from those of the arguments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Given {
+    /// An array of the type that arguments share.
+    Array,
+    /// That type.
+    Element,
 }
 
 /// A function or operator that can be called.
@@ -53,6 +69,10 @@ pub struct Function {
     /// NULL if any argument is NULL.
     pub strict: bool,
     pub(crate) kernel: Kernel,
+    /// The arguments of kinds `Array` and `Element` are converted to a type that all of them become by themselves.
+    pub(crate) compatible: bool,
+    /// How the type of the result follows from that type.
+    pub(crate) given: Option<Given>,
     /// It answers rows.
     pub(crate) set: Option<SetKernel>,
 }
@@ -67,6 +87,8 @@ impl Function {
             variadic: false,
             strict: true,
             kernel,
+            compatible: false,
+            given: None,
             set: None,
         }
     }
@@ -76,6 +98,24 @@ impl Function {
         let mut function = Function::new(name, params, result, not_a_value);
         function.set = Some(SetKernel { start, columns: &[] });
         function
+    }
+
+    /// The same, with a common type looked for instead of the same type in all places.
+    const fn compatible(mut self) -> Function {
+        self.compatible = true;
+        self
+    }
+
+    /// The same, answering an array of the shared type.
+    const fn gives_array(mut self) -> Function {
+        self.given = Some(Given::Array);
+        self
+    }
+
+    /// The same, answering the shared type.
+    const fn gives_element(mut self) -> Function {
+        self.given = Some(Given::Element);
+        self
     }
 
     /// The same, changing with the transaction or the session's settings.
@@ -157,6 +197,9 @@ mod short {
     pub(super) const JS: Param = Param::Is(PgType::Json);
     pub(super) const JB: Param = Param::Is(PgType::Jsonb);
     pub(super) const ANY: Param = Param::Any;
+    pub(super) const NON: Param = Param::NonArray;
+    pub(super) const ARR: Param = Param::Array;
+    pub(super) const ELE: Param = Param::Element;
 }
 
 type Index = HashMap<&'static str, Vec<&'static Function>>;
@@ -170,7 +213,7 @@ fn index_of(tables: &[&'static [Function]]) -> Index {
 }
 
 static FUNCTIONS: LazyLock<Index> = LazyLock::new(|| {
-    index_of(&[numbers::FUNCTIONS, texts::FUNCTIONS, dates::FUNCTIONS, session::FUNCTIONS, sets::FUNCTIONS])
+    index_of(&[numbers::FUNCTIONS, texts::FUNCTIONS, dates::FUNCTIONS, session::FUNCTIONS, sets::FUNCTIONS, arrays::FUNCTIONS])
 });
 
 static OPERATORS: LazyLock<Index> = LazyLock::new(|| {
@@ -179,6 +222,7 @@ static OPERATORS: LazyLock<Index> = LazyLock::new(|| {
         operators::TEXTS,
         operators::DATES,
         operators::JSON,
+        arrays::OPERATORS,
         operators::COMPARISONS,
     ])
 });
@@ -204,4 +248,19 @@ pub(crate) const ONE_ROW: &str = "value";
 /// The function that answers its argument as one row.
 pub(crate) fn one_row() -> &'static Function {
     &sets::ONE_ROW
+}
+
+/// `ARRAY[..]`
+pub(crate) fn array_constructor() -> &'static Function {
+    &arrays::CONSTRUCTOR
+}
+
+/// `a[i]`
+pub(crate) fn array_subscript() -> &'static Function {
+    &arrays::SUBSCRIPT
+}
+
+/// `a[i:j]`
+pub(crate) fn array_slice() -> &'static Function {
+    &arrays::SLICE
 }

@@ -100,8 +100,8 @@ const NOT_ILIKE: LikeMode = LikeMode { ignore_case: true, negated: true };
 
 pub(super) static TEXTS: &[Function] = &[
     Function::new("||", &[TX, TX], TEXT, s::concat_texts),
-    Function::new("||", &[TX, ANY], TEXT, a::concat_any).stable(),
-    Function::new("||", &[ANY, TX], TEXT, a::concat_any).stable(),
+    Function::new("||", &[TX, NON], TEXT, a::concat_any).stable(),
+    Function::new("||", &[NON, TX], TEXT, a::concat_any).stable(),
     Function::new("||", &[BY, BY], BYTEA, s::concat_bytes),
     Function::new("~~", &[TX, TX], BOOL, |c| pattern::like(c, LIKE)),
     Function::new("!~~", &[TX, TX], BOOL, |c| pattern::like(c, NOT_LIKE)),

@@ -1,8 +1,8 @@
 //! Functions that answer rows.
 
-use super::Function;
+use super::{Function, Param};
 use super::short::*;
-use crate::expr::sets::{rows, series};
+use crate::expr::sets::{lists, rows, series};
 
 pub(super) static FUNCTIONS: &[Function] = &[
     Function::set_of("generate_series", &[I4, I4], INT4, series::integers),
@@ -13,6 +13,11 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::set_of("generate_series", &[NU, NU, NU], NUMERIC, series::numerics),
     Function::set_of("generate_series", &[TS, TS, IV], TIMESTAMP, series::timestamps),
     Function::set_of("generate_series", &[TZ, TZ, IV], TIMESTAMPTZ, series::timestamps).stable(),
+    Function::set_of("generate_subscripts", &[ARR, I4], INT4, lists::subscripts),
+    Function::set_of("generate_subscripts", &[ARR, I4, Param::Is(BOOL)], INT4, lists::subscripts),
+    Function::set_of("string_to_table", &[TX, TX], TEXT, lists::pieces).sees_nulls(),
+    Function::set_of("string_to_table", &[TX, TX, TX], TEXT, lists::pieces).sees_nulls(),
+    Function::set_of("unnest", &[ARR], TEXT, lists::elements).gives_element(),
 ];
 
 /// Its argument as one row; has no name in SQL.
