@@ -121,10 +121,8 @@ impl ArrayValue {
             let (dim, after) = rest.split_first_chunk::<8>().ok_or(Malformed)?;
             rest = after;
             let [l0, l1, l2, l3, lower @ ..] = *dim;
-            let dim = Dimension {
-                len: i32::from_le_bytes([l0, l1, l2, l3]),
-                lower: i32::from_le_bytes(lower),
-            };
+            let dim =
+                Dimension { len: i32::from_le_bytes([l0, l1, l2, l3]), lower: i32::from_le_bytes(lower) };
             let len = usize::try_from(dim.len).ok().filter(|len| *len > 0).ok_or(Malformed)?;
             dim.lower.checked_add(dim.len).ok_or(Malformed)?;
             elements = elements.checked_mul(len).filter(|all| *all <= ELEMENTS_MAX).ok_or(Malformed)?;
@@ -215,7 +213,12 @@ mod tests {
 
     #[test]
     fn elements_keep_their_modifier() {
-        let types = [PgType::Varchar(Some(7)), PgType::Numeric(Some((10, 2))), PgType::Numeric(Some((3, -2))), PgType::Uuid];
+        let types = [
+            PgType::Varchar(Some(7)),
+            PgType::Numeric(Some((10, 2))),
+            PgType::Numeric(Some((3, -2))),
+            PgType::Uuid,
+        ];
         for pg_type in types {
             assert_eq!(Element::of(pg_type).map(Element::pg_type), Some(pg_type));
         }

@@ -101,7 +101,8 @@ impl Binder<'_> {
         scope: &mut ExprScope<'_>,
     ) -> Result<Expr> {
         // `t.a[1]`: names in front are those of a column.
-        let names = chain.iter().take_while(|access| matches!(access, AccessExpr::Dot(Ast::Identifier(_)))).count();
+        let names =
+            chain.iter().take_while(|access| matches!(access, AccessExpr::Dot(Ast::Identifier(_)))).count();
         let bound = match (root, names) {
             (_, 0) => self.expr(root, scope)?,
             (Ast::Identifier(first), _) => {
@@ -125,8 +126,10 @@ impl Binder<'_> {
         match bound.pg_type() {
             PgType::Array(_) => self.subscripts(bound, &subscripts, scope),
             other => {
-                let message =
-                    format!("cannot subscript type {} because it does not support subscripting", other.base());
+                let message = format!(
+                    "cannot subscript type {} because it does not support subscripting",
+                    other.base()
+                );
                 Err(SqlError::new(SqlState::DATATYPE_MISMATCH, message))
             }
         }

@@ -71,7 +71,8 @@ impl<'s> ExprScope<'s> {
     }
 }
 
-pub(super) const HINT_SUBQUERY: &str = "Run the inner query first and give its answer as a parameter or IN list.";
+pub(super) const HINT_SUBQUERY: &str =
+    "Run the inner query first and give its answer as a parameter or IN list.";
 
 impl Binder<'_> {
     /// Binds an expression.
@@ -161,7 +162,8 @@ impl Binder<'_> {
             Ast::Like { negated, any, expr, pattern, escape_char } => {
                 if *any {
                     let (arg, pattern) = (self.expr(expr, scope)?, self.expr(pattern, scope)?);
-                    let parts = LikeParts { arg, pattern, escape: None, kind: LikeKind::Like, negated: *negated };
+                    let parts =
+                        LikeParts { arg, pattern, escape: None, kind: LikeKind::Like, negated: *negated };
                     return self.like_any(parts);
                 }
                 self.like(LikeKind::Like, *negated, expr, pattern, escape_char.as_ref(), scope)
@@ -169,7 +171,8 @@ impl Binder<'_> {
             Ast::ILike { negated, any, expr, pattern, escape_char } => {
                 if *any {
                     let (arg, pattern) = (self.expr(expr, scope)?, self.expr(pattern, scope)?);
-                    let parts = LikeParts { arg, pattern, escape: None, kind: LikeKind::ILike, negated: *negated };
+                    let parts =
+                        LikeParts { arg, pattern, escape: None, kind: LikeKind::ILike, negated: *negated };
                     return self.like_any(parts);
                 }
                 self.like(LikeKind::ILike, *negated, expr, pattern, escape_char.as_ref(), scope)
@@ -456,6 +459,15 @@ impl Binder<'_> {
         escape: Option<&ast::ValueWithSpan>,
         scope: &mut ExprScope<'_>,
     ) -> Result<Expr> {
+        if let (Some(list), None) = (all_of(pattern), escape) {
+            let op = match (kind, negated) {
+                (LikeKind::Like, false) => BinaryOperator::PGLikeMatch,
+                (LikeKind::Like, true) => BinaryOperator::PGNotLikeMatch,
+                (_, false) => BinaryOperator::PGILikeMatch,
+                (_, true) => BinaryOperator::PGNotILikeMatch,
+            };
+            return self.any_all(arg, &op, list, true, scope);
+        }
         let arg = self.expr(arg, scope)?;
         let pattern = self.expr(pattern, scope)?;
         let escape = escape.map(|value| self.literal(value)).transpose()?;
@@ -526,6 +538,22 @@ impl Binder<'_> {
             return Ok(Expr::Literal { value: Datum::Interval(value), pg_type: PgType::Interval });
         }
         self.build().cast(text, PgType::Interval).map_err(|e| e.at(place))
+    }
+}
+
+/// `LIKE ALL (..)`, which the parser takes for a call of a function.
+fn all_of(pattern: &Ast) -> Option<&Ast> {
+    let Ast::Function(ast::Function { name, args: ast::FunctionArguments::List(list), .. }) = pattern else {
+        return None;
+    };
+    let [ast::ObjectNamePart::Identifier(ident)] = name.0.as_slice() else { return None };
+    match list.args.as_slice() {
+        [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(arg))]
+            if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("all") =>
+        {
+            Some(arg)
+        }
+        _ => None,
     }
 }
 

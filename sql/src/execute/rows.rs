@@ -113,12 +113,9 @@ pub(crate) fn array_of<'a>(pg_type: PgType, values: impl Iterator<Item = &'a Dat
         }
         PgType::Bytea | PgType::Array(_) => {
             let mut builder = BinaryBuilder::new();
-            values.for_each(|value| {
-                builder.append_option(if let Datum::Bytea(v) | Datum::Array(v) = value {
-                    Some(v)
-                } else {
-                    None
-                })
+            values.for_each(|value| match value {
+                Datum::Bytea(v) | Datum::Array(v) => builder.append_value(v),
+                _ => builder.append_null(),
             });
             Arc::new(builder.finish())
         }

@@ -45,7 +45,8 @@ pub(super) fn any_all(
     };
     let column = values.into_array(left.pg_type(), rows);
     let mut answers: Vec<Option<bool>> = Vec::with_capacity(rows);
-    let mut pairs = Pairs { function, left: left.pg_type(), element, context, rows: Vec::new(), items: Vec::new() };
+    let mut pairs =
+        Pairs { function, left: left.pg_type(), element, context, rows: Vec::new(), items: Vec::new() };
     let mut ends: Vec<Option<usize>> = Vec::new();
     for row in 0..rows {
         let own;
@@ -68,7 +69,8 @@ pub(super) fn any_all(
             let outcome = pairs.compare(&column)?;
             let mut start = 0;
             for end in ends.drain(..) {
-                answers.push(end.and_then(|end| reduce(&outcome, std::mem::replace(&mut start, end)..end, all)));
+                answers
+                    .push(end.and_then(|end| reduce(&outcome, std::mem::replace(&mut start, end)..end, all)));
             }
             pairs.rows.clear();
             pairs.items.clear();

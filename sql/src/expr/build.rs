@@ -189,7 +189,11 @@ impl ExprBuilder<'_> {
     }
 
     /// A string literal or NULL as a value of a type.
-    fn read(&self, text: Option<Box<str>>, to: PgType, coercion: Coercion) -> Result<Expr, SqlError> {
+    fn read(&mut self, text: Option<Box<str>>, to: PgType, coercion: Coercion) -> Result<Expr, SqlError> {
+        if matches!(to, PgType::Array(_)) && to != to.base() && coercion == Coercion::Explicit {
+            let plain = self.read(text, to.base(), coercion)?;
+            return self.coerce(plain, to, coercion);
+        }
         let pg_type = if coercion == Coercion::Implicit { to.base() } else { to };
         let value = match (text, to) {
             (None, _) => Datum::Null,
@@ -367,12 +371,35 @@ impl ExprBuilder<'_> {
         args: Vec<Expr>,
         distinct: bool,
     ) -> Result<AggregateCall, SqlError> {
+        let args = self.as_json(name, args)?;
         let types: Vec<ArgType> = args.iter().map(known).collect();
         let signature = aggregate::resolve(name, &types, distinct)?;
         let args = args.into_iter().zip(&signature.args);
         let args =
             args.map(|(arg, to)| self.coerce(arg, *to, Coercion::Implicit)).collect::<Result<_, _>>()?;
         Ok(AggregateCall { name: signature.name, args, distinct, pg_type: signature.result })
+    }
+
+    /// The arguments of an aggregate: those of the JSON functions become JSON, keys text.
+    fn as_json(&mut self, name: &str, args: Vec<Expr>) -> Result<Vec<Expr>, SqlError> {
+        let convert = match name {
+            "json_agg" | "json_object_agg" => "to_json",
+            "jsonb_agg" | "jsonb_object_agg" => "to_jsonb",
+            _ => return Ok(args),
+        };
+        let keyed = name.ends_with("object_agg");
+        if args.len() != 1 + usize::from(keyed) {
+            return Ok(args);
+        }
+        let mut converted = Vec::with_capacity(args.len());
+        for (index, arg) in args.into_iter().enumerate() {
+            let arg = self.output(arg)?;
+            converted.push(match keyed && index == 0 {
+                true => self.coerce(arg, PgType::Text, Coercion::Explicit)?,
+                false => self.function(convert, vec![arg])?,
+            });
+        }
+        Ok(converted)
     }
 
     /// An infix operator: `+ - * / % ^ || = <> < <= > >= ~ ~* !~ !~* & | # << >>`.

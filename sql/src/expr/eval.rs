@@ -133,9 +133,7 @@ fn eval_step(expr: &Expr, frame: Frame<'_>, context: &EvalContext) -> Result<Val
             is_distinct(left, right, *negated, frame, context)?.into_value()
         }
         Expr::InList { arg, list, negated } => in_list(arg, list, *negated, frame, context)?.into_value(),
-        Expr::AnyAll { function, left, array, all } => {
-            any_all(function, left, array, *all, frame, context)?
-        }
+        Expr::AnyAll { function, left, array, all } => any_all(function, left, array, *all, frame, context)?,
         Expr::InSet { arg, set, negated } => {
             let found = set.test(&eval(arg, frame, context)?, arg.pg_type());
             if *negated { Truth::of(&found, frame.rows).not().into_value() } else { found }

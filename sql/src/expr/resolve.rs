@@ -46,7 +46,9 @@ pub(crate) fn shared_type(function: &Function, args: &[ArgType]) -> Option<ArgTy
     for (i, arg) in args.iter().enumerate() {
         match (function.param(i), arg) {
             (Param::Array, Some(arg)) => types.push(Some(arg.element()?.base())),
-            (Param::Element, Some(PgType::Array(_))) if function.params.contains(&Param::Array) => return None,
+            (Param::Element, Some(PgType::Array(_))) if function.params.contains(&Param::Array) => {
+                return None;
+            }
             (Param::Element, Some(arg)) => types.push(Some(arg.base())),
             _ => {}
         }

@@ -190,7 +190,9 @@ fn write_column(column: &KeyColumn<'_>, bytes: &mut [u8], next: &mut [u32]) {
                 (interval.order() as u128 ^ 1 << 127).to_be_bytes()
             });
         }
-        PgType::Numeric(_) | PgType::Bytea | PgType::Array(_) | PgType::Jsonb => write_encoded(column, bytes, next),
+        PgType::Numeric(_) | PgType::Bytea | PgType::Array(_) | PgType::Jsonb => {
+            write_encoded(column, bytes, next)
+        }
         PgType::Text | PgType::Varchar(_) | PgType::Json => {
             let values = values.as_string::<i32>();
             write_values(column, bytes, next, |row, out| {

@@ -185,7 +185,9 @@ impl Reader<'_> {
             self.at += 1;
         }
         let digits = &self.text[start..self.at];
-        digits.parse().map_err(|_| self.malformed("\"[\" must introduce explicitly-specified array dimensions."))
+        digits
+            .parse()
+            .map_err(|_| self.malformed("\"[\" must introduce explicitly-specified array dimensions."))
     }
 
     /// The rest of `{..}`, the elements of one dimension.
@@ -205,7 +207,7 @@ impl Reader<'_> {
         loop {
             match self.next() {
                 None => return Err(self.malformed("Unexpected end of input.")),
-                Some(b'}') if after_comma => {
+                Some(b'}') if after_comma || (count == 0 && level > 0) => {
                     return Err(self.malformed("Unexpected \"}\" character."));
                 }
                 Some(b'}') if count == 0 => {
@@ -368,7 +370,8 @@ pub(crate) fn parse_binary(element: PgType, bytes: &[u8]) -> Result<ArrayValue, 
         Ok(i32::from_be_bytes(*bytes))
     };
     let (count, flags, oid) = (number()?, number()?, number()?);
-    let count = usize::try_from(count).map_err(|_| invalid(format!("invalid number of dimensions: {count}")))?;
+    let count =
+        usize::try_from(count).map_err(|_| invalid(format!("invalid number of dimensions: {count}")))?;
     if count > DIMENSIONS_MAX {
         return Err(too_many_dimensions(count));
     }

@@ -24,9 +24,9 @@ use super::calendar::{
     DATE_INFINITY, DATE_MAX, DATE_MIN, DATE_NEG_INFINITY, DAY_US, EPOCH_2000_DAYS, EPOCH_2000_US,
     TIMESTAMP_INFINITY, TIMESTAMP_MIN, TIMESTAMP_NEG_INFINITY, is_finite,
 };
-use super::{array, json};
 use super::text::{limited, utf8};
 use super::value::{Native, native_of_array, native_of_datum, native_of_row};
+use super::{array, json};
 
 const JSONB_VERSION: u8 = 1;
 const NUMERIC_NEGATIVE: u16 = 0x4000;

@@ -6,6 +6,7 @@
 //!
 //! NULL arguments are left out. A group without values gives NULL, a count 0.
 
+mod collect;
 mod count;
 mod deviation;
 mod distinct;
@@ -129,6 +130,9 @@ pub trait Accumulator {
 /// The accumulator of a function that [`resolve`] has found for these argument types.
 fn accumulator(name: &str, args: &[PgType], distinct: bool) -> Box<dyn Accumulator> {
     let function = AggregateFunction::named(name).expect("resolved by name");
+    if let AggregateFunction::Collect(kind) = function {
+        return Box::new(collect::Collect::new(collected(kind, args), distinct));
+    }
     let plain = plain_accumulator(function, args);
     // Equal values change neither the extremes nor AND and OR.
     let idempotent = matches!(
@@ -142,6 +146,16 @@ fn accumulator(name: &str, args: &[PgType], distinct: bool) -> Box<dyn Accumulat
         return plain;
     }
     distinct::accumulator(args, plain, function == AggregateFunction::Count)
+}
+
+fn collected(kind: resolve::Collecting, args: &[PgType]) -> collect::Collected {
+    match kind {
+        resolve::Collecting::Array => {
+            collect::Collected::Array(args.first().copied().unwrap_or(PgType::Text))
+        }
+        resolve::Collecting::Json(binary) => collect::Collected::Json { binary },
+        resolve::Collecting::JsonObject(binary) => collect::Collected::JsonObject { binary },
+    }
 }
 
 fn plain_accumulator(function: AggregateFunction, args: &[PgType]) -> Box<dyn Accumulator> {

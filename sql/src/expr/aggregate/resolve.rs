@@ -17,6 +17,15 @@ pub(super) enum AggregateFunction {
     BoolAnd,
     BoolOr,
     StringAgg,
+    Collect(Collecting),
+}
+
+/// Functions that keep all values; `true`: as `jsonb`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Collecting {
+    Array,
+    Json(bool),
+    JsonObject(bool),
 }
 
 /// Whether a sum is divided by the count.
@@ -27,7 +36,7 @@ const fn deviation(sample: bool, root: bool) -> AggregateFunction {
     AggregateFunction::Deviation(Deviation { sample, root })
 }
 
-const NAMES: [(&str, AggregateFunction); 15] = [
+const NAMES: [(&str, AggregateFunction); 20] = [
     ("count", AggregateFunction::Count),
     ("sum", AggregateFunction::Sum),
     ("avg", AggregateFunction::Avg),
@@ -43,6 +52,11 @@ const NAMES: [(&str, AggregateFunction); 15] = [
     ("every", AggregateFunction::BoolAnd),
     ("bool_or", AggregateFunction::BoolOr),
     ("string_agg", AggregateFunction::StringAgg),
+    ("array_agg", AggregateFunction::Collect(Collecting::Array)),
+    ("json_agg", AggregateFunction::Collect(Collecting::Json(false))),
+    ("jsonb_agg", AggregateFunction::Collect(Collecting::Json(true))),
+    ("json_object_agg", AggregateFunction::Collect(Collecting::JsonObject(false))),
+    ("jsonb_object_agg", AggregateFunction::Collect(Collecting::JsonObject(true))),
 ];
 
 impl AggregateFunction {
@@ -80,6 +94,9 @@ pub fn resolve(name: &str, args: &[Option<PgType>], distinct: bool) -> Result<Si
         (AggregateFunction::Count, [arg]) => (vec![arg.unwrap_or(PgType::Text)], PgType::Int8),
         (AggregateFunction::StringAgg, [value, delimiter]) => {
             string_agg(*value, *delimiter).ok_or_else(|| missing(name, args))?
+        }
+        (AggregateFunction::Collect(kind), args) => {
+            collecting(kind, args).ok_or_else(|| missing(name, args))?
         }
         (AggregateFunction::Sum | AggregateFunction::Avg, [None]) => return Err(ambiguous(name)),
         (AggregateFunction::Count | AggregateFunction::StringAgg, _) => return Err(missing(name, args)),
@@ -131,7 +148,26 @@ fn of_one(function: AggregateFunction, arg: Option<PgType>) -> Option<(PgType, P
             Bool => (Bool, Bool),
             _ => return None,
         },
-        AggregateFunction::Count | AggregateFunction::StringAgg => return None,
+        AggregateFunction::Count | AggregateFunction::StringAgg | AggregateFunction::Collect(_) => {
+            return None;
+        }
+    })
+}
+
+/// The builder has made JSON of the values of the JSON functions.
+fn collecting(kind: Collecting, args: &[Option<PgType>]) -> Option<(Vec<PgType>, PgType)> {
+    Some(match (kind, args) {
+        (Collecting::Array, [arg]) => {
+            let arg = arg.unwrap_or(PgType::Text);
+            (vec![arg], arg.base().array().unwrap_or(arg.base()))
+        }
+        (Collecting::Json(binary), [Some(arg)]) => {
+            (vec![*arg], if binary { PgType::Jsonb } else { PgType::Json })
+        }
+        (Collecting::JsonObject(binary), [Some(key), Some(value)]) => {
+            (vec![*key, *value], if binary { PgType::Jsonb } else { PgType::Json })
+        }
+        _ => return None,
     })
 }
 

@@ -247,7 +247,8 @@ pub(crate) fn dimensions(call: &Call<'_>) -> Result<Value> {
         if array.dims.is_empty() {
             return Ok(Datum::Null);
         }
-        let part = |dim: &Dimension| format!("[{}:{}]", dim.lower, i64::from(dim.lower) + i64::from(dim.len) - 1);
+        let part =
+            |dim: &Dimension| format!("[{}:{}]", dim.lower, i64::from(dim.lower) + i64::from(dim.len) - 1);
         Ok(Datum::Text(array.dims.iter().map(part).collect::<String>().into()))
     })
 }
@@ -414,9 +415,8 @@ pub(crate) fn of_text(call: &Call<'_>) -> Result<Value> {
 /// `array_fill`
 pub(crate) fn fill(call: &Call<'_>) -> Result<Value> {
     each_datum_nulls(call, |args| {
-        let missing = || {
-            error(SqlState::NULL_VALUE_NOT_ALLOWED, "dimension array or low bound array cannot be null")
-        };
+        let missing =
+            || error(SqlState::NULL_VALUE_NOT_ALLOWED, "dimension array or low bound array cannot be null");
         let numbers = |index: usize| -> Result<Vec<i32>> {
             if args[index].is_null() {
                 return Err(missing());

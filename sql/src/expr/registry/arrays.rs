@@ -28,7 +28,10 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("array_positions", &[ARR, ELE], INTS, a::positions).compatible().sees_nulls(),
     Function::new("array_prepend", &[ELE, ARR], TEXTS, a::prepend).compatible().gives_array().sees_nulls(),
     Function::new("array_remove", &[ARR, ELE], TEXTS, a::remove).compatible().gives_array().sees_nulls(),
-    Function::new("array_replace", &[ARR, ELE, ELE], TEXTS, a::replace).compatible().gives_array().sees_nulls(),
+    Function::new("array_replace", &[ARR, ELE, ELE], TEXTS, a::replace)
+        .compatible()
+        .gives_array()
+        .sees_nulls(),
     Function::new("array_to_string", &[ARR, TX], TEXT, a::to_text).stable().sees_nulls(),
     Function::new("array_to_string", &[ARR, TX, TX], TEXT, a::to_text).stable().sees_nulls(),
     Function::new("array_upper", &[ARR, I4], INT4, a::upper),
@@ -54,7 +57,8 @@ pub(super) static OPERATORS: &[Function] = &[
 ];
 
 /// `ARRAY[..]`; has no name in SQL.
-pub(super) static CONSTRUCTOR: Function = Function::new("array", &[ANY], TEXTS, a::constructor).variadic().sees_nulls();
+pub(super) static CONSTRUCTOR: Function =
+    Function::new("array", &[ANY], TEXTS, a::constructor).variadic().sees_nulls();
 
 /// `a[i]`; has no name in SQL.
 pub(super) static SUBSCRIPT: Function = Function::new("subscript", &[ARR, I4], TEXT, a::subscript).variadic();

@@ -213,7 +213,14 @@ fn index_of(tables: &[&'static [Function]]) -> Index {
 }
 
 static FUNCTIONS: LazyLock<Index> = LazyLock::new(|| {
-    index_of(&[numbers::FUNCTIONS, texts::FUNCTIONS, dates::FUNCTIONS, session::FUNCTIONS, sets::FUNCTIONS, arrays::FUNCTIONS])
+    index_of(&[
+        numbers::FUNCTIONS,
+        texts::FUNCTIONS,
+        dates::FUNCTIONS,
+        session::FUNCTIONS,
+        sets::FUNCTIONS,
+        arrays::FUNCTIONS,
+    ])
 });
 
 static OPERATORS: LazyLock<Index> = LazyLock::new(|| {

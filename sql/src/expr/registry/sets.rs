@@ -1,7 +1,7 @@
 //! Functions that answer rows.
 
-use super::{Function, Param};
 use super::short::*;
+use super::{Function, Param};
 use crate::expr::sets::{lists, rows, series};
 
 pub(super) static FUNCTIONS: &[Function] = &[

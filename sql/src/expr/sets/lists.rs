@@ -8,7 +8,9 @@ use crate::expr::kernel::lift::Result;
 
 fn array_of(value: &Datum) -> ArrayValue {
     match value {
-        Datum::Array(bytes) => ArrayValue::decode(bytes).unwrap_or(ArrayValue::empty(omen_core::types::PgType::Text)),
+        Datum::Array(bytes) => {
+            ArrayValue::decode(bytes).unwrap_or(ArrayValue::empty(omen_core::types::PgType::Text))
+        }
         _ => ArrayValue::empty(omen_core::types::PgType::Text),
     }
 }
