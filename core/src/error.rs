@@ -31,6 +31,10 @@ sqlstates! {
     CARDINALITY_VIOLATION = "21000", "A statement would touch one row twice, or a subquery gave more than one row.";
     STRING_DATA_RIGHT_TRUNCATION = "22001", "Text longer than varchar(n).";
     DATA_EXCEPTION = "22000", "A value that an operation cannot take.";
+    INVALID_PRECEDING_OR_FOLLOWING_SIZE = "22013", "The offset of a window's frame is negative.";
+    INVALID_ARGUMENT_FOR_NTILE = "22014", "ntile into no parts.";
+    INVALID_ARGUMENT_FOR_NTH_VALUE = "22016", "nth_value of no place.";
+    WINDOWING_ERROR = "42P20", "Window functions where they are not allowed, or windows that contradict each other.";
     ARRAY_SUBSCRIPT_ERROR = "2202E", "An index beyond the ends.";
     NULL_VALUE_NOT_ALLOWED = "22004", "NULL where it means nothing.";
     NUMERIC_VALUE_OUT_OF_RANGE = "22003", "A number does not fit its type.";

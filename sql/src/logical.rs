@@ -53,6 +53,8 @@ pub(crate) enum Logical {
         /// What is computed for each group.
         aggregates: Vec<Aggregate>,
     },
+    /// Window functions, as columns behind those of the input.
+    Window(Box<Window>),
     /// Each row once.
     Distinct {
         /// Of these.
@@ -242,6 +244,133 @@ pub(crate) struct Aggregate {
     pub(crate) filter: Option<Expr>,
 }
 
+/// Window functions with one partition and order.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Window {
+    /// Over these rows, which are sorted by the partition and then by the order.
+    pub(crate) input: Logical,
+    /// Columns that the rows of a partition have in common.
+    pub(crate) partition: Vec<usize>,
+    /// The order inside a partition.
+    pub(crate) order: Vec<SortKey>,
+    /// The functions.
+    pub(crate) calls: Vec<WindowCall>,
+}
+
+/// A call of a window function.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct WindowCall {
+    /// Which.
+    pub(crate) function: WindowFunction,
+    /// Its arguments.
+    pub(crate) args: Vec<Expr>,
+    /// `FILTER (WHERE ..)` of an aggregate.
+    pub(crate) filter: Option<Expr>,
+    /// What it sees.
+    pub(crate) frame: Frame,
+    /// Type of the result.
+    pub(crate) pg_type: PgType,
+}
+
+impl WindowCall {
+    /// Its expressions.
+    pub(crate) fn exprs_mut(&mut self) -> impl Iterator<Item = &mut Expr> {
+        let bounds = [&mut self.frame.start, &mut self.frame.end];
+        let bounds = bounds.into_iter().flat_map(|bound| match bound {
+            FrameBound::Offset { offset, values, .. } => {
+                let values = values.as_mut().map(|values| [&mut values.0, &mut values.1]);
+                std::iter::once(offset).chain(values.into_iter().flatten()).collect::<Vec<_>>()
+            }
+            FrameBound::Unbounded | FrameBound::Current => Vec::new(),
+        });
+        self.args.iter_mut().chain(&mut self.filter).chain(bounds)
+    }
+}
+
+/// Functions of windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WindowFunction {
+    /// `row_number`
+    RowNumber,
+    /// `rank`
+    Rank,
+    /// `dense_rank`
+    DenseRank,
+    /// `percent_rank`
+    PercentRank,
+    /// `cume_dist`
+    CumeDist,
+    /// `ntile`
+    Ntile,
+    /// `lag`
+    Lag,
+    /// `lead`
+    Lead,
+    /// `first_value`
+    FirstValue,
+    /// `last_value`
+    LastValue,
+    /// `nth_value`
+    NthValue,
+    /// An aggregate of this name.
+    Aggregate(&'static str),
+}
+
+/// Which rows of the partition a window function sees.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Frame {
+    /// How offsets count.
+    pub(crate) units: FrameUnits,
+    /// From where.
+    pub(crate) start: FrameBound,
+    /// Up to where.
+    pub(crate) end: FrameBound,
+    /// Without which.
+    pub(crate) exclude: Exclude,
+}
+
+/// How offsets of a frame count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FrameUnits {
+    /// Rows.
+    Rows,
+    /// In values of the order.
+    Range,
+    /// Groups of rows that are equal in the order.
+    Groups,
+}
+
+/// Where a frame begins or ends.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum FrameBound {
+    /// At the end of the partition.
+    Unbounded,
+    /// At the row, or its peers.
+    Current,
+    /// Before or behind it.
+    Offset {
+        /// `FOLLOWING`
+        following: bool,
+        /// How far; reads no columns.
+        offset: Expr,
+        /// For RANGE: the order's value as it is compared, and that value moved by the offset, of the same type.
+        values: Option<Box<(Expr, Expr)>>,
+    },
+}
+
+/// Rows that a frame leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exclude {
+    /// None.
+    NoOthers,
+    /// The row.
+    CurrentRow,
+    /// It and its peers.
+    Group,
+    /// Its peers.
+    Ties,
+}
+
 /// One key of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SortKey {
@@ -287,6 +416,11 @@ impl Logical {
                 types
             }
             Logical::Combine(set) => set.types.clone(),
+            Logical::Window(window) => {
+                let mut types = window.input.types();
+                types.extend(window.calls.iter().map(|call| call.pg_type));
+                types
+            }
             Logical::Project { exprs, .. } => exprs.iter().map(Expr::pg_type).collect(),
             Logical::Aggregate { groups, aggregates, .. } => {
                 let groups = groups.iter().map(Expr::pg_type);
@@ -303,6 +437,7 @@ impl Logical {
     pub(crate) fn input_mut(&mut self) -> Option<&mut Logical> {
         match self {
             Logical::ProjectSet(set) => Some(&mut set.input),
+            Logical::Window(window) => Some(&mut window.input),
             Logical::Values { .. } | Logical::Scan(_) | Logical::Join(_) | Logical::Combine(_) => None,
             Logical::Filter { input, .. }
             | Logical::Project { input, .. }
@@ -350,6 +485,9 @@ impl Logical {
             Logical::Limit { limit, offset, .. } => {
                 limit.iter_mut().for_each(&mut change);
                 offset.iter_mut().for_each(change);
+            }
+            Logical::Window(window) => {
+                window.calls.iter_mut().flat_map(WindowCall::exprs_mut).for_each(change);
             }
             Logical::Combine(_) | Logical::Distinct { .. } | Logical::Sort { .. } => {}
         }

@@ -15,8 +15,9 @@ use omen_core::error::{SqlState, ValueError};
 use omen_core::types::{Datum, PgType};
 
 use crate::expr::{EvalContext, Expr};
+use crate::fragment::window::WindowStage;
 use crate::fragment::{AggregateMode, Stage};
-use crate::logical::{Aggregate, Logical, ProjectSet, Scan, SetCall, SortKey};
+use crate::logical::{Aggregate, Logical, ProjectSet, Scan, SetCall, SortKey, Window, WindowCall};
 use crate::pushdown::Pushed;
 use crate::route::KeyFilter;
 use join::JoinPlan;
@@ -205,6 +206,15 @@ fn folded(stage: &Stage, context: &EvalContext) -> Stage {
             }
             Stage::Aggregate { groups: fold(groups), aggregates, mode: *mode }
         }
+        Stage::Window(window) => {
+            let mut window = window.clone();
+            window
+                .calls
+                .iter_mut()
+                .flat_map(WindowCall::exprs_mut)
+                .for_each(|expr| *expr = expr.fold(context));
+            Stage::Window(window)
+        }
         other => other.clone(),
     }
 }
@@ -345,6 +355,11 @@ impl Builder {
             Logical::Filter { conjuncts, .. } => self.local(Step::Stage(Stage::Filter(conjuncts))),
             Logical::Project { exprs, .. } => self.local(Step::Stage(Stage::Project(exprs))),
             Logical::Aggregate { groups, aggregates, .. } => self.aggregate(groups, aggregates),
+            Logical::Window(window) => {
+                let Window { partition, order, calls, .. } = *window;
+                let stage = Box::new(WindowStage { partition, order, calls });
+                self.merge(None, Step::Stage(Stage::Window(stage)));
+            }
             Logical::Distinct { .. } => self.aggregate(columns_of(input), Vec::new()),
             Logical::Limit { limit, offset, .. } => {
                 let part = match (&limit, &self.fragment) {

@@ -6,6 +6,7 @@ use sqlparser::ast::{self, BinaryOperator, CastKind, Expr as Ast, UnaryOperator,
 
 use super::array::is_list;
 use super::names::Scope;
+use super::window::Windows;
 use super::{Binder, EXPR_DEPTH_MAX};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::Expr;
@@ -25,6 +26,9 @@ pub(crate) enum Aggregates {
 /// Column indexes from here on are aggregates, counted from 0.
 pub(crate) const AGGREGATE_BASE: usize = 1 << 24;
 
+/// Column indexes from here on are window functions, counted from 0.
+pub(crate) const WINDOWS_BASE: usize = 1 << 25;
+
 /// Column indexes from here on are calls of functions that answer rows, counted from 0.
 pub(crate) const SETS_BASE: usize = 1 << 26;
 
@@ -43,6 +47,8 @@ pub(crate) struct ExprScope<'s> {
     pub(crate) sets: Option<Vec<SetCall>>,
     /// The part of an expression, if it is evaluated or not, in which such functions may not be called.
     pub(crate) no_sets_in: Option<&'static str>,
+    /// Window functions, if they may be called.
+    pub(crate) windows: Option<Windows<'s>>,
 }
 
 impl<'s> ExprScope<'s> {
@@ -55,6 +61,7 @@ impl<'s> ExprScope<'s> {
             in_aggregate: false,
             sets: None,
             no_sets_in: None,
+            windows: None,
         }
     }
 
@@ -67,6 +74,7 @@ impl<'s> ExprScope<'s> {
             in_aggregate: false,
             sets: Some(Vec::new()),
             no_sets_in: None,
+            windows: None,
         }
     }
 }

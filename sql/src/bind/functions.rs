@@ -14,19 +14,33 @@ use crate::expr::{Expr, aggregate};
 use crate::logical::Aggregate;
 
 /// A call as written, taken apart.
-struct Call<'a> {
-    name: String,
-    args: Vec<&'a Ast>,
-    star: bool,
-    distinct: bool,
-    filter: Option<&'a Ast>,
-    place: u32,
+pub(super) struct Call<'a> {
+    pub(super) name: String,
+    pub(super) args: Vec<&'a Ast>,
+    pub(super) star: bool,
+    pub(super) distinct: bool,
+    pub(super) filter: Option<&'a Ast>,
+    pub(super) place: u32,
+}
+
+impl Call<'_> {
+    /// Whether it says in which order rows come.
+    pub(super) fn ordered(&self) -> bool {
+        false
+    }
 }
 
 impl Binder<'_> {
     /// Binds a call.
     pub(super) fn function(&mut self, function: &ast::Function, scope: &mut ExprScope<'_>) -> Result<Expr> {
         let call = self.call(function)?;
+        if let Some(over) = &function.over {
+            return self.window_call(&call, over, scope).map_err(|e| e.at(call.place));
+        }
+        if super::window::function_named(&call.name).is_some() && !aggregate::exists(&call.name) {
+            let message = format!("window function {} requires an OVER clause", call.name);
+            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message).at(call.place));
+        }
         if aggregate::exists(&call.name) {
             return self.aggregate(&call, scope).map_err(|e| e.at(call.place));
         }
@@ -78,7 +92,6 @@ impl Binder<'_> {
             let message = format!("schema \"{schema}\" does not exist");
             return Err(SqlError::new(SqlState::INVALID_SCHEMA_NAME, message).at(place));
         }
-        self.refuse(function.over.is_some(), "a window function", "Compute it in the application.")?;
         self.refuse(
             !function.within_group.is_empty(),
             "an ordered-set aggregate",

@@ -2,7 +2,7 @@
 
 use omen_core::catalog::Table;
 
-use super::expr::{AGGREGATE_BASE, SETS_BASE};
+use super::expr::{AGGREGATE_BASE, WINDOWS_BASE};
 use super::names::Scope;
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::Expr;
@@ -28,7 +28,7 @@ pub(super) fn over_groups(expr: Expr, groups: &[Expr], scope: &Scope) -> Result<
         return Err(not_grouped(index, scope));
     }
     Ok(marked.transform(&mut |part| match part {
-        Expr::Column { index, .. } if index >= SETS_BASE => part,
+        Expr::Column { index, .. } if index >= WINDOWS_BASE => part,
         Expr::Column { index, pg_type } if index >= AGGREGATE_BASE => {
             Expr::Column { index: groups.len() + index - AGGREGATE_BASE, pg_type }
         }

@@ -18,6 +18,7 @@ pub(crate) mod select;
 mod set;
 mod table_function;
 pub(crate) mod types;
+mod window;
 
 use omen_core::catalog::Catalog;
 use omen_core::types::PgType;

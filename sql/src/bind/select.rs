@@ -10,6 +10,7 @@ use super::expr::{Aggregates, ExprScope, bare};
 use super::from::Source;
 use super::names::{Relation, Scope, ScopeColumn, fold};
 use super::output::{Item, column_infos};
+use super::window::{self, Collected, Windows};
 use super::{Binder, HINT_FROM, group, project_set};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::{Coercion, Expr};
@@ -124,6 +125,8 @@ impl Binder<'_> {
             plan = Logical::Filter { input: Box::new(plan), conjuncts: condition.into_conjuncts() };
         }
         let mut outputs = ExprScope::aggregating(&scope, "SELECT");
+        window::check_named(&select.named_window)?;
+        outputs.windows = Some(Windows::of(&select.named_window));
         let mut items = self.items(&select.projection, &mut outputs)?;
         if untyped == Untyped::Text {
             for item in &mut items {
@@ -139,6 +142,7 @@ impl Binder<'_> {
         let mut order = self.order_by(order_by, &items, &mut outputs)?;
         let distinct = self.distinct(select.distinct.as_ref())?;
         let mut sets = outputs.sets.take().unwrap_or_default();
+        let mut windows = outputs.windows.take().map(|windows| windows.calls).unwrap_or_default();
         let columns = column_infos(&items, &scope);
         let Aggregates::Collected(aggregates) = outputs.aggregates else {
             return Err(SqlError::new(SqlState::INTERNAL_ERROR, "a select list may aggregate"));
@@ -171,11 +175,17 @@ impl Binder<'_> {
             for arg in sets.iter_mut().flat_map(|call| &mut call.args) {
                 *arg = group::over_groups(arg.clone(), &groups, &scope)?;
             }
+            for expr in windows.iter_mut().flat_map(Collected::exprs_mut) {
+                *expr = group::over_groups(expr.clone(), &groups, &scope)?;
+            }
             plan = Logical::Aggregate { input: Box::new(plan), groups, aggregates };
             if let Some(having) = having {
                 plan = Logical::Filter { input: Box::new(plan), conjuncts: having.into_conjuncts() };
             }
         }
+        let exprs = items.iter_mut().map(|item| &mut item.expr);
+        let args = sets.iter_mut().flat_map(|call| &mut call.args);
+        plan = window::plan(plan, windows, exprs.chain(order_exprs(&mut order)).chain(args));
         let exprs = items.iter_mut().map(|item| &mut item.expr);
         plan = project_set::project(plan, sets, exprs.chain(order_exprs(&mut order)));
         let exprs = items.into_iter().map(|item| item.expr).collect();
@@ -204,14 +214,13 @@ impl Binder<'_> {
             distribute_by,
             sort_by,
             having: _,
-            named_window,
+            named_window: _,
             qualify,
             window_before_qualify: _,
             value_table_mode,
             flavor,
         } = select;
         self.refuse(into.is_some(), "SELECT INTO", "Use CREATE TABLE AS.")?;
-        self.refuse(!named_window.is_empty(), "WINDOW", "Compute it in the application.")?;
         let foreign = select_modifiers.as_ref().is_some_and(ast::SelectModifiers::is_any_set)
             || top.is_some()
             || exclude.is_some()
@@ -552,7 +561,7 @@ fn position_named(name: &str, items: &[Item<'_>]) -> Result<Option<usize>> {
 fn reads_aggregates(expr: &Expr) -> bool {
     let mut found = false;
     expr.visit(&mut |part| {
-        let aggregates = super::expr::AGGREGATE_BASE..super::expr::SETS_BASE;
+        let aggregates = super::expr::AGGREGATE_BASE..super::expr::WINDOWS_BASE;
         found |= matches!(part, Expr::Column { index, .. } if aggregates.contains(index));
     });
     found

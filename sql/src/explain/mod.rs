@@ -4,6 +4,7 @@
 mod expr;
 mod join;
 mod set;
+mod window;
 
 use std::collections::BTreeSet;
 
@@ -18,6 +19,7 @@ use crate::plan::{Action, InsertPlan, InsertRows, ModifyPlan, Plan};
 use crate::pushdown::Pushed;
 use crate::route::{KeyFilter, Keys, Side};
 use expr::{aggregate_text, expr_text, list_text, order_text};
+use window::{call_name, window_text};
 
 /// What an explanation refers to.
 #[derive(Clone, Copy)]
@@ -379,6 +381,11 @@ fn stage_text(stage: &Stage, names: &mut Vec<String>) -> String {
                 (true, false) => format!("{word}aggregate {}", computed.join(", ")),
                 (false, false) => format!("{word}aggregate {} by {}", computed.join(", "), groups.join(", ")),
             }
+        }
+        Stage::Window(window) => {
+            let text = window_text(window, names);
+            names.extend(window.calls.iter().map(|call| call_name(call, names)).collect::<Vec<_>>());
+            text
         }
         Stage::TopK { keys, count } => format!("first {count} by {}", order_text(keys, names)),
         Stage::Sort(keys) => format!("sort by {}", order_text(keys, names)),

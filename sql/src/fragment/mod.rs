@@ -11,6 +11,7 @@ pub(crate) mod project_set;
 pub(crate) mod rowkey;
 pub(crate) mod set;
 mod sort;
+pub(crate) mod window;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use omen_core::types::PgType;
 
 use crate::expr::{EvalContext, Expr};
 use crate::logical::{Aggregate, SortKey};
+use window::WindowStage;
 
 /// Result of evaluation.
 pub(crate) type Result<T> = std::result::Result<T, ValueError>;
@@ -46,6 +48,8 @@ pub(crate) enum Stage {
         /// Of what, and into what.
         mode: AggregateMode,
     },
+    /// Window functions, over rows that are sorted for them.
+    Window(Box<WindowStage>),
     /// The first rows in an order.
     TopK {
         /// The order.
@@ -113,6 +117,9 @@ impl Stage {
         match self {
             Stage::Filter(_) | Stage::TopK { .. } | Stage::Sort(_) | Stage::Limit { .. } => input.to_vec(),
             Stage::Project(exprs) => exprs.iter().map(Expr::pg_type).collect(),
+            Stage::Window(window) => {
+                input.iter().copied().chain(window.calls.iter().map(|call| call.pg_type)).collect()
+            }
             Stage::Aggregate { groups, aggregates, .. } => {
                 let groups = groups.iter().map(Expr::pg_type);
                 groups.chain(aggregates.iter().map(|aggregate| aggregate.call.pg_type)).collect()
@@ -136,6 +143,9 @@ impl Stage {
             }
             Stage::Aggregate { groups, aggregates, mode } => {
                 Box::new(aggregate::AggregateRun::new(groups, aggregates, *mode, context, memory_bytes))
+            }
+            Stage::Window(stage) => {
+                Box::new(window::WindowRun::new(stage, input, output, context, memory_bytes))
             }
             Stage::TopK { keys, count } => Box::new(sort::TopKRun::new(keys, *count, input, memory_bytes)),
             Stage::Sort(keys) => Box::new(sort::SortRun::new(keys, input, memory_bytes)),

@@ -87,7 +87,9 @@ impl FragmentRun for SortRun {
             rows.extend((0..encoded.len()).map(|row| (prefix(encoded.row(row)), batch, row as u32)));
         }
         let key = |batch: u32, row: u32| self.encoded[batch as usize].row(row as usize);
-        rows.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| key(a.1, a.2).cmp(key(b.1, b.2))));
+        rows.sort_unstable_by(|a, b| {
+            a.0.cmp(&b.0).then_with(|| key(a.1, a.2).cmp(key(b.1, b.2))).then((a.1, a.2).cmp(&(b.1, b.2)))
+        });
         let schema = schema_of(&self.types);
         for piece in rows.chunks(BATCH_ROWS) {
             let places: Vec<_> =

@@ -12,6 +12,7 @@ mod depth;
 mod dialect;
 mod tokens;
 pub(crate) mod utility;
+mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub(crate) use depth::too_deep;
 use dialect::Postgres15;
 pub(crate) use tokens::{Cursor, NAME_BYTES_MAX, fold_identifier, position_of};
 use utility::Utility;
+pub(crate) use windows::window_name;
 
 /// Deepest syntax tree. A level of the tree takes below 1 KiB of stack when walked, see [`with_stack`].
 pub const DEPTH_MAX: usize = 6_000;
@@ -168,8 +170,9 @@ fn parse_statement(text: &Rc<str>, tokens: &[TokenWithSpan], depth: usize) -> Re
 
 /// Reads one statement that is not about the session.
 fn parse_sql(text: &str, tokens: &[TokenWithSpan], depth: usize) -> Result<SyntaxTree<ast::Statement>> {
-    let mut parser =
-        sql_parser(with_rows_from(with_column_types(without_only(without_data_clause(tokens)?))));
+    let mut parser = sql_parser(windows::with_exclusions(with_rows_from(with_column_types(without_only(
+        without_data_clause(tokens)?,
+    )))));
     let statement = parser.parse_statement().map_err(|e| syntax_error(text, tokens, e))?;
     let tree = SyntaxTree::new(statement, depth);
     match &parser.peek_token_ref().token {

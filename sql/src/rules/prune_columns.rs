@@ -2,7 +2,7 @@
 
 use super::{mark_columns, renumber};
 use crate::expr::Expr;
-use crate::logical::{Join, Logical, ProjectSet, SetKind, SetOperation};
+use crate::logical::{Join, Logical, ProjectSet, SetKind, SetOperation, Window, WindowCall};
 
 pub(super) fn apply(plan: Logical) -> Logical {
     let width = plan.types().len();
@@ -66,6 +66,7 @@ fn prune(plan: Logical, mut needed: Vec<bool>) -> (Logical, Vec<usize>) {
             }
             (Logical::Aggregate { input: Box::new(input), groups, aggregates }, kept)
         }
+        Logical::Window(window) => prune_window(*window, &needed),
         Logical::Distinct { input } => {
             let width = needed.len();
             let (input, kept) = prune(*input, vec![true; width]);
@@ -105,6 +106,28 @@ fn prune_combined(mut set: SetOperation, mut needed: Vec<bool>) -> (Logical, Vec
     set.inputs = set.inputs.into_iter().map(pruned).collect();
     set.types = pick(set.types, &needed);
     (Logical::Combine(Box::new(set)), kept)
+}
+
+fn prune_window(mut window: Window, needed: &[bool]) -> (Logical, Vec<usize>) {
+    let width = window.input.types().len();
+    let mut below = needed[..width].to_vec();
+    let mut kept: Vec<usize> = (width..needed.len()).filter(|column| needed[*column]).collect();
+    window.calls = pick(window.calls, &needed[width..]);
+    window.partition.iter().for_each(|column| below[*column] = true);
+    window.order.iter().for_each(|key| below[key.column] = true);
+    for expr in window.calls.iter_mut().flat_map(WindowCall::exprs_mut) {
+        mark_columns(expr, &mut below);
+    }
+    let (input, below) = prune(window.input, below);
+    let new_index = new_index(&below);
+    window.partition.iter_mut().for_each(|column| *column = new_index(*column));
+    window.order.iter_mut().for_each(|key| key.column = new_index(key.column));
+    window.calls.iter_mut().flat_map(WindowCall::exprs_mut).for_each(|expr| renumber(expr, &new_index));
+    kept.splice(0..0, below.iter().copied());
+    if window.calls.is_empty() {
+        return (input, kept);
+    }
+    (Logical::Window(Box::new(Window { input, ..window })), kept)
 }
 
 /// A join gives exactly the needed columns.

@@ -66,6 +66,20 @@ fn push(plan: Logical, mut conjuncts: Vec<Expr>) -> Logical {
             let down = down.into_iter().map(|conjunct| substitute(conjunct, &groups)).collect();
             filtered(Logical::Aggregate { input: Box::new(push(*input, down)), groups, aggregates }, stay)
         }
+        Logical::Window(mut window) => {
+            let can_pass = |conjunct: &Expr| {
+                let mut passes = !is_volatile(conjunct);
+                conjunct.visit(&mut |part| {
+                    if let Expr::Column { index, .. } = part {
+                        passes &= window.partition.contains(index);
+                    }
+                });
+                passes
+            };
+            let (down, stay): (Vec<Expr>, Vec<Expr>) = conjuncts.into_iter().partition(can_pass);
+            window.input = push(window.input, down);
+            filtered(Logical::Window(window), stay)
+        }
         Logical::Distinct { input } => {
             let (stay, down) = conjuncts.into_iter().partition(is_volatile);
             filtered(Logical::Distinct { input: Box::new(push(*input, down)) }, stay)

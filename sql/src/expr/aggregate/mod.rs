@@ -41,6 +41,11 @@ pub struct AggregateCall {
 }
 
 impl AggregateCall {
+    /// A call of the function that [`resolve`] has found, for types that it gave.
+    pub fn plain(name: &'static str, args: Vec<Expr>, pg_type: PgType) -> AggregateCall {
+        AggregateCall { name, args, distinct: false, pg_type }
+    }
+
     /// A fresh accumulator without groups.
     ///
     /// # Panics
