@@ -23,8 +23,11 @@ const ROWS_GOOD: usize = BLOCK_ROWS / 4;
 const ROWS_GAIN_MIN: usize = 2;
 /// or if there are as many columns, of which a scan will hardly want all.
 const COLUMNS_MANY: usize = 32;
-/// Bytes that a block should have: the rest is for rows larger than those that the division was chosen from.
+/// Bytes that a block may have: the rest is for rows larger than those that the division was chosen from.
 const FILL_BYTES: usize = BLOCK_BYTES_TARGET * 3 / 4;
+/// Bytes that it should have if that takes no rows from the row groups: a read of 16 KiB takes two thirds of the time of one
+/// of 64 KiB.
+const FILL_BYTES_GOOD: usize = 18 << 10;
 
 const _: () = assert!(GROUPS_MAX <= u16::BITS as usize);
 
@@ -112,8 +115,10 @@ impl Groups {
             let size = |size: &usize| (size * wanted).div_ceil(rows) + BLOCK_DIRECTORY_BYTES + 8;
             sizes.iter().map(size).collect()
         };
+        let fills = [FILL_BYTES_GOOD, FILL_BYTES_GOOD * 4 / 3, FILL_BYTES_GOOD * 2, FILL_BYTES];
         let found = tried.filter(|wanted| *wanted > 0).find_map(|wanted| {
-            let groups = divide(&sizes_of(wanted), key)?;
+            let sizes = sizes_of(wanted);
+            let groups = fills.iter().find_map(|fill| divide(&sizes, key, *fill))?;
             Some((wanted, groups))
         });
         match found {
@@ -176,24 +181,24 @@ impl Groups {
     }
 }
 
-/// Puts columns of these sizes into groups; `None` if that makes too many, or one is too large.
-fn divide(sizes: &[usize], key: &[usize]) -> Option<Vec<u8>> {
+/// Puts columns of these sizes into groups of at most `fill` bytes; `None` if that makes too many, or one is too large.
+fn divide(sizes: &[usize], key: &[usize], fill: usize) -> Option<Vec<u8>> {
     let begins = sizes.len().checked_sub(1)?;
     let is_fixed = |column: usize| column == begins || key.contains(&column);
     let mut groups = vec![0; sizes.len()];
     let (mut group, mut filled) = (0, BLOCK_HEADER_BYTES);
     filled += (0..sizes.len()).filter(|column| is_fixed(*column)).map(|column| sizes[column]).sum::<usize>();
     for column in (0..begins).filter(|column| !is_fixed(*column)) {
-        if filled + sizes[column] > FILL_BYTES {
+        if filled + sizes[column] > fill {
             (group, filled) = (group + 1, BLOCK_HEADER_BYTES);
         }
         filled += sizes[column];
-        if filled > FILL_BYTES || group == GROUPS_MAX {
+        if filled > fill || group == GROUPS_MAX {
             return None;
         }
         groups[column] = u8::try_from(group).expect("below GROUPS_MAX");
     }
-    (filled <= FILL_BYTES).then_some(groups)
+    (filled <= fill).then_some(groups)
 }
 
 /// What the blocks of each group share, one after another, each with its length u32 in front.

@@ -10,6 +10,9 @@ use super::fsst::{TRAIN_BYTES, encode_symbols};
 const ROWS_EXPECTED: f64 = 262_144.0;
 const DICTIONARY_ENTRIES_MAX: usize = 1 << 16;
 const DICTIONARY_BYTES_MAX: usize = 1 << 20;
+/// Fewer rows than this that repeat a value of their block say nothing about how many values there are. Where blocks have
+/// 1,024 rows, too many values are estimated then anyway.
+const REPEATS_MIN: usize = 4;
 /// Longer values do not enter a dictionary.
 const VALUE_BYTES_MAX: usize = 512;
 /// Symbol tables of a column.
@@ -126,7 +129,7 @@ fn promises<'a>(values: impl Iterator<Item = Option<&'a [u8]>>, other_bytes: f64
         *count += 1;
         rows += 1;
     }
-    if rows == 0 {
+    if (rows as usize) < counts.len() + REPEATS_MIN {
         return false;
     }
     let seen = counts.len() as f64;
