@@ -53,7 +53,8 @@ fn mend(image: &mut [u8], mut keep: u64) {
 async fn replay(env: SimEnv, image: &[u8]) {
     let dir = Path::new("/wal");
     create(&env, &dir.join("0000000000.log"), image).await;
-    let options = WalOptions { file_bytes: FILE_BYTES as u64, record_bytes_max: 16_000 };
+    let options =
+        WalOptions { file_bytes: FILE_BYTES as u64, record_bytes_max: 16_000, inflight_bytes_max: 16 << 20 };
     let Ok(mut replay) = Wal::open(env, dir, options, Lsn(0)).await else { return };
     let mut last = Lsn(0);
     loop {

@@ -139,6 +139,8 @@ fn runs(rows: &[RowId]) -> impl Iterator<Item = (usize, Range<usize>)> + '_ {
     rows.chunk_by(same).map(|run| (run[0].chunk(), run[0].row()..run[0].row() + run.len()))
 }
 
+/// About as many bytes are gathered for a batch: more rows at once make nothing faster, and several scans may be under way.
+const BATCH_BYTES: usize = 1 << 20;
 /// Most bytes of gathered values of varying length in a batch, so that offsets stay far below 2^31.
 const BATCH_BYTES_MAX: usize = 64 << 20;
 
@@ -470,7 +472,9 @@ impl Memtable {
         rows: Range<RowId>,
         rows_max: usize,
     ) -> (Option<RecordBatch>, Option<Position>) {
-        let rows_max = rows_max.min(BATCH_BYTES_MAX / self.row_bytes_max.max(1)).max(1);
+        let row_bytes = self.size_bytes() / self.versions.max(1);
+        let fitting = BATCH_BYTES / row_bytes.max(1);
+        let rows_max = rows_max.min(fitting).min(BATCH_BYTES_MAX / self.row_bytes_max.max(1)).max(1);
         let stop = self.stop_of(span);
         let mut place = self.index.lower_bound(self.key(rows.start), &self.chunks);
         let mut found = Vec::new();

@@ -278,7 +278,9 @@ impl<E: Env> Router for NodeCore<E> {
     }
 
     async fn write_behind(&self, txn: &mut NodeTxn<E>, table: TableId, writes: WriteBatch) -> Result<()> {
-        txn.settle(BEHIND_MAX).await?;
+        // Of large writes on a node of little memory fewer wait.
+        let fitting = self.0.shard.log_buffer_bytes() / writes.as_bytes().len().max(1);
+        txn.settle(fitting.clamp(1, BEHIND_MAX)).await?;
         self.0.send_writes(txn, table, writes)
     }
 

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use super::block::{PlainRows, RowGroup};
 use super::format::BLOCK_ROWS;
 use super::reader::Segment;
-use super::writer::SegmentWriter;
+use super::writer::{PLAIN_BYTES_MAX, PLAIN_GROUPS_MAX, SegmentWriter};
 use super::{Position, SegmentMeta};
 use crate::clock::Timestamp;
 use crate::column::{ColumnBuf, ColumnView};
@@ -23,6 +23,10 @@ use crate::stamp::Stamp;
 
 /// Bytes that a cursor reads at once, if the blocks are not larger.
 const READ_BYTES: u64 = 256 << 10;
+/// The cursors of a merge of many segments read less, down to a block, so that what all of them hold stays about this.
+const READ_BYTES_ALL: u64 = 2 << 20;
+/// Plain bytes of the versions that wait to be written; one row group takes less.
+const PLAN_BYTES_MAX: usize = PLAIN_GROUPS_MAX * PLAIN_BYTES_MAX + (64 << 10);
 
 /// The keys of a decoded block, rows rising.
 #[derive(Debug)]
@@ -65,6 +69,8 @@ struct Decoded {
     number: usize,
     plain: PlainRows,
     keys: BlockKeys,
+    /// About the plain bytes of one of its rows.
+    row_bytes: usize,
 }
 
 impl Decoded {
@@ -82,7 +88,8 @@ impl Decoded {
                 BlockKeys::Bytes(bytes, ends)
             }
         };
-        Decoded { number, plain, keys }
+        let row_bytes = plain.bytes() / plain.rows().max(1);
+        Decoded { number, plain, keys, row_bytes }
     }
 
     /// Keys rise; versions of a key come newest first.
@@ -107,6 +114,8 @@ pub struct SegmentCursor<E: Env> {
     horizon: Timestamp,
     /// The rows of the block that ended by then, rising.
     dead: Vec<u16>,
+    /// Bytes that it reads at once.
+    read_bytes: u64,
 }
 
 impl<E: Env> SegmentCursor<E> {
@@ -117,7 +126,8 @@ impl<E: Env> SegmentCursor<E> {
 
     fn with_horizon(segment: Rc<Segment<E>>, span: KeySpan, horizon: Timestamp) -> SegmentCursor<E> {
         let (blocks, ahead) = (segment.blocks_in(&span), VecDeque::new());
-        SegmentCursor { segment, span, blocks, ahead, block: None, rows: 0..0, horizon, dead: Vec::new() }
+        let (block, rows, dead) = (None, 0..0, Vec::new());
+        SegmentCursor { segment, span, blocks, ahead, block, rows, horizon, dead, read_bytes: READ_BYTES }
     }
 
     /// Reads the block of the current version, if it is not here; past the cache, which it would only disturb.
@@ -128,7 +138,7 @@ impl<E: Env> SegmentCursor<E> {
         while self.needs_load() {
             if self.ahead.is_empty() {
                 let all = self.segment.all_groups();
-                let numbers = self.segment.blocks_within(self.blocks.clone(), all, READ_BYTES);
+                let numbers = self.segment.blocks_within(self.blocks.clone(), all, self.read_bytes);
                 self.ahead = self.segment.read_groups(numbers, all).await?.into();
             }
             let block = self.ahead.pop_front().expect("at least one block was read");
@@ -223,22 +233,41 @@ pub struct Merged {
 
 /// Position in an input of a merge -> position in its output. Four bytes for each version of the inputs.
 pub struct PositionMap {
-    inputs: Vec<Vec<u32>>,
+    inputs: Vec<Moves>,
+}
+
+/// Where the versions of one input went.
+struct Moves {
+    /// By block: which of `to` is its first row's.
+    starts: Vec<usize>,
+    to: Vec<u32>,
 }
 
 const DROPPED: u32 = u32::MAX;
 
 impl PositionMap {
     fn new<E: Env>(inputs: &[Rc<Segment<E>>]) -> PositionMap {
-        PositionMap {
-            inputs: inputs.iter().map(|input| vec![DROPPED; input.block_count() * BLOCK_ROWS]).collect(),
-        }
+        let moves = |input: &Rc<Segment<E>>| {
+            let (mut starts, mut rows) = (Vec::with_capacity(input.block_count()), 0);
+            for block in 0..input.block_count() {
+                starts.push(rows);
+                rows += input.rows_of(block);
+            }
+            Moves { starts, to: vec![DROPPED; rows] }
+        };
+        PositionMap { inputs: inputs.iter().map(moves).collect() }
     }
 
     /// Where a version of an input is now; `None` if it was dropped.
     pub fn get(&self, input: usize, position: Position) -> Option<Position> {
-        let to = *self.inputs.get(input)?.get(position.0 as usize)?;
+        let moves = self.inputs.get(input)?;
+        let to = *moves.to.get(moves.starts.get(position.block())? + position.row())?;
         (to != DROPPED).then_some(Position(to))
+    }
+
+    fn set(&mut self, input: usize, from: Position, to: Position) {
+        let Moves { starts, to: moves } = &mut self.inputs[input];
+        moves[starts[from.block()] + from.row()] = to.0;
     }
 
     /// Gives every end that the inputs know now to the output. To be called in the turn in which readers change over.
@@ -277,8 +306,11 @@ pub async fn merge_span<E: Env>(
     mut writer: SegmentWriter<E>,
 ) -> Result<Merged> {
     let mut positions = PositionMap::new(inputs);
-    let cursor =
-        |input: &Rc<Segment<E>>| SegmentCursor::with_horizon(Rc::clone(input), span.clone(), horizon);
+    let read_bytes = READ_BYTES.min(READ_BYTES_ALL / inputs.len().max(1) as u64);
+    let cursor = |input: &Rc<Segment<E>>| {
+        let cursor = SegmentCursor::with_horizon(Rc::clone(input), span.clone(), horizon);
+        SegmentCursor { read_bytes, ..cursor }
+    };
     let mut cursors: Vec<_> = inputs.iter().map(cursor).collect();
     let mut plan = Plan::default();
     loop {
@@ -294,7 +326,7 @@ pub async fn merge_span<E: Env>(
         let run = cursors[input].run_before(&cursors);
         plan.add(input, &cursors[input], run);
         cursors[input].advance(run);
-        if plan.rows.len() >= BLOCK_ROWS {
+        if plan.is_write_due() {
             plan.write(&mut writer, &mut positions, false);
             if writer.is_write_due() {
                 writer.write().await?;
@@ -327,6 +359,8 @@ struct Plan {
     sources: Vec<(usize, Rc<Decoded>)>,
     /// Source, and row in it.
     rows: VecDeque<(u32, u16)>,
+    /// About their plain bytes.
+    bytes: usize,
 }
 
 impl Plan {
@@ -341,17 +375,24 @@ impl Plan {
         let source = u32::try_from(source).expect("a few blocks for each input");
         let row_of = |row: usize| u16::try_from(row).expect("below BLOCK_ROWS");
         let rows = (cursor.rows.start..cursor.rows.start + run).map(row_of);
+        let before = self.rows.len();
         if cursor.dead.is_empty() {
             self.rows.extend(rows.map(|row| (source, row)));
         } else {
             let live = rows.filter(|row| cursor.dead.binary_search(row).is_err());
             self.rows.extend(live.map(|row| (source, row)));
         }
+        self.bytes += (self.rows.len() - before) * block.row_bytes;
+    }
+
+    /// Whether there are enough versions for a row group.
+    fn is_write_due(&self) -> bool {
+        self.rows.len() >= BLOCK_ROWS || self.bytes >= PLAN_BYTES_MAX
     }
 
     /// Makes blocks of the versions: of all, or as long as there are enough to fill one.
     fn write<E: Env>(&mut self, writer: &mut SegmentWriter<E>, positions: &mut PositionMap, all: bool) {
-        while self.rows.len() >= BLOCK_ROWS || (all && !self.rows.is_empty()) {
+        while self.is_write_due() || (all && !self.rows.is_empty()) {
             let mut taken = 0;
             // A few at a time: rows may be large.
             while writer.room() > 0 && taken < self.rows.len() {
@@ -365,8 +406,9 @@ impl Plan {
             for (block, rows) in sealed.into_iter().enumerate() {
                 for (row, (source, from)) in self.rows.drain(..rows).enumerate() {
                     let (input, decoded) = &self.sources[source as usize];
+                    self.bytes -= decoded.row_bytes;
                     let from = Position::new(decoded.number, usize::from(from));
-                    positions.inputs[*input][from.0 as usize] = Position::new(first + block, row).0;
+                    positions.set(*input, from, Position::new(first + block, row));
                 }
             }
         }

@@ -36,7 +36,7 @@ use crate::stamp::Sight;
 use crate::types::PgType;
 
 /// A batch with this many bytes of values of varying length takes no further block.
-const BATCH_BYTES: usize = 4 << 20;
+const BATCH_BYTES: usize = 1 << 20;
 /// Filters are put in order again after this many blocks.
 const REORDER_BLOCKS: u64 = 32;
 

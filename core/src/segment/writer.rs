@@ -33,11 +33,11 @@ pub const WRITE_BYTES: usize = 256 << 10;
 const READ_BACK_BLOCKS: usize = 16;
 
 /// No more plain bytes are put into one block: what encodes to less than a sixth of them does not need larger blocks.
-const PLAIN_BYTES_MAX: usize = 6 * BLOCK_BYTES_TARGET;
+pub(super) const PLAIN_BYTES_MAX: usize = 6 * BLOCK_BYTES_TARGET;
 
 /// A row group takes as many plain bytes as so many blocks at most, so that encoding it keeps other work of the core
 /// waiting for a few milliseconds only.
-const PLAIN_GROUPS_MAX: usize = 4;
+pub(super) const PLAIN_GROUPS_MAX: usize = 4;
 
 /// Writes one segment. A memtable is flushed so:
 /// `while !writer.fill(&memtable, &mut cursor, horizon) { writer.write().await? }`, then `finish`.

@@ -19,8 +19,9 @@ use super::Inner;
 
 /// Bytes of the first read.
 const READ_BYTES_MIN: u64 = 64 << 10;
-/// Bytes of a read once a scan is going.
+/// Bytes of a read once a scan is going, and no more than one in `CACHE_PART` of the cache.
 const READ_BYTES_MAX: u64 = 512 << 10;
+const CACHE_PART: u64 = 32;
 /// Reads under way, beside the blocks that are being scanned.
 const READS_MAX: usize = 2;
 /// How far a scan looks for blocks to read that are neither cached nor left out.
@@ -170,7 +171,8 @@ impl Ahead {
         later: Range<usize>,
         scan: &BlockScan,
     ) {
-        self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
+        let most = (inner.cache.bytes_max() as u64 / CACHE_PART).clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+        self.read_bytes = (self.read_bytes * 2).min(most);
         let planned = self.reading.back().filter(|last| last.segment == segment.id());
         let mut next = planned.map_or(later.start, |last| last.numbers.end.max(later.start));
         let look_end = later.end.min(next + LOOK_BLOCKS);

@@ -82,6 +82,8 @@ pub struct ShardConfig {
     pub wal_file_bytes: u64,
     /// Largest log record in bytes.
     pub wal_record_bytes_max: u32,
+    /// Bytes in log buffers, but for a single larger record.
+    pub wal_inflight_bytes_max: usize,
     /// The log is kept below this many bytes by flushing what its oldest records are needed for.
     pub wal_bytes_max: u64,
     /// How long a writer waits for another transaction's lock.
@@ -97,16 +99,20 @@ pub struct ShardConfig {
 }
 
 impl ShardConfig {
-    /// Sizes for a shard that may use `memory_bytes`: half for memtables, a quarter for the cache and what must be in
-    /// memory. The rest is for log buffers, for what sessions hold, and for what the allocator loses.
+    /// Sizes for a shard that may use `memory_bytes`: a quarter, and not below 12 MiB unless that is more than three
+    /// eighths, is for log buffers, for flushes and merges at work, for what sessions hold, and for what the allocator
+    /// loses. Of the rest two thirds are for memtables and one is for the cache and what must be in memory.
     pub fn new(dir: &Path, memory_bytes: usize) -> ShardConfig {
         let wal_file_bytes = 64 << 20;
+        let others = (memory_bytes / 4).max((12 << 20).min(memory_bytes / 8 * 3));
+        let stored = memory_bytes - others;
         ShardConfig {
             dir: dir.to_path_buf(),
-            memtable_bytes: memory_bytes / 2,
-            cache_bytes: memory_bytes / 4,
+            memtable_bytes: stored / 3 * 2,
+            cache_bytes: stored / 3,
             wal_file_bytes,
             wal_record_bytes_max: 24 << 20,
+            wal_inflight_bytes_max: (memory_bytes / 16).clamp(1 << 20, 16 << 20),
             wal_bytes_max: (memory_bytes as u64).max(4 * wal_file_bytes),
             lock_timeout: Duration::from_secs(10),
             memory_timeout: Duration::from_secs(10),
@@ -232,6 +238,11 @@ impl<E: Env> Shard<E> {
     /// What scans that ran to their end did with blocks of segments.
     pub fn block_counts(&self) -> BlockCounts {
         self.0.block_counts.get()
+    }
+
+    /// How many bytes may wait for the log.
+    pub(crate) fn log_buffer_bytes(&self) -> usize {
+        self.0.config.wal_inflight_bytes_max
     }
 
     /// Whether the log has failed; nothing can be written any more.

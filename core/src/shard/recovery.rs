@@ -57,8 +57,11 @@ impl<E: Env> Shard<E> {
             let range = open_range(&env, &config, *id, range).await?;
             replay.state.ranges.insert(*id, range);
         }
-        let options =
-            WalOptions { file_bytes: config.wal_file_bytes, record_bytes_max: config.wal_record_bytes_max };
+        let options = WalOptions {
+            file_bytes: config.wal_file_bytes,
+            record_bytes_max: config.wal_record_bytes_max,
+            inflight_bytes_max: config.wal_inflight_bytes_max,
+        };
         let flushed = on_disk.ranges.values().map(|range| range.flushed).max().unwrap_or_default();
         let extent = Extent { from: on_disk.log_from, to: flushed, closed: on_disk.closed };
         let mut records = Wal::open(env.clone(), &config.dir.join("wal"), options, extent).await?;

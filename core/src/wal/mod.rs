@@ -35,7 +35,7 @@ use crate::id::{Lsn, RangeId};
 use crate::sync::Signal;
 
 use files::FileName;
-use state::{Batch, State, Ticket};
+use state::{Batch, INFLIGHT_BYTES_MAX, State, Ticket};
 
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use format::VERSION;
@@ -56,11 +56,17 @@ pub struct WalOptions {
     pub file_bytes: u64,
     /// Largest payload of a record; with its overhead at most half a file.
     pub record_bytes_max: u32,
+    /// Bytes that are appended and not durable, with those reserved; a single larger record has its turn alone.
+    pub inflight_bytes_max: usize,
 }
 
 impl Default for WalOptions {
     fn default() -> WalOptions {
-        WalOptions { file_bytes: 64 << 20, record_bytes_max: 16 << 20 }
+        WalOptions {
+            file_bytes: 64 << 20,
+            record_bytes_max: 16 << 20,
+            inflight_bytes_max: INFLIGHT_BYTES_MAX,
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use super::{Record, WalOptions};
 
 /// 1 MiB: a write of this size runs at full device bandwidth and still takes about a millisecond.
 pub const BATCH_BYTES: usize = 1 << 20;
-/// Appended but not durable bytes, with those reserved: 16 full batches.
+/// Appended but not durable bytes, with those reserved, where memory is no concern: 16 full batches.
 pub const INFLIGHT_BYTES_MAX: usize = 16 << 20;
 /// Callers that may wait for space; above the connections of one core.
 const RESERVE_WAITERS_MAX: usize = 16_384;
@@ -248,7 +248,7 @@ impl State {
 
     fn has_queue_room(&self, bytes: usize) -> bool {
         let inflight = self.queued_bytes + self.reserved_bytes;
-        inflight == 0 || inflight + bytes <= INFLIGHT_BYTES_MAX
+        inflight == 0 || inflight + bytes <= self.options.inflight_bytes_max
     }
 
     /// One try to reserve `bytes`. Whoever is not at the front of the queue waits.
@@ -443,7 +443,8 @@ impl State {
         assert!(place.end > self.durable, "batches are written in order");
         self.durable = place.end;
         self.queued_bytes -= place.len() - BATCH_HEADER_BYTES;
-        if buffer.capacity() == self.batch_capacity() && self.pool.len() < POOL_BUFFERS_MAX {
+        let kept_max = (self.options.inflight_bytes_max / BATCH_BYTES).clamp(1, POOL_BUFFERS_MAX);
+        if buffer.capacity() == self.batch_capacity() && self.pool.len() < kept_max {
             self.pool.push(buffer);
         }
         let durable = self.durable;

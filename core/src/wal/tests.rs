@@ -10,7 +10,8 @@ use crate::env::{AlignedBuf, IO_ALIGN};
 use crate::id::CoreId;
 
 const NODE: NodeId = NodeId(0);
-const SMALL: WalOptions = WalOptions { file_bytes: 32 << 10, record_bytes_max: 16_000 };
+const SMALL: WalOptions =
+    WalOptions { file_bytes: 32 << 10, record_bytes_max: 16_000, inflight_bytes_max: 16 << 20 };
 
 fn dir() -> &'static Path {
     Path::new("/shard/wal")
@@ -93,7 +94,7 @@ fn records_come_back_over_many_files_and_restarts() {
 
 #[test]
 fn large_records_and_batches() {
-    let options = WalOptions { file_bytes: 16 << 20, record_bytes_max: 8_000_000 };
+    let options = WalOptions { file_bytes: 16 << 20, record_bytes_max: 8_000_000, ..WalOptions::default() };
     let sim = Sim::new(2);
     let env = core(&sim);
     sim.run(async {
@@ -478,7 +479,7 @@ fn on_a_real_disk() {
     let root = std::env::temp_dir().join(format!("omen-wal-{}", std::process::id()));
     let dir = root.join("shard-000/wal");
     let main = |env: UringEnv| async move {
-        let options = WalOptions { file_bytes: 1 << 20, record_bytes_max: 500_000 };
+        let options = WalOptions { file_bytes: 1 << 20, record_bytes_max: 500_000, ..WalOptions::default() };
         let written: Rc<RefCell<Vec<Entry>>> = Rc::default();
         let mut needed = Lsn(0);
         for life in 0..3 {

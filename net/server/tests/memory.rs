@@ -17,6 +17,9 @@ use tokio_postgres::Client;
 const LIMIT: Duration = Duration::from_secs(300);
 /// The least that a node of one core takes.
 const MEMORY: u64 = 32 << 20;
+/// What a node of one core may take beyond `--memory`: mostly pages that the allocator has not given back yet. 20 MiB were
+/// measured here; a node of 128 MiB stayed below its `--memory`.
+const BEYOND: u64 = 28 << 20;
 /// Rows of one COPY.
 const COPY_ROWS: i64 = 500;
 /// Bytes of a row's text.
@@ -187,10 +190,10 @@ fn run(data_bytes: u64) -> u64 {
     used.max(again)
 }
 
-/// `--memory` counts memtables, cached blocks and indexes. What the allocator keeps, buffers of the log and what sessions
-/// hold come on top; 111 MiB in all were measured.
+/// Everything that grows with data is bounded by `--memory`: memtables, cached blocks and indexes are counted, and what
+/// else is at work has a part of it.
 #[test]
 fn ten_times_the_memory_is_read_back() {
     let used = run(10 * MEMORY);
-    assert!(used <= 5 * MEMORY, "{used} bytes of memory, far more than {MEMORY}");
+    assert!(used <= MEMORY + BEYOND, "{used} bytes of memory, more than {MEMORY} and {BEYOND}");
 }

@@ -9,7 +9,8 @@
 
 use super::*;
 
-const OPTIONS: WalOptions = WalOptions { file_bytes: 32 << 10, record_bytes_max: 16_000 };
+const OPTIONS: WalOptions =
+    WalOptions { file_bytes: 32 << 10, record_bytes_max: 16_000, inflight_bytes_max: 16 << 20 };
 
 /// What goes wrong in a run, beside restarts.
 #[derive(Clone, Copy, Default)]
