@@ -10,6 +10,12 @@ fn run_ns(schedstat: &str) -> Option<u64> {
     fs::read_to_string(schedstat).ok()?.split_whitespace().next()?.parse().ok()
 }
 
+/// How long the calling thread was ready to run so far while others had its CPU; exact.
+pub fn thread_waited() -> Duration {
+    let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(stat.split_whitespace().nth(1).and_then(|ns| ns.parse().ok()).unwrap_or_default())
+}
+
 /// CPU time of the calling thread so far, exact to a timer tick: measure for a second, not for a millisecond.
 pub fn thread_cpu_time() -> Duration {
     Duration::from_nanos(run_ns("/proc/thread-self/schedstat").unwrap_or_default())

@@ -6,6 +6,10 @@
 //! each while nothing else is (`idle`), while one session loads narrow rows of random keys into a third table as fast as
 //! it can, in batches of 1,000 (`load`), and while VACUUM rewrites the table to merge (`merge`). `reads` and `writes` are
 //! rates per second. A time begins when the request was due.
+//!
+//! `step` is how long all other tasks of the core together kept one that is always ready waiting for its next turn, without
+//! the time in which other programs had the CPU. That task keeps the core from sleeping, so these times are of phases of
+//! their own, of `step_ms` milliseconds; 0 leaves them out.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -26,6 +30,7 @@ use omen_core::write_batch::WriteBatch;
 use omen_perf::args::{Args, print_result};
 use omen_perf::rows::{self, mix};
 use omen_perf::tables::{narrow_schema, wide_schema};
+use omen_perf::usage::thread_waited;
 use omen_perf::{histogram, quantile_us};
 
 type Node = NodeCore<UringEnv>;
@@ -36,6 +41,9 @@ const SESSIONS: u32 = 16;
 const BATCH: u64 = 1_000;
 /// Of the table to merge, each of so many rows is changed before it is merged.
 const CHANGED_EACH: u64 = 1_000;
+
+/// In shorter steps no other program can have had the CPU for long.
+const STEP_LONG: Duration = Duration::from_micros(20);
 
 /// What goes on beside the sessions.
 #[derive(Clone, Copy)]
@@ -57,6 +65,7 @@ impl Beside {
 struct Times {
     reads: RefCell<Histogram<u64>>,
     writes: RefCell<Histogram<u64>>,
+    steps: RefCell<Histogram<u64>>,
 }
 
 /// The tables, and how far work on them has come.
@@ -71,6 +80,8 @@ struct World {
     next_change: Rc<Cell<u64>>,
     next_request: Rc<Cell<u64>>,
     running: Rc<Cell<bool>>,
+    /// Sessions send requests.
+    at_work: Rc<Cell<bool>>,
 }
 
 fn main() {
@@ -96,16 +107,28 @@ async fn measure(node: &Node, args: &Args) -> Result<()> {
     let mut rates = [0.0; 3];
     let rounds = args.number("rounds", 3);
     let phase = Duration::from_millis(args.number("ms", 2_000));
+    let steps = Duration::from_millis(args.number("step_ms", 1_000));
     for _ in 0..rounds {
         for beside in Beside::ALL {
             let rate = world.phase(beside, phase, &times[beside as usize]).await?;
             rates[beside as usize] += rate / rounds as f64;
         }
+        for beside in Beside::ALL {
+            let watched = Rc::new(Times::new());
+            let watching = world.watch_steps(&times[beside as usize]);
+            if !steps.is_zero() {
+                world.phase(beside, steps, &watched).await?;
+            }
+            watching.set(false);
+        }
     }
     for beside in Beside::ALL {
         let times = &times[beside as usize];
-        for (what, times) in [("read", &times.reads), ("write", &times.writes)] {
+        for (what, times) in [("read", &times.reads), ("write", &times.writes), ("step", &times.steps)] {
             let times = times.borrow();
+            if times.is_empty() {
+                continue;
+            }
             print_result(
                 &format!("latency_{what}_{}", beside.name()),
                 "omendb",
@@ -124,7 +147,8 @@ async fn measure(node: &Node, args: &Args) -> Result<()> {
 
 impl Times {
     fn new() -> Times {
-        Times { reads: RefCell::new(histogram()), writes: RefCell::new(histogram()) }
+        let new = || RefCell::new(histogram());
+        Times { reads: new(), writes: new(), steps: new() }
     }
 }
 
@@ -153,6 +177,7 @@ impl World {
             next_change: Rc::default(),
             next_request: Rc::default(),
             running: Rc::default(),
+            at_work: Rc::default(),
         })
     }
 
@@ -182,12 +207,39 @@ impl World {
             ended.set((true, rows as f64 / began.elapsed().as_secs_f64()));
             world.running.set(false);
         });
+        self.at_work.set(true);
         self.requests(time, matches!(beside, Beside::Idle), times).await;
+        self.at_work.set(false);
         self.running.set(false);
         while !done.get().0 {
             self.node.env().sleep(Duration::from_millis(1)).await;
         }
         Ok(done.get().1)
+    }
+
+    /// Records steps while sessions are at work, until it is told to stop.
+    fn watch_steps(&self, times: &Rc<Times>) -> Rc<Cell<bool>> {
+        let (world, times, watching) = (self.clone(), times.clone(), Rc::new(Cell::new(true)));
+        let watched = watching.clone();
+        self.node.env().spawn(async move {
+            let mut waited = thread_waited();
+            while watched.get() {
+                if !world.at_work.get() {
+                    world.node.env().sleep(Duration::from_millis(1)).await;
+                    waited = thread_waited();
+                    continue;
+                }
+                let from = Instant::now();
+                world.node.env().yield_now().await;
+                let mut took = from.elapsed();
+                if took > STEP_LONG {
+                    let before = std::mem::replace(&mut waited, thread_waited());
+                    took = took.saturating_sub(waited - before);
+                }
+                times.steps.borrow_mut().saturating_record(took.as_nanos() as u64);
+            }
+        });
+        watching
     }
 
     fn merge_rows(&self) -> u64 {
