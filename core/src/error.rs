@@ -101,6 +101,7 @@ sqlstates! {
     TOO_MANY_CONNECTIONS = "53300", "No connection is left.";
     PROGRAM_LIMIT_EXCEEDED = "54000", "A limit of OmenDB is exceeded.";
     STATEMENT_TOO_COMPLEX = "54001", "A statement is nested too deeply.";
+    TOO_MANY_ARGUMENTS = "54023", "A call has too many arguments.";
     TOO_MANY_COLUMNS = "54011", "Too many columns.";
     LOCK_NOT_AVAILABLE = "55P03", "A lock was not granted in time.";
     CANT_CHANGE_RUNTIME_PARAM = "55P02", "The setting cannot be changed.";

@@ -60,6 +60,45 @@ pub(crate) enum Logical {
         /// Of these.
         input: Box<Logical>,
     },
+    /// Each row once for each grouping set: what groups have in common, NULL where the set does not have it; the
+    /// number of the set; and the input's columns.
+    Expand {
+        /// Of these.
+        input: Box<Logical>,
+        /// What groups have in common.
+        groups: Vec<Expr>,
+        /// Which of that each set has.
+        sets: Vec<Vec<bool>>,
+    },
+    /// The rows of an aggregation; those of sets that group by nothing if there are none.
+    EmptySets {
+        /// The aggregation: columns of groups, the number of the set, and the aggregates.
+        input: Box<Logical>,
+        /// The numbers of the sets.
+        sets: Vec<i32>,
+        /// Number of the columns in front of the set's number.
+        width: usize,
+        /// The aggregates.
+        aggregates: Vec<AggregateCall>,
+    },
+    /// The first row of those that are equal in some columns, one behind the other.
+    DistinctOn {
+        /// Of these.
+        input: Box<Logical>,
+        /// The columns.
+        columns: Vec<usize>,
+    },
+    /// Some of the first rows, and those behind that are equal to the last of them in some columns.
+    Ties {
+        /// Of these.
+        input: Box<Logical>,
+        /// The columns, by which the input is ordered.
+        columns: Vec<usize>,
+        /// So many; a bigint.
+        limit: Expr,
+        /// After so many were left out; a bigint.
+        offset: Option<Expr>,
+    },
     /// The rows in order.
     Sort {
         /// Of these.
@@ -428,8 +467,17 @@ impl Logical {
             }
             Logical::Filter { input, .. }
             | Logical::Distinct { input }
+            | Logical::DistinctOn { input, .. }
+            | Logical::EmptySets { input, .. }
+            | Logical::Ties { input, .. }
             | Logical::Sort { input, .. }
             | Logical::Limit { input, .. } => input.types(),
+            Logical::Expand { input, groups, .. } => {
+                let mut types: Vec<PgType> = groups.iter().map(Expr::pg_type).collect();
+                types.push(PgType::Int4);
+                types.extend(input.types());
+                types
+            }
         }
     }
 
@@ -443,6 +491,10 @@ impl Logical {
             | Logical::Project { input, .. }
             | Logical::Aggregate { input, .. }
             | Logical::Distinct { input }
+            | Logical::Expand { input, .. }
+            | Logical::EmptySets { input, .. }
+            | Logical::DistinctOn { input, .. }
+            | Logical::Ties { input, .. }
             | Logical::Sort { input, .. }
             | Logical::Limit { input, .. } => Some(input),
         }
@@ -489,7 +541,15 @@ impl Logical {
             Logical::Window(window) => {
                 window.calls.iter_mut().flat_map(WindowCall::exprs_mut).for_each(change);
             }
-            Logical::Combine(_) | Logical::Distinct { .. } | Logical::Sort { .. } => {}
+            Logical::Expand { groups, .. } => groups.iter_mut().for_each(change),
+            Logical::Ties { limit, offset, .. } => std::iter::once(limit).chain(offset).for_each(change),
+            Logical::EmptySets { aggregates, .. } => {
+                aggregates.iter_mut().flat_map(|call| &mut call.args).for_each(change);
+            }
+            Logical::Combine(_)
+            | Logical::Distinct { .. }
+            | Logical::DistinctOn { .. }
+            | Logical::Sort { .. } => {}
         }
     }
 }

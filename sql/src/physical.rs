@@ -152,6 +152,15 @@ pub(crate) enum Step {
         /// How many are left out first.
         offset: Option<Expr>,
     },
+    /// FETCH FIRST .. WITH TIES, over rows in order.
+    Ties {
+        /// Columns of the order.
+        columns: Vec<usize>,
+        /// How many rows are wanted.
+        limit: Expr,
+        /// How many are left out first.
+        offset: Option<Expr>,
+    },
     /// LIMIT and OFFSET.
     Limit {
         /// How many rows are wanted.
@@ -184,6 +193,14 @@ impl Step {
                 let count = row_count(Some(limit), "LIMIT", context)?.unwrap_or(u64::MAX);
                 Stage::Limit { offset: 0, count: count.saturating_add(offset) }
             }
+            Step::Ties { columns, limit, offset } => {
+                let offset = row_count(offset.as_ref(), "OFFSET", context)?.unwrap_or(0);
+                let count = row_count(Some(limit), "LIMIT", context)?.ok_or_else(|| {
+                    let message = "row count cannot be null in FETCH FIRST ... WITH TIES clause";
+                    ValueError::new(SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE, message)
+                })?;
+                Stage::Ties { columns: columns.clone(), offset, count }
+            }
             Step::Limit { limit, offset } => Stage::Limit {
                 offset: row_count(offset.as_ref(), "OFFSET", context)?.unwrap_or(0),
                 count: row_count(limit.as_ref(), "LIMIT", context)?.unwrap_or(u64::MAX),
@@ -198,6 +215,7 @@ fn folded(stage: &Stage, context: &EvalContext) -> Stage {
     match stage {
         Stage::Filter(conjuncts) => Stage::Filter(fold(conjuncts)),
         Stage::Project(exprs) => Stage::Project(fold(exprs)),
+        Stage::Expand { groups, sets } => Stage::Expand { groups: fold(groups), sets: sets.clone() },
         Stage::Aggregate { groups, aggregates, mode } => {
             let mut aggregates = aggregates.clone();
             for aggregate in &mut aggregates {
@@ -355,6 +373,14 @@ impl Builder {
             Logical::Filter { conjuncts, .. } => self.local(Step::Stage(Stage::Filter(conjuncts))),
             Logical::Project { exprs, .. } => self.local(Step::Stage(Stage::Project(exprs))),
             Logical::Aggregate { groups, aggregates, .. } => self.aggregate(groups, aggregates),
+            Logical::Expand { groups, sets, .. } => self.local(Step::Stage(Stage::Expand { groups, sets })),
+            Logical::EmptySets { sets, width, aggregates, .. } => {
+                self.merge(None, Step::Stage(Stage::EmptySets { sets, width, aggregates }));
+            }
+            Logical::DistinctOn { columns, .. } => self.merge(None, Step::Stage(Stage::FirstOf(columns))),
+            Logical::Ties { columns, limit, offset, .. } => {
+                self.merge(None, Step::Ties { columns, limit, offset });
+            }
             Logical::Window(window) => {
                 let Window { partition, order, calls, .. } = *window;
                 let stage = Box::new(WindowStage { partition, order, calls });

@@ -29,6 +29,9 @@ pub(crate) const AGGREGATE_BASE: usize = 1 << 24;
 /// Column indexes from here on are window functions, counted from 0.
 pub(crate) const WINDOWS_BASE: usize = 1 << 25;
 
+/// Column indexes from here on are calls of GROUPING, counted from 0.
+pub(crate) const GROUPINGS_BASE: usize = 3 << 24;
+
 /// Column indexes from here on are calls of functions that answer rows, counted from 0.
 pub(crate) const SETS_BASE: usize = 1 << 26;
 
@@ -49,6 +52,8 @@ pub(crate) struct ExprScope<'s> {
     pub(crate) no_sets_in: Option<&'static str>,
     /// Window functions, if they may be called.
     pub(crate) windows: Option<Windows<'s>>,
+    /// The arguments of calls of GROUPING.
+    pub(crate) groupings: Vec<Vec<Expr>>,
 }
 
 impl<'s> ExprScope<'s> {
@@ -62,6 +67,7 @@ impl<'s> ExprScope<'s> {
             sets: None,
             no_sets_in: None,
             windows: None,
+            groupings: Vec::new(),
         }
     }
 
@@ -75,6 +81,7 @@ impl<'s> ExprScope<'s> {
             sets: Some(Vec::new()),
             no_sets_in: None,
             windows: None,
+            groupings: Vec::new(),
         }
     }
 }

@@ -34,6 +34,9 @@ impl Binder<'_> {
     /// Binds a call.
     pub(super) fn function(&mut self, function: &ast::Function, scope: &mut ExprScope<'_>) -> Result<Expr> {
         let call = self.call(function)?;
+        if call.name == "grouping" && function.over.is_none() {
+            return self.grouping(&call.args, scope).map_err(|e| e.at(call.place));
+        }
         if let Some(over) = &function.over {
             return self.window_call(&call, over, scope).map_err(|e| e.at(call.place));
         }

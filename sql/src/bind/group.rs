@@ -2,7 +2,7 @@
 
 use omen_core::catalog::Table;
 
-use super::expr::{AGGREGATE_BASE, WINDOWS_BASE};
+use super::expr::{AGGREGATE_BASE, GROUPINGS_BASE, SETS_BASE, WINDOWS_BASE};
 use super::names::Scope;
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::Expr;
@@ -14,7 +14,7 @@ const GROUP_BASE: usize = 1 << 23;
 ///
 /// # Errors
 /// 42803 if a column is neither.
-pub(super) fn over_groups(expr: Expr, groups: &[Expr], scope: &Scope) -> Result<Expr> {
+pub(super) fn over_groups(expr: Expr, groups: &[Expr], groupings: &[Expr], scope: &Scope) -> Result<Expr> {
     let marked = expr.transform(&mut |part| match groups.iter().position(|group| *group == part) {
         Some(position) => Expr::Column { index: GROUP_BASE + position, pg_type: part.pg_type() },
         None => part,
@@ -28,6 +28,9 @@ pub(super) fn over_groups(expr: Expr, groups: &[Expr], scope: &Scope) -> Result<
         return Err(not_grouped(index, scope));
     }
     Ok(marked.transform(&mut |part| match part {
+        Expr::Column { index, .. } if (GROUPINGS_BASE..SETS_BASE).contains(&index) => {
+            groupings[index - GROUPINGS_BASE].clone()
+        }
         Expr::Column { index, .. } if index >= WINDOWS_BASE => part,
         Expr::Column { index, pg_type } if index >= AGGREGATE_BASE => {
             Expr::Column { index: groups.len() + index - AGGREGATE_BASE, pg_type }

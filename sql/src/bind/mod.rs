@@ -9,6 +9,7 @@ mod expr;
 mod from;
 mod functions;
 mod group;
+mod grouping;
 pub(crate) mod insert;
 pub(crate) mod modify;
 pub(crate) mod names;

@@ -2,12 +2,12 @@
 
 use omen_core::types::PgType;
 use sqlparser::ast::{
-    self, Distinct, Expr as Ast, GroupByExpr, LimitClause, OrderBy, OrderByExpr, OrderByKind, SelectFlavor,
-    SetExpr, Value,
+    self, Distinct, Expr as Ast, LimitClause, OrderBy, OrderByExpr, OrderByKind, SelectFlavor, SetExpr, Value,
 };
 
 use super::expr::{Aggregates, ExprScope, bare};
 use super::from::Source;
+use super::grouping::{self, Grouping};
 use super::names::{Relation, Scope, ScopeColumn, fold};
 use super::output::{Item, column_infos};
 use super::window::{self, Collected, Windows};
@@ -40,6 +40,16 @@ pub(crate) enum Untyped {
 pub(super) enum OrderSource {
     Item(usize),
     Expr(Expr),
+}
+
+/// How often equal rows are given.
+pub(super) enum Distinctness {
+    /// Each time.
+    All,
+    /// Once.
+    Once,
+    /// The first of those that have these in common.
+    On(Vec<OrderSource>),
 }
 
 pub(super) struct OrderItem {
@@ -80,7 +90,8 @@ impl Binder<'_> {
             || !pipe_operators.is_empty();
         self.not_postgres(foreign, "this clause")?;
         let mut bound = self.body(body, order_by.as_ref(), untyped)?;
-        bound.plan = self.limit(bound.plan, limit_clause.as_ref(), fetch.as_ref())?;
+        let ordered = order_by.is_some();
+        bound.plan = self.limit(bound.plan, ordered, limit_clause.as_ref(), fetch.as_ref())?;
         Ok(bound)
     }
 
@@ -134,17 +145,17 @@ impl Binder<'_> {
                 item.expr = self.build().output(expr)?;
             }
         }
-        let mut groups = self.group_by(&select.group_by, &items, &scope)?;
+        let Grouping { mut groups, sets: grouping_sets } = self.group_by(&select.group_by, &items, &scope)?;
         outputs.clause = "HAVING";
         let mut having =
             select.having.as_ref().map(|having| self.condition(having, &mut outputs)).transpose()?;
         outputs.clause = "ORDER BY";
         let mut order = self.order_by(order_by, &items, &mut outputs)?;
-        let distinct = self.distinct(select.distinct.as_ref())?;
+        let mut distinct = self.distinct(select.distinct.as_ref(), &items, &mut outputs)?;
         let mut sets = outputs.sets.take().unwrap_or_default();
         let mut windows = outputs.windows.take().map(|windows| windows.calls).unwrap_or_default();
         let columns = column_infos(&items, &scope);
-        let Aggregates::Collected(aggregates) = outputs.aggregates else {
+        let Aggregates::Collected(mut aggregates) = outputs.aggregates else {
             return Err(SqlError::new(SqlState::INTERNAL_ERROR, "a select list may aggregate"));
         };
         if groups.iter().any(project_set::reads_sets) {
@@ -152,8 +163,17 @@ impl Binder<'_> {
             plan =
                 project_set::project(plan, std::mem::take(&mut sets), exprs.chain(order_exprs(&mut order)));
         }
-        if !groups.is_empty() || !aggregates.is_empty() || having.is_some() {
-            for (table, offset) in &tables {
+        let groupings = std::mem::take(&mut outputs.groupings);
+        let grouped = !groups.is_empty() || grouping_sets.is_some() || !aggregates.is_empty();
+        if !groupings.is_empty() && !grouped {
+            return Err(grouping::not_grouping());
+        }
+        if grouped || having.is_some() {
+            if let Some(sets) = &grouping_sets {
+                plan = grouping::expand(plan, &mut groups, sets, &mut aggregates);
+            }
+            let groupings = grouping::calls(&groupings, &groups, grouping_sets.as_deref())?;
+            for (table, offset) in tables.iter().filter(|_| grouping_sets.is_none()) {
                 let order = order.iter().filter_map(|item| match &item.source {
                     OrderSource::Expr(expr) => Some(expr),
                     OrderSource::Item(_) => None,
@@ -164,21 +184,29 @@ impl Binder<'_> {
             for item in &mut items {
                 let place = item.ast.map_or(0, |ast| self.place_of_column(ast));
                 let expr = std::mem::replace(&mut item.expr, Expr::Unknown(None));
-                item.expr = group::over_groups(expr, &groups, &scope).map_err(|e| e.at(place))?;
+                item.expr = group::over_groups(expr, &groups, &groupings, &scope).map_err(|e| e.at(place))?;
             }
-            having = having.map(|having| group::over_groups(having, &groups, &scope)).transpose()?;
+            having =
+                having.map(|having| group::over_groups(having, &groups, &groupings, &scope)).transpose()?;
             for item in &mut order {
                 if let OrderSource::Expr(expr) = &mut item.source {
-                    *expr = group::over_groups(expr.clone(), &groups, &scope)?;
+                    *expr = group::over_groups(expr.clone(), &groups, &groupings, &scope)?;
                 }
             }
             for arg in sets.iter_mut().flat_map(|call| &mut call.args) {
-                *arg = group::over_groups(arg.clone(), &groups, &scope)?;
+                *arg = group::over_groups(arg.clone(), &groups, &groupings, &scope)?;
             }
             for expr in windows.iter_mut().flat_map(Collected::exprs_mut) {
-                *expr = group::over_groups(expr.clone(), &groups, &scope)?;
+                *expr = group::over_groups(expr.clone(), &groups, &groupings, &scope)?;
             }
-            plan = Logical::Aggregate { input: Box::new(plan), groups, aggregates };
+            if let Distinctness::On(on) = &mut distinct {
+                for expr in on {
+                    if let OrderSource::Expr(expr) = expr {
+                        *expr = group::over_groups(expr.clone(), &groups, &groupings, &scope)?;
+                    }
+                }
+            }
+            plan = grouping::aggregate(plan, groups, aggregates, grouping_sets);
             if let Some(having) = having {
                 plan = Logical::Filter { input: Box::new(plan), conjuncts: having.into_conjuncts() };
             }
@@ -236,68 +264,25 @@ impl Binder<'_> {
         self.not_postgres(foreign, "this form of SELECT")
     }
 
-    fn distinct(&self, distinct: Option<&Distinct>) -> Result<bool> {
-        match distinct {
-            None | Some(Distinct::All) => Ok(false),
-            Some(Distinct::Distinct) => Ok(true),
-            Some(Distinct::On(_)) => Err(SqlError::unsupported(
-                "DISTINCT ON",
-                "Use GROUP BY with min() or max() where that is enough.",
-            )),
-        }
-    }
-
-    fn group_by(&mut self, group_by: &GroupByExpr, items: &[Item<'_>], scope: &Scope) -> Result<Vec<Expr>> {
-        let GroupByExpr::Expressions(asts, modifiers) = group_by else {
-            return Err(SqlError::new(
-                SqlState::SYNTAX_ERROR,
-                "syntax error: GROUP BY ALL is not PostgreSQL",
-            ));
-        };
-        self.refuse(
-            !modifiers.is_empty(),
-            "GROUP BY with modifiers",
-            "Run one query for each set of columns.",
-        )?;
-        let mut groups: Vec<Expr> = Vec::with_capacity(asts.len());
-        for ast in asts {
-            let group = match self.item_position(ast, items, "GROUP BY")? {
-                Some(position) => {
-                    let expr = items[position].expr.clone();
-                    if reads_aggregates(&expr) {
-                        let message = "aggregate functions are not allowed in GROUP BY";
-                        return Err(SqlError::new(SqlState::GROUPING_ERROR, message));
-                    }
-                    expr
-                }
-                None => {
-                    let alias = match bare(ast) {
-                        Ast::Identifier(ident) if scope.find(None, &fold(ident))?.is_none() => {
-                            items.iter().position(|item| item.name == fold(ident) && item.ast.is_some())
-                        }
-                        _ => None,
-                    };
-                    match alias {
-                        Some(position) if !reads_aggregates(&items[position].expr) => {
-                            items[position].expr.clone()
-                        }
-                        _ => {
-                            let expr = self.expr(ast, &mut ExprScope::plain(scope, "GROUP BY"))?;
-                            self.build().output(expr)?
-                        }
-                    }
-                }
-            };
-            comparable(group.pg_type(), "an equality")?;
-            if !groups.contains(&group) {
-                groups.push(group);
+    fn distinct(
+        &mut self,
+        distinct: Option<&Distinct>,
+        items: &[Item<'_>],
+        scope: &mut ExprScope<'_>,
+    ) -> Result<Distinctness> {
+        Ok(match distinct {
+            None | Some(Distinct::All) => Distinctness::All,
+            Some(Distinct::Distinct) => Distinctness::Once,
+            Some(Distinct::On(asts)) => {
+                scope.clause = "DISTINCT ON";
+                let on = asts.iter().map(|ast| self.output_or_expr(ast, items, "DISTINCT ON", scope));
+                Distinctness::On(on.collect::<Result<_>>()?)
             }
-        }
-        Ok(groups)
+        })
     }
 
     /// The output column that an ordinal means, if it is one.
-    fn item_position(&self, ast: &Ast, items: &[Item<'_>], clause: &str) -> Result<Option<usize>> {
+    pub(super) fn item_position(&self, ast: &Ast, items: &[Item<'_>], clause: &str) -> Result<Option<usize>> {
         let Ast::Value(value) = bare(ast) else { return Ok(None) };
         match &value.value {
             Value::Number(digits, _) => match digits.parse::<usize>() {
@@ -348,30 +333,41 @@ impl Binder<'_> {
         self.not_postgres(order.with_fill.is_some(), "WITH FILL")?;
         let descending = order.options.asc == Some(false);
         let nulls_first = order.options.nulls_first.unwrap_or(descending);
-        let position = match self.item_position(&order.expr, items, "ORDER BY")? {
-            Some(position) => Some(position),
-            None => match bare(&order.expr) {
-                Ast::Identifier(ident) => position_named(&fold(ident), items)?,
-                _ => None,
-            },
-        };
-        let source = match position {
-            Some(position) => OrderSource::Item(position),
-            None => {
-                let expr = self.expr(&order.expr, scope)?;
-                let expr = self.build().output(expr)?;
-                match items.iter().position(|item| item.expr == expr) {
-                    Some(position) => OrderSource::Item(position),
-                    None => OrderSource::Expr(expr),
-                }
-            }
-        };
+        let source = self.output_or_expr(&order.expr, items, "ORDER BY", scope)?;
         let pg_type = match &source {
             OrderSource::Item(position) => items[*position].expr.pg_type(),
             OrderSource::Expr(expr) => expr.pg_type(),
         };
         comparable(pg_type, "an ordering")?;
         Ok(OrderItem { source, descending, nulls_first })
+    }
+
+    /// What ORDER BY and DISTINCT ON mean: an output column by number or name, or an expression over the input.
+    fn output_or_expr(
+        &mut self,
+        ast: &Ast,
+        items: &[Item<'_>],
+        clause: &'static str,
+        scope: &mut ExprScope<'_>,
+    ) -> Result<OrderSource> {
+        let position = match self.item_position(ast, items, clause)? {
+            Some(position) => Some(position),
+            None => match bare(ast) {
+                Ast::Identifier(ident) => position_named(&fold(ident), items, clause)?,
+                _ => None,
+            },
+        };
+        Ok(match position {
+            Some(position) => OrderSource::Item(position),
+            None => {
+                let expr = self.expr(ast, scope)?;
+                let expr = self.build().output(expr)?;
+                match items.iter().position(|item| item.expr == expr) {
+                    Some(position) => OrderSource::Item(position),
+                    None => OrderSource::Expr(expr),
+                }
+            }
+        })
     }
 
     /// Orders a finished query by its own columns.
@@ -391,7 +387,10 @@ impl Binder<'_> {
             .collect();
         let order = self.order_by(order_by, &items, &mut ExprScope::plain(&scope, "ORDER BY"))?;
         let exprs = items.into_iter().map(|item| item.expr).collect();
-        Ok(BoundQuery { plan: finish_select(inner.plan, exprs, false, order)?, columns: inner.columns })
+        Ok(BoundQuery {
+            plan: finish_select(inner.plan, exprs, Distinctness::All, order)?,
+            columns: inner.columns,
+        })
     }
 
     fn values(&mut self, values: &ast::Values, order_by: Option<&OrderBy>) -> Result<BoundQuery> {
@@ -434,6 +433,7 @@ impl Binder<'_> {
     fn limit(
         &mut self,
         input: Logical,
+        ordered: bool,
         clause: Option<&LimitClause>,
         fetch: Option<&ast::Fetch>,
     ) -> Result<Logical> {
@@ -451,8 +451,11 @@ impl Binder<'_> {
             }
         }
         if let Some(fetch) = fetch {
-            self.refuse(fetch.with_ties, "FETCH WITH TIES", "Use LIMIT.")?;
-            self.not_postgres(fetch.percent, "FETCH PERCENT")?;
+            if fetch.percent || limit.is_some() {
+                let near = if fetch.percent { "percent" } else { "fetch" };
+                let message = format!("syntax error at or near \"{near}\"");
+                return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
+            }
             limit = Some(match &fetch.quantity {
                 Some(count) => self.row_count(count, "LIMIT")?,
                 None => self.build().number("1")?,
@@ -463,6 +466,13 @@ impl Binder<'_> {
         }
         if limit.is_none() && offset.is_none() {
             return Ok(input);
+        }
+        if let (Some(limit), true) = (limit.clone(), fetch.is_some_and(|fetch| fetch.with_ties)) {
+            let tied = if ordered { with_ties(input, &limit, offset.as_ref()) } else { None };
+            return tied.ok_or_else(|| {
+                let message = "WITH TIES cannot be specified without ORDER BY clause";
+                SqlError::new(SqlState::SYNTAX_ERROR, message)
+            });
         }
         Ok(Logical::Limit { input: Box::new(input), limit, offset })
     }
@@ -506,39 +516,70 @@ fn order_exprs(order: &mut [OrderItem]) -> impl Iterator<Item = &mut Expr> {
     })
 }
 
+/// The plan with its first rows and those equal to the last of them in its order.
+fn with_ties(plan: Logical, limit: &Expr, offset: Option<&Expr>) -> Option<Logical> {
+    let keys = match &plan {
+        Logical::Sort { keys, .. } => keys.clone(),
+        Logical::DistinctOn { input, .. } => match input.as_ref() {
+            Logical::Sort { keys, .. } => keys.clone(),
+            _ => return None,
+        },
+        Logical::Project { .. } => {
+            let Logical::Project { input, exprs } = plan else { return None };
+            let input = Box::new(with_ties(*input, limit, offset)?);
+            return Some(Logical::Project { input, exprs });
+        }
+        _ => return None,
+    };
+    let columns = keys.iter().map(|key| key.column).collect();
+    let (limit, offset) = (limit.clone(), offset.cloned());
+    Some(Logical::Ties { input: Box::new(plan), columns, limit, offset })
+}
+
 /// Projection, DISTINCT and ORDER BY above what the select list is computed from.
 pub(super) fn finish_select(
     input: Logical,
     mut exprs: Vec<Expr>,
-    distinct: bool,
+    distinct: Distinctness,
     order: Vec<OrderItem>,
 ) -> Result<Logical> {
     let width = exprs.len();
     let mut keys: Vec<SortKey> = Vec::with_capacity(order.len());
     for item in order {
         let column = match item.source {
-            OrderSource::Item(position) => position,
-            OrderSource::Expr(_) if distinct => {
+            OrderSource::Expr(_) if matches!(distinct, Distinctness::Once) => {
                 let message = "for SELECT DISTINCT, ORDER BY expressions must appear in select list";
                 return Err(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message));
             }
-            OrderSource::Expr(expr) => {
-                exprs.push(expr);
-                exprs.len() - 1
-            }
+            source => column_of(source, &mut exprs, width),
         };
         if !keys.iter().any(|key| key.column == column) {
             keys.push(SortKey { column, descending: item.descending, nulls_first: item.nulls_first });
         }
     }
+    let is_once = matches!(distinct, Distinctness::Once);
+    let first_of = match distinct {
+        Distinctness::On(on) => {
+            let on: Vec<usize> = on.into_iter().map(|source| column_of(source, &mut exprs, width)).collect();
+            order_for_first(&mut keys, &on)?;
+            Some(on)
+        }
+        Distinctness::Once => {
+            exprs.iter().try_for_each(|expr| comparable(expr.pg_type(), "an equality"))?;
+            None
+        }
+        Distinctness::All => None,
+    };
     let types: Vec<PgType> = exprs.iter().map(Expr::pg_type).collect();
     let mut plan = Logical::Project { input: Box::new(input), exprs };
-    if distinct {
-        types.iter().try_for_each(|pg_type| comparable(*pg_type, "an equality"))?;
+    if is_once {
         plan = Logical::Distinct { input: Box::new(plan) };
     }
     if !keys.is_empty() {
         plan = Logical::Sort { input: Box::new(plan), keys };
+    }
+    if let Some(columns) = first_of {
+        plan = Logical::DistinctOn { input: Box::new(plan), columns };
     }
     if types.len() > width {
         let column = |index: usize| Expr::Column { index, pg_type: types[index] };
@@ -547,18 +588,49 @@ pub(super) fn finish_select(
     Ok(plan)
 }
 
+/// The column of what is ordered by, added to the outputs if it is none of them.
+fn column_of(source: OrderSource, exprs: &mut Vec<Expr>, width: usize) -> usize {
+    match source {
+        OrderSource::Item(position) => position,
+        OrderSource::Expr(expr) => match exprs[width..].iter().position(|known| *known == expr) {
+            Some(position) if !crate::rules::is_volatile(&expr) => width + position,
+            _ => {
+                exprs.push(expr);
+                exprs.len() - 1
+            }
+        },
+    }
+}
+
+/// Adds to an order what DISTINCT ON needs; its columns must come first.
+fn order_for_first(keys: &mut Vec<SortKey>, on: &[usize]) -> Result<()> {
+    let leading = keys.iter().take_while(|key| on.contains(&key.column)).count();
+    let covered = |column: &usize| keys[..leading].iter().any(|key| key.column == *column);
+    let open: Vec<usize> = on.iter().copied().filter(|column| !covered(column)).collect();
+    if leading < keys.len() && !open.is_empty() {
+        let message = "SELECT DISTINCT ON expressions must match initial ORDER BY expressions";
+        return Err(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message));
+    }
+    for column in open {
+        if !keys.iter().any(|key| key.column == column) {
+            keys.push(SortKey { column, descending: false, nulls_first: false });
+        }
+    }
+    Ok(())
+}
+
 /// The output column of this name, for ORDER BY.
-fn position_named(name: &str, items: &[Item<'_>]) -> Result<Option<usize>> {
+fn position_named(name: &str, items: &[Item<'_>], clause: &str) -> Result<Option<usize>> {
     let mut named = items.iter().enumerate().filter(|(_, item)| item.name == name);
     let Some((first, item)) = named.next() else { return Ok(None) };
     if named.any(|(_, other)| other.expr != item.expr) {
-        let message = format!("ORDER BY \"{name}\" is ambiguous");
+        let message = format!("{clause} \"{name}\" is ambiguous");
         return Err(SqlError::new(SqlState::AMBIGUOUS_COLUMN, message));
     }
     Ok(Some(first))
 }
 
-fn reads_aggregates(expr: &Expr) -> bool {
+pub(super) fn reads_aggregates(expr: &Expr) -> bool {
     let mut found = false;
     expr.visit(&mut |part| {
         let aggregates = super::expr::AGGREGATE_BASE..super::expr::WINDOWS_BASE;

@@ -11,7 +11,9 @@ use super::Binder;
 use super::expr::ExprScope;
 use super::names::{Relation, Scope};
 use super::output::Item;
-use super::select::{BoundQuery, OrderSource, Untyped, comparable, finish_select, scope_columns};
+use super::select::{
+    BoundQuery, Distinctness, OrderSource, Untyped, comparable, finish_select, scope_columns,
+};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::Expr;
 use crate::logical::{Logical, SetKind, SetOperation};
@@ -164,7 +166,10 @@ impl Binder<'_> {
                 .hint("Add the expression/function to every SELECT, or move the UNION into a FROM clause."));
         }
         let exprs = items.into_iter().map(|item| item.expr).collect();
-        Ok(BoundQuery { plan: finish_select(bound.plan, exprs, false, order)?, columns: bound.columns })
+        Ok(BoundQuery {
+            plan: finish_select(bound.plan, exprs, Distinctness::All, order)?,
+            columns: bound.columns,
+        })
     }
 }
 

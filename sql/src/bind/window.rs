@@ -515,7 +515,7 @@ pub(super) fn plan<'e>(
     }
     exprs.for_each(|expr| {
         renumber(expr, &|index| {
-            if index >= WINDOWS_BASE && index < super::expr::SETS_BASE {
+            if index >= WINDOWS_BASE && index < super::expr::GROUPINGS_BASE {
                 columns[index - WINDOWS_BASE]
             } else {
                 index

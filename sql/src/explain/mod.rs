@@ -342,6 +342,11 @@ fn add_steps(lines: &mut Vec<String>, place: &str, steps: &[Step], mut names: Ve
             Step::AtMost { limit, offset: Some(offset) } => {
                 format!("any {} + {}", expr_text(limit, &[]), expr_text(offset, &[]))
             }
+            Step::Ties { columns, limit, offset } => {
+                let offset = offset.as_ref().map(|offset| format!(" offset {}", expr_text(offset, &[])));
+                let (limit, columns) = (expr_text(limit, &[]), columns_text(columns, &names));
+                format!("limit {limit}{}, with ties in {columns}", offset.unwrap_or_default())
+            }
             Step::Limit { limit, offset } => {
                 let limit = limit.as_ref().map(|limit| format!("limit {}", expr_text(limit, &[])));
                 let offset = offset.as_ref().map(|offset| format!("offset {}", expr_text(offset, &[])));
@@ -382,6 +387,21 @@ fn stage_text(stage: &Stage, names: &mut Vec<String>) -> String {
                 (false, false) => format!("{word}aggregate {} by {}", computed.join(", "), groups.join(", ")),
             }
         }
+        Stage::Expand { groups, sets } => {
+            let groups: Vec<String> = groups.iter().map(|group| expr_text(group, names)).collect();
+            let set = |set: &Vec<bool>| {
+                let own = groups.iter().zip(set).filter(|(_, own)| **own);
+                format!("({})", own.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", "))
+            };
+            let text = format!("once for each of {}", sets.iter().map(set).collect::<Vec<_>>().join(", "));
+            *names = groups.into_iter().chain(["grouping set".to_owned()]).chain(names.drain(..)).collect();
+            text
+        }
+        Stage::EmptySets { sets, .. } => format!("{} without rows", count(sets.len(), "grouping set")),
+        Stage::FirstOf(columns) => format!("first of each {}", columns_text(columns, names)),
+        Stage::Ties { columns, offset, count } => {
+            format!("limit {count} offset {offset}, with ties in {}", columns_text(columns, names))
+        }
         Stage::Window(window) => {
             let text = window_text(window, names);
             names.extend(window.calls.iter().map(|call| call_name(call, names)).collect::<Vec<_>>());
@@ -391,4 +411,9 @@ fn stage_text(stage: &Stage, names: &mut Vec<String>) -> String {
         Stage::Sort(keys) => format!("sort by {}", order_text(keys, names)),
         Stage::Limit { offset, count } => format!("limit {count} offset {offset}"),
     }
+}
+
+fn columns_text(columns: &[usize], names: &[String]) -> String {
+    let name = |column: &usize| names.get(*column).cloned().unwrap_or_else(|| format!("#{column}"));
+    columns.iter().map(name).collect::<Vec<_>>().join(", ")
 }

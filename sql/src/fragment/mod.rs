@@ -4,9 +4,11 @@
 //! [`Fragment`] of a scan, the session's core runs another over what comes back. Both are the same code.
 
 mod aggregate;
+mod grouping_sets;
 mod groups;
 pub(crate) mod join;
 mod limit;
+mod peers;
 pub(crate) mod project_set;
 pub(crate) mod rowkey;
 pub(crate) mod set;
@@ -25,6 +27,7 @@ use omen_core::filter::ColumnFilter;
 use omen_core::fragment::{BATCH_ROWS, Flow, Fragment, FragmentRun};
 use omen_core::types::PgType;
 
+use crate::expr::aggregate::AggregateCall;
 use crate::expr::{EvalContext, Expr};
 use crate::logical::{Aggregate, SortKey};
 use window::WindowStage;
@@ -47,6 +50,33 @@ pub(crate) enum Stage {
         aggregates: Vec<Aggregate>,
         /// Of what, and into what.
         mode: AggregateMode,
+    },
+    /// Each row once for each grouping set (`Logical::Expand`).
+    Expand {
+        /// What groups have in common.
+        groups: Vec<Expr>,
+        /// Which of that each set has.
+        sets: Vec<Vec<bool>>,
+    },
+    /// Rows of grouping sets without columns, if no others come (`Logical::EmptySets`).
+    EmptySets {
+        /// Their numbers.
+        sets: Vec<i32>,
+        /// Number of the columns in front.
+        width: usize,
+        /// The aggregates behind.
+        aggregates: Vec<AggregateCall>,
+    },
+    /// The first row of those that are equal in some columns, one behind the other.
+    FirstOf(Vec<usize>),
+    /// The first rows, and those behind that are equal to the last of them in some columns.
+    Ties {
+        /// The columns.
+        columns: Vec<usize>,
+        /// Rows left out.
+        offset: u64,
+        /// Rows then given at least.
+        count: u64,
     },
     /// Window functions, over rows that are sorted for them.
     Window(Box<WindowStage>),
@@ -115,6 +145,11 @@ impl Stage {
     /// Types of the output. States of aggregates have no SQL type; they are not to be asked for.
     fn output_types(&self, input: &[PgType]) -> Vec<PgType> {
         match self {
+            Stage::Expand { groups, .. } => {
+                let own = groups.iter().map(Expr::pg_type).chain([PgType::Int4]);
+                own.chain(input.iter().copied()).collect()
+            }
+            Stage::EmptySets { .. } | Stage::FirstOf(_) | Stage::Ties { .. } => input.to_vec(),
             Stage::Filter(_) | Stage::TopK { .. } | Stage::Sort(_) | Stage::Limit { .. } => input.to_vec(),
             Stage::Project(exprs) => exprs.iter().map(Expr::pg_type).collect(),
             Stage::Window(window) => {
@@ -143,6 +178,16 @@ impl Stage {
             }
             Stage::Aggregate { groups, aggregates, mode } => {
                 Box::new(aggregate::AggregateRun::new(groups, aggregates, *mode, context, memory_bytes))
+            }
+            Stage::Expand { groups, sets } => {
+                Box::new(grouping_sets::ExpandRun::new(groups, sets, output, context))
+            }
+            Stage::EmptySets { sets, width, aggregates } => {
+                Box::new(grouping_sets::EmptySetsRun::new(sets, *width, aggregates, output))
+            }
+            Stage::FirstOf(columns) => Box::new(peers::FirstOfRun::new(columns, input)),
+            Stage::Ties { columns, offset, count } => {
+                Box::new(peers::TiesRun::new(columns, input, *offset, *count))
             }
             Stage::Window(stage) => {
                 Box::new(window::WindowRun::new(stage, input, output, context, memory_bytes))

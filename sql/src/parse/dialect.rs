@@ -59,6 +59,10 @@ impl Dialect for Postgres15 {
         match keyword {
             Keyword::CASE => behind(parser, |parser| parser.parse_case_expr()),
             Keyword::NOT => behind(parser, |parser| parser.parse_not()),
+            Keyword::GROUPING if is_sets(parser) => {
+                parser.advance_token();
+                behind(parser, grouping_sets)
+            }
             Keyword::CAST => behind(parser, |parser| parser.parse_cast_expr(CastKind::Cast)),
             Keyword::EXISTS if opens => behind(parser, |parser| parser.parse_exists_expr(false)),
             Keyword::EXTRACT if opens => behind(parser, |parser| parser.parse_extract_expr()),
@@ -104,6 +108,27 @@ impl Dialect for Postgres15 {
         supports_create_table_like_parenthesized() -> bool;
         supports_comma_separated_trim() -> bool;
     }
+}
+
+fn is_sets(parser: &Parser<'_>) -> bool {
+    matches!(&parser.peek_nth_token_ref(1).token, Token::Word(word) if word.keyword == Keyword::SETS)
+}
+
+/// `GROUPING SETS (..)` inside another one, behind its words.
+fn grouping_sets(parser: &mut Parser<'_>) -> Result<Expr, ParserError> {
+    parser.expect_token(&Token::LParen)?;
+    let sets = parser.parse_comma_separated(|parser| {
+        let is_empty = parser.peek_token_ref().token == Token::LParen
+            && parser.peek_nth_token_ref(1).token == Token::RParen;
+        if !is_empty {
+            return Ok(vec![parser.parse_expr()?]);
+        }
+        parser.advance_token();
+        parser.advance_token();
+        Ok(Vec::new())
+    })?;
+    parser.expect_token(&Token::RParen)?;
+    Ok(Expr::GroupingSets(sets))
 }
 
 /// `POSITION(a IN b)`

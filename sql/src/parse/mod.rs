@@ -10,6 +10,7 @@
 
 mod depth;
 mod dialect;
+mod grouping;
 mod tokens;
 pub(crate) mod utility;
 mod windows;
@@ -27,6 +28,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 use crate::error::{Result, SqlError, SqlState};
 pub(crate) use depth::too_deep;
 use dialect::Postgres15;
+pub(crate) use grouping::is_group_by_distinct;
 pub(crate) use tokens::{Cursor, NAME_BYTES_MAX, fold_identifier, position_of};
 use utility::Utility;
 pub(crate) use windows::window_name;
@@ -170,9 +172,9 @@ fn parse_statement(text: &Rc<str>, tokens: &[TokenWithSpan], depth: usize) -> Re
 
 /// Reads one statement that is not about the session.
 fn parse_sql(text: &str, tokens: &[TokenWithSpan], depth: usize) -> Result<SyntaxTree<ast::Statement>> {
-    let mut parser = sql_parser(windows::with_exclusions(with_rows_from(with_column_types(without_only(
-        without_data_clause(tokens)?,
-    )))));
+    let tokens_for_sqlparser = with_rows_from(with_column_types(without_only(without_data_clause(tokens)?)));
+    let tokens_for_sqlparser = windows::with_exclusions(tokens_for_sqlparser);
+    let mut parser = sql_parser(grouping::with_group_by_kind(tokens_for_sqlparser));
     let statement = parser.parse_statement().map_err(|e| syntax_error(text, tokens, e))?;
     let tree = SyntaxTree::new(statement, depth);
     match &parser.peek_token_ref().token {

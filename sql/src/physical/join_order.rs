@@ -385,6 +385,7 @@ fn after_steps(steps: &[Step], mut rows: f64) -> f64 {
             Step::Stage(Stage::Aggregate { .. }) => rows.powf(0.8),
             Step::TopK { limit, .. }
             | Step::AtMost { limit, .. }
+            | Step::Ties { limit, .. }
             | Step::Limit { limit: Some(limit), .. } => match limit {
                 Expr::Literal { value: Datum::Int8(count), .. } => rows.min((*count).max(0) as f64),
                 _ => rows,

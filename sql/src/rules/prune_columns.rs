@@ -78,6 +78,35 @@ fn prune(plan: Logical, mut needed: Vec<bool>) -> (Logical, Vec<usize>) {
             keys.iter_mut().for_each(|key| key.column = new_index(&kept)(key.column));
             (Logical::Sort { input: Box::new(input), keys }, kept)
         }
+        Logical::Expand { input, mut groups, sets } => {
+            needed[..=groups.len()].fill(true);
+            let own = groups.len() + 1;
+            let mut below = needed[own..].to_vec();
+            groups.iter().for_each(|expr| mark_columns(expr, &mut below));
+            let (input, below) = prune(*input, below);
+            groups.iter_mut().for_each(|expr| renumber(expr, &new_index(&below)));
+            let kept = (0..own).chain(below.into_iter().map(|column| column + own)).collect();
+            (Logical::Expand { input: Box::new(input), groups, sets }, kept)
+        }
+        Logical::EmptySets { input, sets, width, aggregates } => {
+            needed[..=width].fill(true);
+            let (input, kept) = prune(*input, needed);
+            let own = kept.iter().filter(|column| **column > width);
+            let aggregates = own.map(|column| aggregates[column - width - 1].clone()).collect();
+            (Logical::EmptySets { input: Box::new(input), sets, width, aggregates }, kept)
+        }
+        Logical::DistinctOn { input, mut columns } => {
+            columns.iter().for_each(|column| needed[*column] = true);
+            let (input, kept) = prune(*input, needed);
+            columns.iter_mut().for_each(|column| *column = new_index(&kept)(*column));
+            (Logical::DistinctOn { input: Box::new(input), columns }, kept)
+        }
+        Logical::Ties { input, mut columns, limit, offset } => {
+            columns.iter().for_each(|column| needed[*column] = true);
+            let (input, kept) = prune(*input, needed);
+            columns.iter_mut().for_each(|column| *column = new_index(&kept)(*column));
+            (Logical::Ties { input: Box::new(input), columns, limit, offset }, kept)
+        }
         Logical::Limit { input, limit, offset } => {
             let (input, kept) = prune(*input, needed);
             (Logical::Limit { input: Box::new(input), limit, offset }, kept)

@@ -85,6 +85,13 @@ fn push(plan: Logical, mut conjuncts: Vec<Expr>) -> Logical {
             filtered(Logical::Distinct { input: Box::new(push(*input, down)) }, stay)
         }
         Logical::Sort { input, keys } => Logical::Sort { input: Box::new(push(*input, conjuncts)), keys },
+        mut node @ (Logical::Expand { .. }
+        | Logical::EmptySets { .. }
+        | Logical::DistinctOn { .. }
+        | Logical::Ties { .. }) => {
+            node.change_inputs(|input| push(input, Vec::new()));
+            filtered(node, conjuncts)
+        }
         Logical::Limit { input, limit, offset } => {
             filtered(Logical::Limit { input: Box::new(push(*input, Vec::new())), limit, offset }, conjuncts)
         }
