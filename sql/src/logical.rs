@@ -2,6 +2,8 @@
 //!
 //! Every node answers rows of positional columns; expressions in a node refer to the columns of its input.
 
+pub(crate) mod apply;
+
 use std::sync::Arc;
 
 use omen_core::catalog::Table;
@@ -9,8 +11,10 @@ use omen_core::types::PgType;
 
 use crate::expr::aggregate::AggregateCall;
 use crate::expr::{Expr, Function};
+use crate::parse::with_stack;
 use crate::pushdown::Pushed;
 use crate::route::KeyFilter;
+pub(crate) use apply::{Apply, ApplyKind};
 
 /// A node and all below it.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +34,8 @@ pub(crate) enum Logical {
     ProjectSet(Box<ProjectSet>),
     /// Rows of several inputs below one another, or those that inputs have in common.
     Combine(Box<SetOperation>),
+    /// For each row of one input what another one answers, which may read that row. No rule but the first meets any.
+    Apply(Box<Apply>),
     /// The rows for which all conditions are true.
     Filter {
         /// Of these.
@@ -115,6 +121,19 @@ pub(crate) enum Logical {
         /// After so many were left out; a bigint.
         offset: Option<Expr>,
     },
+    /// Some of the first rows of each group.
+    LimitBy {
+        /// Of these rows.
+        input: Box<Logical>,
+        /// Columns that the rows of a group have in common.
+        groups: Vec<usize>,
+        /// The order within a group, most important key first.
+        keys: Vec<SortKey>,
+        /// So many at most; a bigint, NULL means all.
+        limit: Option<Expr>,
+        /// After so many were left out; a bigint.
+        offset: Option<Expr>,
+    },
 }
 
 /// Reads a table.
@@ -172,7 +191,9 @@ pub(crate) struct Join {
     pub(crate) kind: JoinKind,
     /// When rows are partners: over the left side's columns, then the right side's.
     pub(crate) conjuncts: Vec<Expr>,
-    /// The columns of both sides, counted as in the conditions, that are given.
+    /// What a mark asks of partners; none: that there are any.
+    pub(crate) mark: Option<Expr>,
+    /// The columns of both sides, counted as in the conditions, that are given; a mark follows them.
     pub(crate) output: Vec<usize>,
 }
 
@@ -235,12 +256,22 @@ pub(crate) enum JoinKind {
     Right,
     /// Both are.
     Full,
+    /// Those of the left side are given, with NULLs; a second partner is an error.
+    Single,
+    /// Rows of the left side that have partners are given, once.
+    Semi,
+    /// Rows of the left side that have none are given.
+    Anti,
+    /// All rows of the left side are given, with a column: whether a condition is true of a partner, or NULL if it is
+    /// true of none and NULL for some.
+    Mark,
 }
 
 impl JoinKind {
     /// Whether rows of the left side are given without a partner.
     pub(crate) fn keeps_left(self) -> bool {
-        matches!(self, JoinKind::Left | JoinKind::Full)
+        use JoinKind::{Anti, Full, Left, Mark, Single};
+        matches!(self, Left | Full | Single | Anti | Mark)
     }
 
     /// Whether rows of the right side are given without a partner.
@@ -262,14 +293,22 @@ impl JoinKind {
 impl Join {
     /// A join that gives all columns.
     pub(crate) fn new(left: Logical, right: Logical, kind: JoinKind, conjuncts: Vec<Expr>) -> Join {
-        let output = (0..left.types().len() + right.types().len()).collect();
-        Join { left, right, kind, conjuncts, output }
+        let (left_width, right_width) = (left.types().len(), right.types().len());
+        let output = match kind {
+            JoinKind::Semi | JoinKind::Anti => (0..left_width).collect(),
+            JoinKind::Mark => (0..left_width).chain([left_width + right_width]).collect(),
+            _ => (0..left_width + right_width).collect(),
+        };
+        Join { left, right, kind, conjuncts, mark: None, output }
     }
 
-    /// Types of both sides' columns.
+    /// Types of both sides' columns, and of the mark.
     pub(crate) fn input_types(&self) -> Vec<PgType> {
         let mut types = self.left.types();
         types.extend(self.right.types());
+        if self.kind == JoinKind::Mark {
+            types.push(PgType::Bool);
+        }
         types
     }
 }
@@ -312,6 +351,19 @@ pub(crate) struct WindowCall {
 }
 
 impl WindowCall {
+    /// Its expressions.
+    pub(crate) fn exprs(&self) -> impl Iterator<Item = &Expr> {
+        let bounds = [&self.frame.start, &self.frame.end];
+        let bounds = bounds.into_iter().flat_map(|bound| match bound {
+            FrameBound::Offset { offset, values, .. } => {
+                let values = values.as_ref().map(|values| [&values.0, &values.1]);
+                std::iter::once(offset).chain(values.into_iter().flatten()).collect::<Vec<_>>()
+            }
+            FrameBound::Unbounded | FrameBound::Current => Vec::new(),
+        });
+        self.args.iter().chain(&self.filter).chain(bounds)
+    }
+
     /// Its expressions.
     pub(crate) fn exprs_mut(&mut self) -> impl Iterator<Item = &mut Expr> {
         let bounds = [&mut self.frame.start, &mut self.frame.end];
@@ -442,6 +494,10 @@ impl Logical {
 
     /// The types of the columns.
     pub(crate) fn types(&self) -> Vec<PgType> {
+        with_stack(|| self.types_here())
+    }
+
+    fn types_here(&self) -> Vec<PgType> {
         match self {
             Logical::Values { types, .. } => types.clone(),
             Logical::Scan(scan) => scan.types(),
@@ -460,6 +516,7 @@ impl Logical {
                 types.extend(window.calls.iter().map(|call| call.pg_type));
                 types
             }
+            Logical::Apply(apply) => apply.types(),
             Logical::Project { exprs, .. } => exprs.iter().map(Expr::pg_type).collect(),
             Logical::Aggregate { groups, aggregates, .. } => {
                 let groups = groups.iter().map(Expr::pg_type);
@@ -471,7 +528,8 @@ impl Logical {
             | Logical::EmptySets { input, .. }
             | Logical::Ties { input, .. }
             | Logical::Sort { input, .. }
-            | Logical::Limit { input, .. } => input.types(),
+            | Logical::Limit { input, .. }
+            | Logical::LimitBy { input, .. } => input.types(),
             Logical::Expand { input, groups, .. } => {
                 let mut types: Vec<PgType> = groups.iter().map(Expr::pg_type).collect();
                 types.push(PgType::Int4);
@@ -486,7 +544,11 @@ impl Logical {
         match self {
             Logical::ProjectSet(set) => Some(&mut set.input),
             Logical::Window(window) => Some(&mut window.input),
-            Logical::Values { .. } | Logical::Scan(_) | Logical::Join(_) | Logical::Combine(_) => None,
+            Logical::Values { .. }
+            | Logical::Scan(_)
+            | Logical::Join(_)
+            | Logical::Apply(_)
+            | Logical::Combine(_) => None,
             Logical::Filter { input, .. }
             | Logical::Project { input, .. }
             | Logical::Aggregate { input, .. }
@@ -496,7 +558,8 @@ impl Logical {
             | Logical::DistinctOn { input, .. }
             | Logical::Ties { input, .. }
             | Logical::Sort { input, .. }
-            | Logical::Limit { input, .. } => Some(input),
+            | Logical::Limit { input, .. }
+            | Logical::LimitBy { input, .. } => Some(input),
         }
     }
 
@@ -511,6 +574,9 @@ impl Logical {
             replace(&mut join.right);
         } else if let Logical::Combine(set) = self {
             set.inputs.iter_mut().for_each(replace);
+        } else if let Logical::Apply(apply) = self {
+            replace(&mut apply.left);
+            replace(&mut apply.right);
         } else if let Some(input) = self.input_mut() {
             replace(input);
         }
@@ -521,7 +587,8 @@ impl Logical {
         match self {
             Logical::Values { rows, .. } => rows.iter_mut().flatten().for_each(change),
             Logical::Scan(scan) => scan.filter.iter_mut().for_each(change),
-            Logical::Join(join) => join.conjuncts.iter_mut().for_each(change),
+            Logical::Join(join) => join.conjuncts.iter_mut().chain(&mut join.mark).for_each(change),
+            Logical::Apply(apply) => apply.exprs_mut().into_iter().for_each(change),
             Logical::ProjectSet(set) => {
                 set.calls.iter_mut().flat_map(|call| &mut call.args).for_each(change);
             }
@@ -534,7 +601,7 @@ impl Logical {
                     aggregate.filter.iter_mut().for_each(&mut change);
                 }
             }
-            Logical::Limit { limit, offset, .. } => {
+            Logical::Limit { limit, offset, .. } | Logical::LimitBy { limit, offset, .. } => {
                 limit.iter_mut().for_each(&mut change);
                 offset.iter_mut().for_each(change);
             }
@@ -551,5 +618,83 @@ impl Logical {
             | Logical::DistinctOn { .. }
             | Logical::Sort { .. } => {}
         }
+    }
+
+    /// The expressions of this node.
+    fn exprs(&self) -> Vec<&Expr> {
+        match self {
+            Logical::Values { rows, .. } => rows.iter().flatten().collect(),
+            Logical::Scan(scan) => scan.filter.iter().collect(),
+            Logical::Join(join) => join.conjuncts.iter().chain(&join.mark).collect(),
+            Logical::Apply(apply) => apply.exprs(),
+            Logical::ProjectSet(set) => set.calls.iter().flat_map(|call| &call.args).collect(),
+            Logical::Window(window) => window.calls.iter().flat_map(WindowCall::exprs).collect(),
+            Logical::Filter { conjuncts, .. } => conjuncts.iter().collect(),
+            Logical::Project { exprs, .. } => exprs.iter().collect(),
+            Logical::Aggregate { groups, aggregates, .. } => {
+                let parts = aggregates.iter().flat_map(|one| one.call.args.iter().chain(&one.filter));
+                groups.iter().chain(parts).collect()
+            }
+            Logical::Limit { limit, offset, .. } | Logical::LimitBy { limit, offset, .. } => {
+                limit.iter().chain(offset).collect()
+            }
+            Logical::Expand { groups, .. } => groups.iter().collect(),
+            Logical::Ties { limit, offset, .. } => std::iter::once(limit).chain(offset).collect(),
+            Logical::EmptySets { aggregates, .. } => aggregates.iter().flat_map(|call| &call.args).collect(),
+            Logical::Combine(_)
+            | Logical::Distinct { .. }
+            | Logical::DistinctOn { .. }
+            | Logical::Sort { .. } => Vec::new(),
+        }
+    }
+
+    /// The nodes that it reads.
+    pub(crate) fn inputs(&self) -> Vec<&Logical> {
+        match self {
+            Logical::Values { .. } | Logical::Scan(_) => Vec::new(),
+            Logical::Join(join) => vec![&join.left, &join.right],
+            Logical::Apply(apply) => vec![&apply.left, &apply.right],
+            Logical::ProjectSet(set) => vec![&set.input],
+            Logical::Window(window) => vec![&window.input],
+            Logical::Combine(set) => set.inputs.iter().collect(),
+            Logical::Filter { input, .. }
+            | Logical::Project { input, .. }
+            | Logical::Aggregate { input, .. }
+            | Logical::Distinct { input }
+            | Logical::DistinctOn { input, .. }
+            | Logical::Expand { input, .. }
+            | Logical::EmptySets { input, .. }
+            | Logical::Ties { input, .. }
+            | Logical::Sort { input, .. }
+            | Logical::Limit { input, .. }
+            | Logical::LimitBy { input, .. } => vec![input],
+        }
+    }
+
+    /// How many nodes are above one another.
+    pub(crate) fn depth(&self) -> usize {
+        with_stack(|| 1 + self.inputs().into_iter().map(Logical::depth).max().unwrap_or(0))
+    }
+
+    /// Calls `visit` for every part of every expression of this node and of those below.
+    pub(crate) fn visit_exprs(&self, visit: &mut dyn FnMut(&Expr)) {
+        with_stack(|| {
+            self.exprs().into_iter().for_each(|expr| expr.visit(visit));
+            self.inputs().into_iter().for_each(|input| input.visit_exprs(visit));
+        });
+    }
+
+    /// The same plan with every part of every expression replaced by what `change` answers for it.
+    pub(crate) fn transform_exprs(&mut self, change: &mut dyn FnMut(Expr) -> Expr) {
+        with_stack(|| {
+            self.for_each_expr(|expr| {
+                let old = std::mem::replace(expr, Expr::Unknown(None));
+                *expr = old.transform(change);
+            });
+            self.change_inputs(|mut input| {
+                input.transform_exprs(change);
+                input
+            });
+        });
     }
 }

@@ -161,6 +161,15 @@ pub(crate) enum Step {
         /// How many are left out first.
         offset: Option<Expr>,
     },
+    /// LIMIT and OFFSET of each group of neighbours.
+    LimitBy {
+        /// What a group has in common.
+        groups: Vec<usize>,
+        /// How many rows are wanted.
+        limit: Option<Expr>,
+        /// How many are left out first.
+        offset: Option<Expr>,
+    },
     /// LIMIT and OFFSET.
     Limit {
         /// How many rows are wanted.
@@ -201,6 +210,11 @@ impl Step {
                 })?;
                 Stage::Ties { columns: columns.clone(), offset, count }
             }
+            Step::LimitBy { groups, limit, offset } => Stage::LimitBy {
+                groups: groups.clone(),
+                offset: row_count(offset.as_ref(), "OFFSET", context)?.unwrap_or(0),
+                count: row_count(limit.as_ref(), "LIMIT", context)?.unwrap_or(u64::MAX),
+            },
             Step::Limit { limit, offset } => Stage::Limit {
                 offset: row_count(offset.as_ref(), "OFFSET", context)?.unwrap_or(0),
                 count: row_count(limit.as_ref(), "LIMIT", context)?.unwrap_or(u64::MAX),
@@ -254,6 +268,10 @@ fn row_count(expr: Option<&Expr>, clause: &str, context: &EvalContext) -> Result
 
 /// Chooses how an optimised logical plan runs.
 pub(crate) fn plan_query(plan: Logical) -> QueryPlan {
+    crate::parse::with_stack(|| plan_here(plan))
+}
+
+fn plan_here(plan: Logical) -> QueryPlan {
     let types = plan.types();
     let mut nodes = Vec::new();
     let mut rest = plan;
@@ -397,9 +415,18 @@ impl Builder {
                 self.merge(part, Step::Limit { limit, offset });
             }
             Logical::Sort { keys, .. } => self.merge(None, Step::Stage(Stage::Sort(keys))),
+            Logical::LimitBy { groups, keys, limit, offset, .. } => {
+                let of_group =
+                    |column: &usize| SortKey { column: *column, descending: false, nulls_first: false };
+                let rest = keys.into_iter().filter(|key| !groups.contains(&key.column));
+                let order = groups.iter().map(of_group).chain(rest).collect();
+                self.merge(None, Step::Stage(Stage::Sort(order)));
+                self.steps.push(Step::LimitBy { groups, limit, offset });
+            }
             Logical::Values { .. }
             | Logical::Scan(_)
             | Logical::Join(_)
+            | Logical::Apply(_)
             | Logical::ProjectSet(_)
             | Logical::Combine(_) => {}
         }

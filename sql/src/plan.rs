@@ -10,6 +10,7 @@ use crate::bind::ddl::{CreateTable, CreateTableAs, DropTable};
 use crate::bind::insert::{Conflict, Insert, InsertSource, Returning};
 use crate::bind::modify::{Change, Modify};
 use crate::bind::select::{BoundQuery, Untyped};
+use crate::bind::subquery::InitialValue;
 use crate::bind::{Binder, LateValue};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::{EvalContext, Expr, ParameterTypes};
@@ -120,6 +121,36 @@ pub(crate) struct Compiled {
     pub(crate) parameters: Vec<PgType>,
     /// Values that follow the parameters.
     pub(crate) late: Vec<LateValue>,
+    /// Subqueries whose answers are among these values.
+    pub(crate) initial: Vec<InitialPlan>,
+}
+
+/// A subquery that is computed once, before the statement.
+#[derive(Clone, Debug)]
+pub(crate) struct InitialPlan {
+    /// The parameter that takes its answer.
+    pub(crate) parameter: usize,
+    /// The subquery.
+    pub(crate) plan: QueryPlan,
+    /// Whether the answer is only if there is a row.
+    pub(crate) exists: bool,
+}
+
+/// Plans the subqueries that are computed once.
+pub(crate) fn plan_initial(binder: &mut Binder<'_>, context: &EvalContext) -> Vec<InitialPlan> {
+    let initial = std::mem::take(&mut binder.initial).into_iter().map(|value| {
+        let InitialValue { parameter, plan, exists } = value;
+        let plan = match exists {
+            // One row is enough to know.
+            true => {
+                let one = Expr::Literal { value: Datum::Int8(1), pg_type: PgType::Int8 };
+                Logical::Limit { input: Box::new(plan), limit: Some(one), offset: None }
+            }
+            false => plan,
+        };
+        InitialPlan { parameter, plan: plan_query(optimize(plan, context)).in_batches(), exists }
+    });
+    initial.collect()
 }
 
 /// What statements are planned in.
@@ -154,7 +185,8 @@ pub(crate) fn compile(
         binder.parameters.reference(index);
     }
     let (plan, columns) = bind(&mut binder, statement, context)?;
-    Ok(Compiled { plan, columns, parameters: binder.parameters.finish()?, late: binder.late })
+    let initial = plan_initial(&mut binder, context);
+    Ok(Compiled { plan, columns, parameters: binder.parameters.finish()?, late: binder.late, initial })
 }
 
 fn bind(

@@ -6,6 +6,7 @@ use sqlparser::ast::{self, BinaryOperator, CastKind, Expr as Ast, UnaryOperator,
 
 use super::array::is_list;
 use super::names::Scope;
+use super::subquery::Quantifier;
 use super::window::Windows;
 use super::{Binder, EXPR_DEPTH_MAX};
 use crate::error::{Result, SqlError, SqlState};
@@ -195,6 +196,20 @@ impl Binder<'_> {
             Ast::SimilarTo { negated, expr, pattern, escape_char } => {
                 self.like(LikeKind::SimilarTo, *negated, expr, pattern, escape_char.as_ref(), scope)
             }
+            Ast::Exists { subquery, negated } => self.exists(subquery, *negated, scope),
+            Ast::Subquery(query) => self.scalar_subquery(query, scope),
+            Ast::InSubquery { expr, subquery, negated: false } => {
+                self.quantified(expr, "=", Quantifier::Any, subquery, scope)
+            }
+            Ast::InSubquery { expr, subquery, negated: true } => {
+                self.quantified(expr, "<>", Quantifier::All, subquery, scope)
+            }
+            Ast::AnyOp { left, compare_op, right, is_some: _ } if let Ast::Subquery(query) = bare(right) => {
+                self.quantified(left, &operator_name(compare_op)?, Quantifier::Any, query, scope)
+            }
+            Ast::AllOp { left, compare_op, right } if let Ast::Subquery(query) = bare(right) => {
+                self.quantified(left, &operator_name(compare_op)?, Quantifier::All, query, scope)
+            }
             Ast::AnyOp { left, compare_op, right, is_some: _ } => {
                 self.any_all(left, compare_op, right, false, scope)
             }
@@ -217,9 +232,6 @@ impl Binder<'_> {
             | Ast::Substring { .. }
             | Ast::Trim { .. }
             | Ast::Overlay { .. } => self.spelled_function(ast, scope),
-            Ast::Exists { .. } | Ast::Subquery(_) | Ast::InSubquery { .. } => {
-                Err(SqlError::unsupported("a subquery inside an expression", HINT_SUBQUERY))
-            }
             Ast::Tuple(_) => {
                 Err(SqlError::unsupported("row values here", "Compare or list the columns one by one."))
             }

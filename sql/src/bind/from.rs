@@ -11,11 +11,12 @@ use sqlparser::ast::{self, JoinConstraint, JoinOperator, TableFactor};
 use super::expr::ExprScope;
 use super::names::{Named, Relation, Scope, fold, parts};
 use super::select::{Untyped, scope_columns};
+use super::subquery::OuterQuery;
 use super::table_function::TableFunction;
 use super::{Binder, HINT_FROM};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::Expr;
-use crate::logical::{Join, JoinKind, Logical, ProjectSet, Scan};
+use crate::logical::{Apply, ApplyKind, Join, JoinKind, Logical, ProjectSet, Scan};
 use crate::parse::with_stack;
 
 /// Most relations of one FROM. Plans are walked recursively, and join orders are compared pair by pair.
@@ -48,7 +49,7 @@ impl Source {
     /// All rows of one beside all rows of the other.
     pub(super) fn crossed(self, right: Source) -> Result<Source> {
         let (mut both, right) = self.beside(right)?;
-        both.plan = joined(both.plan, right, JoinKind::Inner, Vec::new());
+        both.plan = Logical::Join(Box::new(Join::new(both.plan, right, JoinKind::Inner, Vec::new())));
         Ok(both)
     }
 }
@@ -66,7 +67,7 @@ impl Source {
         }
         let (mut both, right) = self.beside(function.alone())?;
         let kind = if keeps_left { JoinKind::Left } else { JoinKind::Inner };
-        both.plan = joined(both.plan, right, kind, Vec::new());
+        both.plan = Logical::Join(Box::new(Join::new(both.plan, right, kind, Vec::new())));
         Ok(both)
     }
 }
@@ -76,8 +77,28 @@ fn is_true(constraint: &JoinConstraint) -> bool {
     matches!(constraint, JoinConstraint::On(ast::Expr::Value(value)) if value.value == ast::Value::Boolean(true))
 }
 
-fn joined(left: Logical, right: Logical, kind: JoinKind, conjuncts: Vec<Expr>) -> Logical {
-    Logical::Join(Box::new(Join::new(left, right, kind, conjuncts)))
+/// A join; a dependent one if the right side reads the left one by that number.
+fn joined(
+    left: Logical,
+    right: Logical,
+    number: usize,
+    kind: JoinKind,
+    conjuncts: Vec<Expr>,
+) -> Result<Logical> {
+    if !right.reads_outer(number) {
+        return Ok(Logical::Join(Box::new(Join::new(left, right, kind, conjuncts))));
+    }
+    right.check_correlated()?;
+    let kind = match kind {
+        JoinKind::Inner => ApplyKind::Inner(conjuncts),
+        JoinKind::Left => ApplyKind::Left(conjuncts),
+        _ => {
+            let message = "invalid reference to FROM-clause entry in LATERAL";
+            return Err(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message)
+                .detail("The combining JOIN type must be INNER or LEFT for a LATERAL reference."));
+        }
+    };
+    Ok(Logical::Apply(Box::new(Apply { left, right, scope: number, kind })))
 }
 
 impl Binder<'_> {
@@ -86,6 +107,7 @@ impl Binder<'_> {
     /// # Errors
     /// All that names, conditions and subqueries report.
     pub(super) fn from(&mut self, from: &[ast::TableWithJoins]) -> Result<Source> {
+        let siblings = std::mem::take(&mut self.siblings);
         let mut all: Option<Source> = None;
         for item in from {
             let outside: Vec<String> = all.iter().flat_map(|all| aliases(&all.scope)).collect();
@@ -96,12 +118,19 @@ impl Binder<'_> {
                 all = all.take().map(|left| left.with_function(function, false)).transpose()?;
                 continue;
             }
-            let source = self.table_with_joins(item, &outside)?;
+            let scope = all.as_ref().map(|all| all.scope.clone());
+            let (source, number) =
+                self.beside_siblings(scope, |binder| binder.table_with_joins(item, &outside))?;
             all = Some(match all {
                 None => source,
-                Some(left) => left.crossed(source)?,
+                Some(left) => {
+                    let (mut both, right) = left.beside(source)?;
+                    both.plan = joined(both.plan, right, number, JoinKind::Inner, Vec::new())?;
+                    both
+                }
             });
         }
+        self.siblings = siblings;
         let nothing = || Source { plan: Logical::one_row(), scope: Scope::default(), tables: Vec::new() };
         Ok(all.unwrap_or_else(nothing))
     }
@@ -130,7 +159,9 @@ impl Binder<'_> {
         {
             return left.with_function(function, kind == JoinKind::Left);
         }
-        let right = with_stack(|| self.table_factor(relation, outside))?;
+        let (right, number) = self.beside_siblings(Some(left.scope.clone()), |binder| {
+            with_stack(|| binder.table_factor(relation, outside))
+        })?;
         let columns = (left.scope.named(), right.scope.clone().shifted(left.plan.types().len()).named());
         let (mut both, right) = left.beside(right)?;
         let conjuncts = match constraint {
@@ -156,8 +187,61 @@ impl Binder<'_> {
                 self.merge(&mut both.scope, columns, &using, kind)?
             }
         };
-        both.plan = joined(both.plan, right, kind, conjuncts);
+        both.plan = self.joined_on(both.plan, right, number, kind, conjuncts)?;
         Ok(both)
+    }
+
+    /// Binds what stands beside something that LATERAL may refer to. Answers the number by which it does.
+    fn beside_siblings(
+        &mut self,
+        scope: Option<Scope>,
+        bind: impl FnOnce(&mut Self) -> Result<Source>,
+    ) -> Result<(Source, usize)> {
+        let number = self.next_scope();
+        let depth = self.siblings.len();
+        self.siblings.extend(scope.map(|scope| OuterQuery { scope, number }));
+        let bound = bind(self);
+        self.siblings.truncate(depth);
+        Ok((bound?, number))
+    }
+
+    /// A join under conditions that may have subqueries.
+    fn joined_on(
+        &mut self,
+        left: Logical,
+        right: Logical,
+        number: usize,
+        kind: JoinKind,
+        conjuncts: Vec<Expr>,
+    ) -> Result<Logical> {
+        let (mut asking, plain): (Vec<Expr>, Vec<Expr>) =
+            conjuncts.into_iter().partition(|conjunct| self.has_subqueries(conjunct));
+        if asking.is_empty() {
+            return joined(left, right, number, kind, plain);
+        }
+        let left_width = left.types().len();
+        match kind {
+            JoinKind::Inner => {
+                let mut plan = joined(left, right, number, kind, plain)?;
+                for conjunct in asking {
+                    plan = self.filtered(plan, conjunct);
+                }
+                Ok(plan)
+            }
+            JoinKind::Left => {
+                // Partners are the rows of the right side for which the conditions hold.
+                let mut right = right;
+                for mut conjunct in plain.into_iter().chain(asking.drain(..)) {
+                    self.split_outer(&mut conjunct, left_width, number);
+                    right = self.filtered(right, conjunct);
+                }
+                joined(left, right, number, JoinKind::Left, Vec::new())
+            }
+            _ => {
+                let hint = "Write it as a LEFT JOIN.";
+                Err(SqlError::unsupported("a subquery in the condition of a RIGHT or FULL JOIN", hint))
+            }
+        }
     }
 
     /// Merges the columns of these names; answers that they are equal.
@@ -221,13 +305,18 @@ impl Binder<'_> {
                 Ok(Source { plan, scope: Scope::of(relation), tables: vec![(table, 0)] })
             }
             TableFactor::Derived { lateral, subquery, alias, sample } => {
-                self.refuse(*lateral, "LATERAL", HINT_FROM)?;
                 self.not_postgres(sample.is_some(), "a sample of a subquery")?;
                 let Some(alias) = alias else {
                     let error = SqlError::new(SqlState::SYNTAX_ERROR, "subquery in FROM must have an alias");
                     return Err(error.hint("For example, FROM (SELECT ...) [AS] foo."));
                 };
-                let bound = self.query(subquery, Untyped::Text)?;
+                let around = self.outer.len();
+                if *lateral {
+                    self.outer.extend(self.siblings.iter().cloned());
+                }
+                let bound = self.query(subquery, Untyped::Text);
+                self.outer.truncate(around);
+                let bound = bound?;
                 let mut relation = Relation {
                     alias: fold(&alias.name),
                     table: None,

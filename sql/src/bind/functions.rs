@@ -164,6 +164,7 @@ impl Binder<'_> {
         scope.in_aggregate = false;
         scope.clause = clause;
         let (args, filter) = bound?;
+        self.refuse_outer_aggregate(&args)?;
         let resolved = self.build().aggregate(&call.name, args, call.distinct)?;
         let aggregate = Aggregate { call: resolved, filter };
         let pg_type = aggregate.call.pg_type;
@@ -176,6 +177,19 @@ impl Binder<'_> {
             collected.len() - 1
         });
         Ok(Expr::Column { index: AGGREGATE_BASE + position, pg_type })
+    }
+
+    /// An aggregate all of whose columns belong to an outer query is that query's aggregate in PostgreSQL.
+    fn refuse_outer_aggregate(&self, args: &[Expr]) -> Result<()> {
+        let (mut own, mut outer) = (false, false);
+        for arg in args {
+            arg.visit(&mut |part| {
+                own |= matches!(part, Expr::Column { .. });
+                outer |= matches!(part, Expr::Outer { .. });
+            });
+        }
+        let hint = "Compute the aggregate in the outer query's FROM and refer to it.";
+        self.refuse(outer && !own, "an aggregate of an outer query's columns alone", hint)
     }
 
     fn late_value(&mut self, kind: LateKind, call: &Call<'_>, scope: &mut ExprScope<'_>) -> Result<Expr> {
@@ -203,6 +217,7 @@ impl Binder<'_> {
             LateKind::RelationSize => args.len() == 1,
             LateKind::CurrentSetting => (1..=2).contains(&args.len()),
             LateKind::SetConfig => args.len() == 3,
+            LateKind::Subquery => false,
         };
         if !fits {
             let message = format!("function {} with {} arguments does not exist", call.name, args.len());

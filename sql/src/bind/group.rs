@@ -25,7 +25,7 @@ pub(super) fn over_groups(expr: Expr, groups: &[Expr], groupings: &[Expr], scope
         _ => {}
     });
     if let Some(index) = ungrouped {
-        return Err(not_grouped(index, scope));
+        return Err(not_grouped(index, scope, false));
     }
     Ok(marked.transform(&mut |part| match part {
         Expr::Column { index, .. } if (GROUPINGS_BASE..SETS_BASE).contains(&index) => {
@@ -40,12 +40,16 @@ pub(super) fn over_groups(expr: Expr, groups: &[Expr], groupings: &[Expr], scope
     }))
 }
 
-fn not_grouped(index: usize, scope: &Scope) -> SqlError {
+/// 42803 for a column that an expression, or a subquery of it, reads.
+pub(super) fn not_grouped(index: usize, scope: &Scope, in_subquery: bool) -> SqlError {
     let name = scope.column_at(index).map(|(relation, column)| format!("{}.{}", relation.alias, column.name));
-    let message = format!(
-        "column \"{}\" must appear in the GROUP BY clause or be used in an aggregate function",
-        name.unwrap_or_default()
-    );
+    let name = name.unwrap_or_default();
+    let message = match in_subquery {
+        true => format!("subquery uses ungrouped column \"{name}\" from outer query"),
+        false => format!(
+            "column \"{name}\" must appear in the GROUP BY clause or be used in an aggregate function"
+        ),
+    };
     SqlError::new(SqlState::GROUPING_ERROR, message)
 }
 

@@ -17,6 +17,7 @@ mod output;
 mod project_set;
 pub(crate) mod select;
 mod set;
+pub(crate) mod subquery;
 mod table_function;
 pub(crate) mod types;
 mod window;
@@ -53,6 +54,8 @@ pub(crate) enum LateKind {
     CurrentSetting,
     /// `set_config`
     SetConfig,
+    /// A subquery that is computed once.
+    Subquery,
 }
 
 impl LateKind {
@@ -60,7 +63,7 @@ impl LateKind {
     pub(crate) fn pg_type(self) -> PgType {
         match self {
             LateKind::RelationSize => PgType::Int8,
-            LateKind::CurrentSetting | LateKind::SetConfig => PgType::Text,
+            LateKind::CurrentSetting | LateKind::SetConfig | LateKind::Subquery => PgType::Text,
         }
     }
 }
@@ -81,6 +84,16 @@ pub(crate) struct Binder<'a> {
     pub(crate) parameter_count: usize,
     /// Values that follow the parameters.
     pub(crate) late: Vec<LateValue>,
+    /// Subqueries whose answers are such values, in the order in which they are computed.
+    pub(crate) initial: Vec<subquery::InitialValue>,
+    /// The queries around the one that is being bound, from the outside in.
+    outer: Vec<subquery::OuterQuery>,
+    /// What stands in FROM before what is being bound, for LATERAL.
+    siblings: Vec<subquery::OuterQuery>,
+    /// Subqueries that expressions refer to.
+    subqueries: Vec<subquery::Subquery>,
+    /// Numbers of dependent joins that are taken.
+    scopes: usize,
     depth: usize,
 }
 
@@ -94,7 +107,21 @@ impl<'a> Binder<'a> {
         parameters: ParameterTypes,
         parameter_count: usize,
     ) -> Binder<'a> {
-        Binder { text, catalog, settings, context, parameters, parameter_count, late: Vec::new(), depth: 0 }
+        Binder {
+            text,
+            catalog,
+            settings,
+            context,
+            parameters,
+            parameter_count,
+            late: Vec::new(),
+            initial: Vec::new(),
+            outer: Vec::new(),
+            siblings: Vec::new(),
+            subqueries: Vec::new(),
+            scopes: 0,
+            depth: 0,
+        }
     }
 
     /// Makes expressions.

@@ -139,7 +139,7 @@ impl Binder<'_> {
         table: Arc<Table>,
         source: Source,
         joined: bool,
-        change: Change,
+        mut change: Change,
         selection: Option<&Ast>,
         returning: Option<&[ast::SelectItem]>,
     ) -> Result<Modify> {
@@ -148,8 +148,15 @@ impl Binder<'_> {
             None => plan,
             Some(condition) => {
                 let condition = self.condition(condition, &mut ExprScope::plain(&scope, "WHERE"))?;
-                Logical::Filter { input: Box::new(plan), conjuncts: condition.into_conjuncts() }
+                self.filtered(plan, condition)
             }
+        };
+        let rows = match &mut change {
+            Change::Update(assignments) => {
+                let mut values: Vec<&mut Expr> = assignments.iter_mut().map(|(_, value)| value).collect();
+                self.attach(rows, &mut values)
+            }
+            Change::Delete => rows,
         };
         let returning = self.returning(&scope, returning)?;
         Ok(Modify { table, rows, joined, change, returning })
@@ -173,11 +180,18 @@ impl Binder<'_> {
                 AssignmentTarget::Tuple(names) => {
                     let values = match bare(&assignment.value) {
                         Ast::Tuple(values) => values.as_slice(),
-                        Ast::Subquery(_) => {
-                            return Err(SqlError::unsupported(
-                                "a subquery inside an expression",
-                                "Run the inner query first and give its answer as parameters.",
-                            ));
+                        Ast::Subquery(query) if names.len() != 1 => {
+                            let values = self.row_subquery(query, scope)?;
+                            if values.len() != names.len() {
+                                let message = "number of columns does not match number of values";
+                                return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
+                            }
+                            for (name, value) in names.iter().zip(values) {
+                                let target = self.target(table, name)?;
+                                let value = self.assigned(table, target, value)?;
+                                add(table, &mut bound, target, value)?;
+                            }
+                            continue;
                         }
                         _ if names.len() == 1 => std::slice::from_ref(&assignment.value),
                         _ => {

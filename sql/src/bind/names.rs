@@ -301,6 +301,12 @@ impl Binder<'_> {
         if let Some(found) = scope.find(alias.map(String::as_str), name).map_err(at)? {
             return Ok(found);
         }
+        let is_own = |alias: &String| scope.relations.iter().any(|relation| relation.alias == *alias);
+        if !alias.is_some_and(is_own)
+            && let Some(found) = self.outer_column(alias.map(String::as_str), name).map_err(at)?
+        {
+            return Ok(found);
+        }
         let Some(alias) = alias else {
             let message = format!("column \"{name}\" does not exist");
             return Err(at(SqlError::new(SqlState::UNDEFINED_COLUMN, message)));
@@ -309,7 +315,31 @@ impl Binder<'_> {
             let message = format!("column {alias}.{name} does not exist");
             return Err(at(SqlError::new(SqlState::UNDEFINED_COLUMN, message)));
         }
+        if self.siblings.iter().any(|query| query.scope.relations.iter().any(|one| one.alias == *alias)) {
+            return Err(at(out_of_reach(alias)));
+        }
         Err(at(missing_from(alias, scope)))
+    }
+}
+
+impl Binder<'_> {
+    /// The column of a query around this one.
+    fn outer_column(&self, alias: Option<&str>, name: &str) -> Result<Option<Expr>> {
+        for query in self.outer.iter().rev() {
+            if let Some(found) = query.scope.find(alias, name)? {
+                return Ok(Some(found.transform(&mut |part| match part {
+                    Expr::Column { index, pg_type } => Expr::Outer { scope: query.number, index, pg_type },
+                    other => other,
+                })));
+            }
+            if let Some(alias) = alias
+                && query.scope.relations.iter().any(|relation| relation.alias == alias)
+            {
+                let message = format!("column {alias}.{name} does not exist");
+                return Err(SqlError::new(SqlState::UNDEFINED_COLUMN, message));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -330,11 +360,16 @@ pub(crate) fn missing_from(alias: &str, scope: &Scope) -> SqlError {
         return SqlError::new(SqlState::UNDEFINED_TABLE, message).hint(hint);
     }
     if scope.outside.iter().any(|outside| outside == alias) {
-        let message = format!("invalid reference to FROM-clause entry for table \"{alias}\"");
-        let hint = format!(
-            "There is an entry for table \"{alias}\", but it cannot be referenced from this part of the query."
-        );
-        return SqlError::new(SqlState::UNDEFINED_TABLE, message).hint(hint);
+        return out_of_reach(alias);
     }
     SqlError::new(SqlState::UNDEFINED_TABLE, format!("missing FROM-clause entry for table \"{alias}\""))
+}
+
+/// 42P01 for an alias that is in FROM, but not to be named there.
+fn out_of_reach(alias: &str) -> SqlError {
+    let message = format!("invalid reference to FROM-clause entry for table \"{alias}\"");
+    let hint = format!(
+        "There is an entry for table \"{alias}\", but it cannot be referenced from this part of the query."
+    );
+    SqlError::new(SqlState::UNDEFINED_TABLE, message).hint(hint)
 }

@@ -137,6 +137,8 @@ fn named(ast: &Ast) -> Option<(String, bool)> {
             _ => Some(("case".to_owned(), false)),
         },
         Ast::Collate { expr, .. } => named(expr),
+        Ast::Subquery(query) => subquery_name(query).map(|name| (name, true)),
+        Ast::Exists { negated: false, .. } => strong("exists"),
         Ast::AtTimeZone { .. } => strong("timezone"),
         Ast::Extract { .. } => strong("extract"),
         Ast::Ceil { .. } => strong("ceil"),
@@ -147,6 +149,20 @@ fn named(ast: &Ast) -> Option<(String, bool)> {
         Ast::Overlay { .. } => strong("overlay"),
         Ast::Array(_) => strong("array"),
         Ast::CompoundFieldAccess { root, .. } => named(root),
+        _ => None,
+    }
+}
+
+/// A subquery is named as its column.
+fn subquery_name(query: &sqlparser::ast::Query) -> Option<String> {
+    match query.body.as_ref() {
+        sqlparser::ast::SetExpr::Select(select) => match select.projection.first()? {
+            SelectItem::UnnamedExpr(ast) => named(ast).map(|(name, _)| name),
+            SelectItem::ExprWithAlias { alias, .. } => Some(fold(alias)),
+            _ => None,
+        },
+        sqlparser::ast::SetExpr::Values(_) => Some("column1".to_owned()),
+        sqlparser::ast::SetExpr::Query(inner) => subquery_name(inner),
         _ => None,
     }
 }

@@ -14,7 +14,7 @@ use super::window::{self, Collected, Windows};
 use super::{Binder, HINT_FROM, group, project_set};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::{Coercion, Expr};
-use crate::logical::{Logical, SortKey};
+use crate::logical::{Aggregate, Logical, SortKey};
 use crate::parse::with_stack;
 use crate::session::ColumnInfo;
 
@@ -133,7 +133,7 @@ impl Binder<'_> {
         let Source { mut plan, scope, tables } = self.from(&select.from)?;
         if let Some(condition) = &select.selection {
             let condition = self.condition(condition, &mut ExprScope::plain(&scope, "WHERE"))?;
-            plan = Logical::Filter { input: Box::new(plan), conjuncts: condition.into_conjuncts() };
+            plan = self.filtered(plan, condition);
         }
         let mut outputs = ExprScope::aggregating(&scope, "SELECT");
         window::check_named(&select.named_window)?;
@@ -170,54 +170,90 @@ impl Binder<'_> {
         }
         if grouped || having.is_some() {
             if let Some(sets) = &grouping_sets {
+                let asks = groups.iter().any(|group| self.has_subqueries(group));
+                self.refuse(asks, "a subquery in GROUPING SETS", "Compute it in a subquery in FROM.")?;
+                plan = self.attach(plan, &mut aggregate_exprs(&mut aggregates));
                 plan = grouping::expand(plan, &mut groups, sets, &mut aggregates);
             }
             let groupings = grouping::calls(&groupings, &groups, grouping_sets.as_deref())?;
+            let outer = self.outer_columns_of(&items, having.as_ref(), &order);
             for (table, offset) in tables.iter().filter(|_| grouping_sets.is_none()) {
                 let order = order.iter().filter_map(|item| match &item.source {
                     OrderSource::Expr(expr) => Some(expr),
                     OrderSource::Item(_) => None,
                 });
-                let mut read = items.iter().map(|item| &item.expr).chain(&having).chain(order);
+                let mut read = items.iter().map(|item| &item.expr).chain(&having).chain(order).chain(&outer);
                 group::add_determined(&mut groups, table, *offset, &mut read);
             }
             for item in &mut items {
                 let place = item.ast.map_or(0, |ast| self.place_of_column(ast));
                 let expr = std::mem::replace(&mut item.expr, Expr::Unknown(None));
-                item.expr = group::over_groups(expr, &groups, &groupings, &scope).map_err(|e| e.at(place))?;
+                item.expr = self.over_groups(expr, &groups, &groupings, &scope).map_err(|e| e.at(place))?;
             }
             having =
-                having.map(|having| group::over_groups(having, &groups, &groupings, &scope)).transpose()?;
+                having.map(|having| self.over_groups(having, &groups, &groupings, &scope)).transpose()?;
             for item in &mut order {
                 if let OrderSource::Expr(expr) = &mut item.source {
-                    *expr = group::over_groups(expr.clone(), &groups, &groupings, &scope)?;
+                    *expr = self.over_groups(expr.clone(), &groups, &groupings, &scope)?;
                 }
             }
             for arg in sets.iter_mut().flat_map(|call| &mut call.args) {
-                *arg = group::over_groups(arg.clone(), &groups, &groupings, &scope)?;
+                *arg = self.over_groups(arg.clone(), &groups, &groupings, &scope)?;
             }
             for expr in windows.iter_mut().flat_map(Collected::exprs_mut) {
-                *expr = group::over_groups(expr.clone(), &groups, &groupings, &scope)?;
+                *expr = self.over_groups(expr.clone(), &groups, &groupings, &scope)?;
             }
             if let Distinctness::On(on) = &mut distinct {
                 for expr in on {
                     if let OrderSource::Expr(expr) = expr {
-                        *expr = group::over_groups(expr.clone(), &groups, &groupings, &scope)?;
+                        *expr = self.over_groups(expr.clone(), &groups, &groupings, &scope)?;
                     }
                 }
             }
+            let mut below: Vec<&mut Expr> = groups.iter_mut().collect();
+            below.extend(aggregate_exprs(&mut aggregates));
+            plan = self.attach(plan, &mut below);
             plan = grouping::aggregate(plan, groups, aggregates, grouping_sets);
             if let Some(having) = having {
-                plan = Logical::Filter { input: Box::new(plan), conjuncts: having.into_conjuncts() };
+                plan = self.filtered(plan, having);
             }
         }
+        let mut args: Vec<&mut Expr> = sets.iter_mut().flat_map(|call| &mut call.args).collect();
+        args.extend(windows.iter_mut().flat_map(Collected::exprs_mut));
+        plan = self.attach(plan, &mut args);
         let exprs = items.iter_mut().map(|item| &mut item.expr);
         let args = sets.iter_mut().flat_map(|call| &mut call.args);
         plan = window::plan(plan, windows, exprs.chain(order_exprs(&mut order)).chain(args));
         let exprs = items.iter_mut().map(|item| &mut item.expr);
         plan = project_set::project(plan, sets, exprs.chain(order_exprs(&mut order)));
+        let exprs = items.iter_mut().map(|item| &mut item.expr);
+        let mut above: Vec<&mut Expr> = exprs.chain(order_exprs(&mut order)).collect();
+        plan = self.attach(plan, &mut above);
         let exprs = items.into_iter().map(|item| item.expr).collect();
         Ok(BoundQuery { plan: finish_select(plan, exprs, distinct, order)?, columns })
+    }
+
+    /// An expression, and what its subqueries read, over groups.
+    fn over_groups(
+        &mut self,
+        expr: Expr,
+        groups: &[Expr],
+        groupings: &[Expr],
+        scope: &Scope,
+    ) -> Result<Expr> {
+        let expr = group::over_groups(expr, groups, groupings, scope)?;
+        self.group_subqueries(&expr, groups, groupings, scope)?;
+        Ok(expr)
+    }
+
+    /// What the subqueries of a query's clauses read of its rows.
+    fn outer_columns_of(&self, items: &[Item<'_>], having: Option<&Expr>, order: &[OrderItem]) -> Vec<Expr> {
+        let order = order.iter().filter_map(|item| match &item.source {
+            OrderSource::Expr(expr) => Some(expr),
+            OrderSource::Item(_) => None,
+        });
+        let exprs = items.iter().map(|item| &item.expr).chain(having).chain(order);
+        exprs.flat_map(|expr| self.outer_columns(expr)).collect()
     }
 
     /// Refuses the clauses that are not handled.
@@ -426,8 +462,34 @@ impl Binder<'_> {
                 table: None,
             })
             .collect();
-        let bound = BoundQuery { plan: Logical::Values { rows, types }, columns };
+        let bound = BoundQuery { plan: self.values_plan(rows, types), columns };
         if order_by.is_none() { Ok(bound) } else { self.order_outputs(bound, order_by) }
+    }
+
+    /// Rows of expressions. With subqueries: each row is computed where its number is.
+    fn values_plan(&mut self, mut rows: Vec<Vec<Expr>>, types: Vec<PgType>) -> Logical {
+        if !rows.iter().flatten().any(|expr| self.has_subqueries(expr)) {
+            return Logical::Values { rows, types };
+        }
+        let number = |row: usize| Expr::Literal {
+            value: omen_core::types::Datum::Int8(i64::try_from(row).unwrap_or(i64::MAX)),
+            pg_type: PgType::Int8,
+        };
+        let numbers = (0..rows.len()).map(|row| vec![number(row)]).collect();
+        let numbers = Logical::Values { rows: numbers, types: vec![PgType::Int8] };
+        let mut exprs: Vec<&mut Expr> = rows.iter_mut().flatten().collect();
+        let input = Box::new(self.attach(numbers, &mut exprs));
+        let mut columns = Vec::with_capacity(types.len());
+        for (column, pg_type) in types.into_iter().enumerate() {
+            let mut arms = Vec::with_capacity(rows.len());
+            for (row, exprs) in rows.iter().enumerate() {
+                let left = Box::new(Expr::Column { index: 0, pg_type: PgType::Int8 });
+                let is_row = Expr::IsDistinct { left, right: Box::new(number(row)), negated: true };
+                arms.push((is_row, exprs[column].clone()));
+            }
+            columns.push(Expr::Case { arms, otherwise: None, pg_type });
+        }
+        Logical::Project { input, exprs: columns }
     }
 
     fn limit(
@@ -486,6 +548,9 @@ impl Binder<'_> {
             }
             _ => e,
         })?;
+        let mut reads_outer = false;
+        bound.visit(&mut |part| reads_outer |= matches!(part, Expr::Outer { .. } | Expr::Subquery { .. }));
+        self.refuse(reads_outer, &format!("{clause} that reads an outer query"), "Filter by row_number().")?;
         let pg_type = match &bound {
             Expr::Unknown(_) | Expr::UntypedParameter(_) => PgType::Int8,
             typed => typed.pg_type(),
@@ -534,6 +599,11 @@ fn with_ties(plan: Logical, limit: &Expr, offset: Option<&Expr>) -> Option<Logic
     let columns = keys.iter().map(|key| key.column).collect();
     let (limit, offset) = (limit.clone(), offset.cloned());
     Some(Logical::Ties { input: Box::new(plan), columns, limit, offset })
+}
+
+/// The expressions of aggregates.
+fn aggregate_exprs(aggregates: &mut [Aggregate]) -> Vec<&mut Expr> {
+    aggregates.iter_mut().flat_map(|one| one.call.args.iter_mut().chain(&mut one.filter)).collect()
 }
 
 /// Projection, DISTINCT and ORDER BY above what the select list is computed from.

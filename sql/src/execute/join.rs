@@ -21,7 +21,7 @@ use super::query::{Reader, Running};
 use super::{Watch, yield_now};
 use crate::error::Result;
 use crate::expr::{EvalContext, Expr, datum_at};
-use crate::fragment::join::{BuildSide, FEW_KEYS, JoinRun, JoinStage, KeyValues, Next};
+use crate::fragment::join::{BuildSide, FEW_KEYS, Gives, JoinRun, JoinStage, KeyValues, Next};
 use crate::fragment::{Pipeline, PipelineRun};
 use crate::physical::join::JoinPlan;
 use crate::physical::join_order::{JoinTree, OrderedJoin, order};
@@ -204,7 +204,7 @@ impl<R: Router> Reader<'_, R> {
                 Running::Batches(VecDeque::new())
             } else {
                 let mut narrowings = narrowings;
-                if !join.keeps_probe {
+                if !join.keeps_probe && join.gives.skips_lonely_probe() {
                     narrowings.extend(narrowings_of(join, &keys));
                 }
                 let inner = self.pipeline(types_at(plan, join.probe.columns()), [].iter())?;
@@ -233,6 +233,10 @@ impl<R: Router> Reader<'_, R> {
             build: types_at(plan, join.build.columns()),
             keys,
             conjuncts: join.conjuncts.iter().map(|conjunct| conjunct.fold(context)).collect(),
+            gives: match &join.gives {
+                Gives::Mark(mark) => Gives::Mark(mark.as_ref().map(|mark| mark.fold(context))),
+                other => other.clone(),
+            },
             keeps_probe: join.keeps_probe,
             keeps_build: join.keeps_build,
             output: join.output.clone(),
@@ -244,7 +248,9 @@ impl<R: Router> Reader<'_, R> {
 
 /// Types of columns, counted over all inputs.
 fn types_at(plan: &JoinPlan, columns: &[usize]) -> Vec<PgType> {
-    let types: Vec<PgType> = plan.inputs.iter().flat_map(|input| input.types.iter().copied()).collect();
+    let types = plan.inputs.iter().flat_map(|input| input.types.iter().copied());
+    // A mark is behind all columns.
+    let types: Vec<PgType> = types.chain([PgType::Bool]).collect();
     columns.iter().map(|column| types[*column]).collect()
 }
 
@@ -256,7 +262,7 @@ fn join_types(plan: &JoinPlan) -> Vec<PgType> {
 /// What the keys of a build side say about columns of the probe side, counted over all inputs.
 fn narrowings_of(join: &OrderedJoin, keys: &KeyValues) -> Vec<Narrowing> {
     let mut narrowings = Vec::new();
-    for (position, key) in join.keys.iter().enumerate() {
+    for (position, key) in join.keys.iter().enumerate().filter(|(_, key)| !key.null_safe) {
         let pg_type = key.build.pg_type();
         let column = match &key.probe {
             Expr::Column { index, .. } => *index,

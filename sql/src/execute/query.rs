@@ -16,11 +16,12 @@ use super::join::RunningJoin;
 use super::project_set::RunningSet;
 use super::rows::{array_of, batch_of_rows, types_of};
 use super::set::RunningCombine;
-use super::{Context, Watch};
-use crate::error::Result;
-use crate::expr::{EvalContext, Expr};
+use super::{Context, Surroundings, Watch};
+use crate::error::{Result, SqlError, SqlState};
+use crate::expr::{EvalContext, Expr, datum_at};
 use crate::fragment::{Pipeline, PipelineRun, ScanFragment, batch_of, schema_of};
 use crate::physical::{PointRead, QueryPlan, ScanPlan, Source, Step};
+use crate::plan::InitialPlan;
 use crate::route::{KeyFilter, Keys};
 
 /// Rows that a running query gives.
@@ -229,6 +230,44 @@ impl<R: Router> Reader<'_, R> {
 /// Types of the columns that a scan reads.
 pub(crate) fn scan_types(scan: &ScanPlan) -> Vec<PgType> {
     scan.columns.iter().map(|column| scan.table.schema.columns[*column].pg_type).collect()
+}
+
+/// The parameters with the answers of subqueries that are computed once. Each may read the answers of those before it.
+///
+/// # Errors
+/// Those of the subqueries; 21000 if one has more than one row.
+pub(crate) async fn with_initial<R: Router>(
+    router: &R,
+    view: ReadView,
+    initial: &[InitialPlan],
+    parameters: &[Datum],
+    surroundings: &Surroundings,
+    watch: &Watch<R>,
+) -> Result<Vec<Datum>> {
+    let mut values = parameters.to_vec();
+    for InitialPlan { parameter, plan, exists } in initial {
+        let context = Context::new(&values, surroundings);
+        let reader = Reader { router, view, context: &context, watch };
+        let mut running = reader.start(plan, None).await?;
+        let mut answer = if *exists { Datum::Bool(false) } else { Datum::Null };
+        let mut rows = 0;
+        while let Some(batch) = running.next_batch().await? {
+            rows += batch.num_rows();
+            if rows > 1 && !exists {
+                let message = "more than one row returned by a subquery used as an expression";
+                return Err(SqlError::new(SqlState::CARDINALITY_VIOLATION, message));
+            }
+            if *exists {
+                answer = Datum::Bool(true);
+                break;
+            }
+            if batch.num_rows() > 0 {
+                answer = datum_at(batch.column(0), plan.types[0], 0);
+            }
+        }
+        values[*parameter] = answer;
+    }
+    Ok(values)
 }
 
 /// The key of a point whose values are parameters and literals; the inner `None` means that no row can have it.

@@ -19,6 +19,8 @@ pub(super) fn expr_text(expr: &Expr, names: &[String]) -> String {
     let list = |exprs: &[Expr]| list_text(exprs.iter(), names);
     match expr {
         Expr::Column { index, .. } => names.get(*index).cloned().unwrap_or_else(|| format!("#{index}")),
+        Expr::Outer { scope, index, .. } => format!("outer {scope}.{index}"),
+        Expr::Subquery { id, .. } => format!("subquery {id}"),
         Expr::Literal { value, pg_type } => literal_text(value, *pg_type),
         Expr::Unknown(None) => "NULL".to_owned(),
         Expr::Unknown(Some(text)) => quoted(text),

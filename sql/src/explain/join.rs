@@ -2,6 +2,7 @@
 
 use super::expr::expr_text;
 use super::{Explained, add_steps};
+use crate::fragment::join::Gives;
 use crate::physical::join::JoinPlan;
 use crate::physical::join_order::{JoinTree, OrderedJoin, order};
 use crate::physical::{QueryPlan, Source};
@@ -29,7 +30,8 @@ impl Explained<'_> {
                     lines.push(format!("  {side}:"));
                     lines.extend(below.into_iter().map(|line| format!("    {line}")));
                 }
-                let names = [probe, build].concat();
+                let mut names = [probe, build].concat();
+                names.push("mark".to_owned());
                 join.output.iter().map(|column| names[*column].clone()).collect()
             }
         }
@@ -57,20 +59,31 @@ impl Explained<'_> {
 
 fn join_text(join: &OrderedJoin, probe: &[String], build: &[String]) -> String {
     let way = if join.keys.is_empty() { "Loop" } else { "Hash" };
-    let kept = match (join.keeps_probe, join.keeps_build) {
-        (false, false) => "inner",
-        (true, false) => "outer, with all rows of the probe",
-        (false, true) => "outer, with all rows of the build",
-        (true, true) => "outer, with all rows of both",
+    let kept = match (&join.gives, join.keeps_probe, join.keeps_build) {
+        (Gives::Rows { of_build: false, with_partner: true }, ..) => "semi, rows of the probe",
+        (Gives::Rows { of_build: false, with_partner: false }, ..) => "anti, rows of the probe",
+        (Gives::Rows { of_build: true, with_partner: true }, ..) => "semi, rows of the build",
+        (Gives::Rows { of_build: true, with_partner: false }, ..) => "anti, rows of the build",
+        (Gives::Mark(_) | Gives::Exists, ..) => "mark, rows of the probe",
+        (Gives::SinglePairs { of_build: false }, ..) => "single, with all rows of the probe",
+        (Gives::SinglePairs { of_build: true }, ..) => "single, with all rows of the build",
+        (Gives::Pairs, false, false) => "inner",
+        (Gives::Pairs, true, false) => "outer, with all rows of the probe",
+        (Gives::Pairs, false, true) => "outer, with all rows of the build",
+        (Gives::Pairs, true, true) => "outer, with all rows of both",
     };
     let mut text = format!("{way} join: {kept}");
-    let keys = join
-        .keys
-        .iter()
-        .map(|key| format!("({} = {})", expr_text(&key.probe, probe), expr_text(&key.build, build)));
+    let keys = join.keys.iter().map(|key| {
+        let operator = if key.null_safe { "IS NOT DISTINCT FROM" } else { "=" };
+        format!("({} {operator} {})", expr_text(&key.probe, probe), expr_text(&key.build, build))
+    });
     let names = [probe, build].concat();
     let others = join.conjuncts.iter().map(|conjunct| expr_text(conjunct, &names));
-    let conditions: Vec<String> = keys.chain(others).collect();
+    let asked = match &join.gives {
+        Gives::Mark(mark) => mark.as_ref().map(|mark| format!("whether {}", expr_text(mark, &names))),
+        _ => None,
+    };
+    let conditions: Vec<String> = keys.chain(others).chain(asked).collect();
     if !conditions.is_empty() {
         text += &format!(", on {}", conditions.join(" AND "));
     }

@@ -15,7 +15,7 @@ use crate::bind::insert::{Conflict, Returning};
 use crate::expr::{EvalContext, Expr};
 use crate::fragment::{AggregateMode, Stage};
 use crate::physical::{QueryPlan, ScanPlan, SetPlan, Source, Step};
-use crate::plan::{Action, InsertPlan, InsertRows, ModifyPlan, Plan};
+use crate::plan::{Action, InitialPlan, InsertPlan, InsertRows, ModifyPlan, Plan};
 use crate::pushdown::Pushed;
 use crate::route::{KeyFilter, Keys, Side};
 use expr::{aggregate_text, expr_text, list_text, order_text};
@@ -91,6 +91,14 @@ impl Explained<'_> {
                 vec![format!("Truncate: {}", names.join(", "))]
             }
         }
+    }
+
+    /// The lines about a subquery that is computed once, whose scans have about so many rows.
+    pub(crate) fn initial(&self, initial: &InitialPlan) -> Vec<String> {
+        let what = if initial.exists { "whether there is a row" } else { "the value" };
+        let mut lines = vec![format!("First: ${} is {what} of", initial.parameter + 1)];
+        lines.extend(self.query(&initial.plan).0.into_iter().map(|line| format!("  {line}")));
+        lines
     }
 
     /// The lines about a query, and the names of its columns.
@@ -347,6 +355,12 @@ fn add_steps(lines: &mut Vec<String>, place: &str, steps: &[Step], mut names: Ve
                 let (limit, columns) = (expr_text(limit, &[]), columns_text(columns, &names));
                 format!("limit {limit}{}, with ties in {columns}", offset.unwrap_or_default())
             }
+            Step::LimitBy { groups, limit, offset } => {
+                let limit = limit.as_ref().map(|limit| format!("limit {}", expr_text(limit, &[])));
+                let offset = offset.as_ref().map(|offset| format!("offset {}", expr_text(offset, &[])));
+                let counts = limit.into_iter().chain(offset).collect::<Vec<_>>().join(" ");
+                format!("{counts} of each {}", columns_text(groups, &names))
+            }
             Step::Limit { limit, offset } => {
                 let limit = limit.as_ref().map(|limit| format!("limit {}", expr_text(limit, &[])));
                 let offset = offset.as_ref().map(|offset| format!("offset {}", expr_text(offset, &[])));
@@ -409,6 +423,7 @@ fn stage_text(stage: &Stage, names: &mut Vec<String>) -> String {
         }
         Stage::TopK { keys, count } => format!("first {count} by {}", order_text(keys, names)),
         Stage::Sort(keys) => format!("sort by {}", order_text(keys, names)),
+        Stage::LimitBy { offset, count, .. } => format!("limit {count} offset {offset} of each group"),
         Stage::Limit { offset, count } => format!("limit {count} offset {offset}"),
     }
 }

@@ -99,6 +99,10 @@ pub(crate) fn eval(expr: &Expr, frame: Frame<'_>, context: &EvalContext) -> Resu
 fn eval_step(expr: &Expr, frame: Frame<'_>, context: &EvalContext) -> Result<Value> {
     Ok(match expr {
         Expr::Column { index, .. } => frame.column(*index)?,
+        Expr::Outer { .. } | Expr::Subquery { .. } => {
+            let message = "a subquery is not supported at this place";
+            return Err(ValueError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+        }
         Expr::Literal { value, .. } => Value::Scalar(value.clone()),
         Expr::Unknown(None) => Value::Scalar(Datum::Null),
         Expr::Unknown(Some(text)) => Value::Scalar(Datum::Text(text.clone())),

@@ -22,7 +22,9 @@ impl Expr {
 /// Folds an expression whose parts have been folded.
 fn fold_part(expr: Expr, context: &EvalContext) -> Expr {
     match &expr {
-        Expr::Literal { .. } | Expr::Column { .. } => return expr,
+        Expr::Literal { .. } | Expr::Column { .. } | Expr::Outer { .. } | Expr::Subquery { .. } => {
+            return expr;
+        }
         Expr::InList { arg, list, negated } if !matches!(**arg, Expr::Literal { .. }) => {
             return in_set(arg, list, *negated).unwrap_or(expr);
         }

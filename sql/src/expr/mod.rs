@@ -48,6 +48,22 @@ pub enum Expr {
         /// Its type.
         pg_type: PgType,
     },
+    /// A column of the row that an outer query is at. Only in plans of subqueries, until they are unnested.
+    Outer {
+        /// Which outer query: the number of the subquery that it evaluates.
+        scope: usize,
+        /// Position in that query's row.
+        index: usize,
+        /// Its type.
+        pg_type: PgType,
+    },
+    /// What a subquery answers. Only while a statement is bound.
+    Subquery {
+        /// Its number in the statement.
+        id: usize,
+        /// Its type.
+        pg_type: PgType,
+    },
     /// A constant.
     Literal {
         /// The value, or NULL.
@@ -182,6 +198,8 @@ impl Expr {
     pub fn pg_type(&self) -> PgType {
         match self {
             Expr::Column { pg_type, .. }
+            | Expr::Outer { pg_type, .. }
+            | Expr::Subquery { pg_type, .. }
             | Expr::Literal { pg_type, .. }
             | Expr::Parameter { pg_type, .. }
             | Expr::Call { pg_type, .. }
@@ -233,7 +251,9 @@ impl Expr {
     /// Whether no part of it reads a column.
     pub fn is_constant(&self) -> bool {
         let mut constant = true;
-        self.visit(&mut |part| constant &= !matches!(part, Expr::Column { .. }));
+        self.visit(&mut |part| {
+            constant &= !matches!(part, Expr::Column { .. } | Expr::Outer { .. } | Expr::Subquery { .. });
+        });
         constant
     }
 

@@ -7,6 +7,8 @@ impl Expr {
     pub fn for_each_part<'a>(&'a self, visit: &mut dyn FnMut(&'a Expr)) {
         match self {
             Expr::Column { .. }
+            | Expr::Outer { .. }
+            | Expr::Subquery { .. }
             | Expr::Literal { .. }
             | Expr::Unknown(_)
             | Expr::UntypedParameter(_)
@@ -43,6 +45,8 @@ impl Expr {
     fn for_each_part_mut(&mut self, change: &mut dyn FnMut(&mut Expr)) {
         match self {
             Expr::Column { .. }
+            | Expr::Outer { .. }
+            | Expr::Subquery { .. }
             | Expr::Literal { .. }
             | Expr::Unknown(_)
             | Expr::UntypedParameter(_)

@@ -1,9 +1,11 @@
 //! LIMIT and OFFSET.
 
-use arrow_array::RecordBatch;
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
 use omen_core::fragment::{Flow, FragmentRun};
+use omen_core::types::PgType;
 
-use super::Result;
+use super::rowkey::RowKeys;
+use super::{Result, filter};
 
 /// A running limit.
 pub(super) struct LimitRun {
@@ -31,6 +33,50 @@ impl FragmentRun for LimitRun {
             out.push(batch.slice(skipped, given));
         }
         Ok(if self.left == 0 { Flow::Done } else { Flow::More })
+    }
+
+    fn finish(&mut self, _out: &mut Vec<RecordBatch>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A running limit of each group of neighbours.
+pub(super) struct LimitByRun {
+    groups: Vec<usize>,
+    types: Vec<PgType>,
+    offset: u64,
+    count: u64,
+    /// The last group that was seen.
+    group: Option<Box<[u8]>>,
+    /// Its rows so far.
+    seen: u64,
+}
+
+impl LimitByRun {
+    pub(super) fn new(groups: &[usize], input: &[PgType], offset: u64, count: u64) -> LimitByRun {
+        let types = groups.iter().map(|column| input[*column]).collect();
+        LimitByRun { groups: groups.to_vec(), types, offset, count, group: None, seen: 0 }
+    }
+}
+
+impl FragmentRun for LimitByRun {
+    fn push(&mut self, batch: RecordBatch, out: &mut Vec<RecordBatch>) -> Result<Flow> {
+        let columns: Vec<ArrayRef> = self.groups.iter().map(|column| batch.column(*column).clone()).collect();
+        let keys = RowKeys::of(&columns, &self.types, batch.num_rows());
+        let mut keep = Vec::with_capacity(batch.num_rows());
+        for row in 0..batch.num_rows() {
+            if self.group.as_deref() != Some(keys.row(row)) {
+                self.group = Some(keys.row(row).into());
+                self.seen = 0;
+            }
+            keep.push(self.seen >= self.offset && self.seen - self.offset < self.count);
+            self.seen += 1;
+        }
+        let kept = filter(&batch, &BooleanArray::from(keep));
+        if kept.num_rows() > 0 {
+            out.push(kept);
+        }
+        Ok(Flow::More)
     }
 
     fn finish(&mut self, _out: &mut Vec<RecordBatch>) -> Result<()> {

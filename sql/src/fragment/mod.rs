@@ -89,6 +89,15 @@ pub(crate) enum Stage {
     },
     /// All rows in an order.
     Sort(Vec<SortKey>),
+    /// Rows after some and up to a number, of each group of neighbours.
+    LimitBy {
+        /// Columns that a group has in common.
+        groups: Vec<usize>,
+        /// Rows left out.
+        offset: u64,
+        /// Rows then given.
+        count: u64,
+    },
     /// Rows after some and up to a number.
     Limit {
         /// Rows left out.
@@ -150,7 +159,11 @@ impl Stage {
                 own.chain(input.iter().copied()).collect()
             }
             Stage::EmptySets { .. } | Stage::FirstOf(_) | Stage::Ties { .. } => input.to_vec(),
-            Stage::Filter(_) | Stage::TopK { .. } | Stage::Sort(_) | Stage::Limit { .. } => input.to_vec(),
+            Stage::Filter(_)
+            | Stage::TopK { .. }
+            | Stage::Sort(_)
+            | Stage::LimitBy { .. }
+            | Stage::Limit { .. } => input.to_vec(),
             Stage::Project(exprs) => exprs.iter().map(Expr::pg_type).collect(),
             Stage::Window(window) => {
                 input.iter().copied().chain(window.calls.iter().map(|call| call.pg_type)).collect()
@@ -194,6 +207,9 @@ impl Stage {
             }
             Stage::TopK { keys, count } => Box::new(sort::TopKRun::new(keys, *count, input, memory_bytes)),
             Stage::Sort(keys) => Box::new(sort::SortRun::new(keys, input, memory_bytes)),
+            Stage::LimitBy { groups, offset, count } => {
+                Box::new(limit::LimitByRun::new(groups, input, *offset, *count))
+            }
             Stage::Limit { offset, count } => Box::new(limit::LimitRun::new(*offset, *count)),
         }
     }

@@ -50,6 +50,11 @@ pub(crate) fn with_stack<T>(walk: impl FnOnce() -> T) -> T {
     stacker::maybe_grow(RED_ZONE_BYTES, 1 << 20, walk)
 }
 
+/// Runs something with so much room on the stack.
+pub(crate) fn with_stack_of<T>(bytes: usize, run: impl FnOnce() -> T) -> T {
+    stacker::maybe_grow(bytes, bytes, run)
+}
+
 /// One statement of a message; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Statement {

@@ -6,11 +6,12 @@
 
 use omen_core::types::{Datum, PgType};
 
-use super::join::JoinPlan;
+use super::join::{JoinPlan, Role};
 use super::{QueryPlan, ScanPlan, Source, Step};
 use crate::expr::Expr;
 use crate::fragment::Stage;
-use crate::fragment::join::JoinKey;
+use crate::fragment::join::{Gives, JoinKey};
+use crate::logical::JoinKind;
 use crate::rules::{is_volatile, renumber};
 
 /// Share of rows for which an equality with a constant holds.
@@ -47,11 +48,13 @@ pub(crate) struct OrderedJoin {
     pub(crate) keys: Vec<JoinKey>,
     /// The other conditions, over the columns of the probe side, then the build side.
     pub(crate) conjuncts: Vec<Expr>,
-    /// Whether rows of the probe side are given without a partner.
+    /// What is given.
+    pub(crate) gives: Gives,
+    /// Whether pairs are followed by rows of the probe side without a partner.
     pub(crate) keeps_probe: bool,
     /// Whether rows of the build side are.
     pub(crate) keeps_build: bool,
-    /// Which columns of both sides are given.
+    /// Which columns of both sides are given; a mark is behind them.
     pub(crate) output: Vec<usize>,
     /// The same columns, counted over all inputs.
     pub(crate) columns: Vec<usize>,
@@ -75,6 +78,7 @@ type Inputs = u128;
 /// Some inputs that are joined already.
 struct Part {
     tree: JoinTree,
+    role: Role,
     inputs: Inputs,
     rows: f64,
 }
@@ -83,6 +87,8 @@ struct Condition {
     expr: Expr,
     /// The inputs that it reads.
     inputs: Inputs,
+    /// The semi or anti joined input whose partners it describes.
+    of: Option<usize>,
     used: bool,
 }
 
@@ -109,7 +115,7 @@ pub(crate) fn order(plan: &JoinPlan, scan_rows: &[u64]) -> JoinTree {
     let mut ordering = Ordering::new(plan, scan_rows);
     let mut candidates: Vec<Candidate> = Vec::new();
     for right in 0..plan.inputs.len() {
-        candidates.extend((0..right).map(|left| ordering.candidate(left, right)));
+        candidates.extend((0..right).filter_map(|left| ordering.candidate(left, right)));
     }
     let mut last = 0;
     // What is as good as anything else goes on with the newest part: fewer results of joins have to be kept.
@@ -122,7 +128,7 @@ pub(crate) fn order(plan: &JoinPlan, scan_rows: &[u64]) -> JoinTree {
         candidates.retain(|candidate| !gone(candidate.left) && !gone(candidate.right));
         last = ordering.join(left, right, rows);
         let rest = (0..last).filter(|part| ordering.parts[*part].is_some());
-        candidates.extend(rest.map(|part| ordering.candidate(part, last)));
+        candidates.extend(rest.filter_map(|part| ordering.candidate(part, last)));
     }
     match ordering.parts[last].take() {
         Some(part) => part.tree,
@@ -133,10 +139,14 @@ pub(crate) fn order(plan: &JoinPlan, scan_rows: &[u64]) -> JoinTree {
 impl<'a> Ordering<'a> {
     fn new(plan: &'a JoinPlan, scan_rows: &[u64]) -> Ordering<'a> {
         let offsets = plan.offsets();
-        let all: Inputs = (0..plan.inputs.len()).fold(0, |all, input| all | 1 << input);
-        let conditions = plan.conjuncts.iter().map(|expr| {
-            let inputs = if is_volatile(expr) { all } else { inputs_of(expr, &offsets) };
-            Condition { expr: expr.clone(), inputs, used: false }
+        let joined = (0..plan.inputs.len()).filter(|input| plan.roles[*input] == Role::Joined);
+        let all: Inputs = joined.fold(0, |all, input| all | 1 << input);
+        let conditions = plan.conjuncts.iter().map(|tie| {
+            let inputs = match tie.of {
+                None if is_volatile(&tie.expr) => all,
+                _ => inputs_of(&tie.expr, &offsets),
+            };
+            Condition { expr: tie.expr.clone(), inputs, of: tie.of, used: false }
         });
         let conditions = conditions.collect();
         let (mut parts, mut base_rows, mut from) = (Vec::new(), Vec::new(), 0);
@@ -151,7 +161,7 @@ impl<'a> Ordering<'a> {
             });
             let columns = (offsets[index]..offsets[index + 1]).collect();
             let tree = JoinTree::Input { index, columns };
-            parts.push(Some(Part { tree, inputs: 1 << index, rows }));
+            parts.push(Some(Part { tree, role: plan.roles[index], inputs: 1 << index, rows }));
         }
         Ordering { plan, offsets, conditions, base_rows, parts }
     }
@@ -160,21 +170,43 @@ impl<'a> Ordering<'a> {
         self.parts[number].as_ref().expect("a candidate's parts are there")
     }
 
-    fn candidate(&self, left: usize, right: usize) -> Candidate {
-        let (tied, rows) = self.estimate(self.part(left), self.part(right));
-        Candidate { left, right, tied, rows }
+    /// Two parts that may come next. Inputs of semi and anti joins come once all is there that decides on partners.
+    fn candidate(&self, left: usize, right: usize) -> Option<Candidate> {
+        let (a, b) = (self.part(left), self.part(right));
+        let (rows, asked) = match (a.role, b.role) {
+            (Role::Joined, Role::Joined) => {
+                let (tied, rows) = self.estimate(a, b, None);
+                return Some(Candidate { left, right, tied, rows });
+            }
+            (Role::Joined, _) => (a, b),
+            (_, Role::Joined) => (b, a),
+            _ => return None,
+        };
+        let of = asked.inputs.trailing_zeros() as usize;
+        let both = rows.inputs | asked.inputs;
+        if self.conditions.iter().any(|c| c.of == Some(of) && c.inputs & !both != 0) {
+            return None;
+        }
+        let (tied, pairs) = self.estimate(rows, asked, Some(of));
+        let with_partner = pairs.min(rows.rows);
+        let estimate = match asked.role {
+            Role::Anti => (rows.rows - with_partner).max(0.1 * rows.rows),
+            _ => with_partner,
+        };
+        Some(Candidate { left, right, tied, rows: estimate.max(1.0) })
     }
 
     /// Whether a condition ties two parts together, and about how many rows their join has.
-    fn estimate(&self, left: &Part, right: &Part) -> (bool, f64) {
+    fn estimate(&self, left: &Part, right: &Part, of: Option<usize>) -> (bool, f64) {
         let both = left.inputs | right.inputs;
         let mut tied = false;
         let mut rows = left.rows * right.rows;
         let (mut left_keys, mut right_keys) = (1.0, 1.0);
-        for condition in self.conditions.iter().filter(|c| !c.used && c.inputs & !both == 0) {
+        let open = |c: &&Condition| !c.used && c.of == of && c.inputs & !both == 0;
+        for condition in self.conditions.iter().filter(open) {
             tied |= condition.inputs & left.inputs != 0 && condition.inputs & right.inputs != 0;
             match self.key(&condition.expr, left.inputs, right.inputs) {
-                Some((a, b)) => {
+                Some((a, b, _)) => {
                     left_keys *= self.distinct(a);
                     right_keys *= self.distinct(b);
                 }
@@ -198,10 +230,17 @@ impl<'a> Ordering<'a> {
     }
 
     /// The two sides of an equality of something on the left and something on the right, in that order.
-    fn key<'e>(&self, expr: &'e Expr, left: Inputs, right: Inputs) -> Option<(&'e Expr, &'e Expr)> {
-        let Expr::Call { function, args, .. } = expr else { return None };
-        let [a, b] = args.as_slice() else { return None };
-        if function.name != "=" || !can_hash(a.pg_type(), b.pg_type()) || is_volatile(expr) {
+    /// Whether NULL is equal to NULL there follows.
+    fn key<'e>(&self, expr: &'e Expr, left: Inputs, right: Inputs) -> Option<(&'e Expr, &'e Expr, bool)> {
+        let (a, b, null_safe) = match expr {
+            Expr::Call { function, args, .. } if function.name == "=" => match args.as_slice() {
+                [a, b] => (a, b, false),
+                _ => return None,
+            },
+            Expr::IsDistinct { left, right, negated: true } => (&**left, &**right, true),
+            _ => return None,
+        };
+        if !can_hash(a.pg_type(), b.pg_type()) || is_volatile(expr) {
             return None;
         }
         let within = |expr: &Expr, part: Inputs| {
@@ -209,9 +248,9 @@ impl<'a> Ordering<'a> {
             inputs != 0 && inputs & !part == 0
         };
         if within(a, left) && within(b, right) {
-            Some((a, b))
+            Some((a, b, null_safe))
         } else if within(a, right) && within(b, left) {
-            Some((b, a))
+            Some((b, a, null_safe))
         } else {
             None
         }
@@ -239,13 +278,33 @@ impl<'a> Ordering<'a> {
         })
     }
 
+    /// What a join with a part of this role gives.
+    fn gives(&self, role: Role, right_is_build: bool) -> Gives {
+        match (role, self.plan.kind) {
+            (Role::Semi, _) => Gives::Rows { of_build: !right_is_build, with_partner: true },
+            (Role::Anti, _) => Gives::Rows { of_build: !right_is_build, with_partner: false },
+            (Role::Joined, JoinKind::Single) => Gives::SinglePairs { of_build: !right_is_build },
+            (Role::Joined, JoinKind::Mark) => match &self.plan.mark {
+                Some(mark) => Gives::Mark(Some(mark.clone())),
+                None => Gives::Exists,
+            },
+            (Role::Joined, _) => Gives::Pairs,
+        }
+    }
+
     /// Joins two parts; answers the number of the new one.
     fn join(&mut self, left: usize, right: usize, rows: f64) -> usize {
         let (left, right) = (self.parts[left].take(), self.parts[right].take());
-        let left = left.expect("a candidate's parts are there");
-        let right = right.expect("a candidate's parts are there");
+        let mut left = left.expect("a candidate's parts are there");
+        let mut right = right.expect("a candidate's parts are there");
+        if left.role != Role::Joined {
+            std::mem::swap(&mut left, &mut right);
+        }
         let inputs = left.inputs | right.inputs;
-        let right_is_build = right.rows <= left.rows;
+        let role = right.role;
+        let of = (role != Role::Joined).then_some(right.inputs.trailing_zeros() as usize);
+        let right_is_build = right.rows <= left.rows || self.plan.kind == JoinKind::Mark;
+        let mut gives = self.gives(role, right_is_build);
         let (keeps_left, keeps_right) = (self.plan.kind.keeps_left(), self.plan.kind.keeps_right());
         let (probe, build, keeps_probe, keeps_build) = match right_is_build {
             true => (left, right, keeps_left, keeps_right),
@@ -254,14 +313,26 @@ impl<'a> Ordering<'a> {
         let (mut keys, mut others) = (Vec::new(), Vec::new());
         for index in 0..self.conditions.len() {
             let condition = &self.conditions[index];
-            if condition.used || condition.inputs & !inputs != 0 {
+            if condition.used || condition.of != of || condition.inputs & !inputs != 0 {
                 continue;
             }
             match self.key(&condition.expr, probe.inputs, build.inputs) {
-                Some((a, b)) => keys.push(JoinKey { probe: a.clone(), build: b.clone() }),
+                Some((a, b, null_safe)) => {
+                    keys.push(JoinKey { probe: a.clone(), build: b.clone(), null_safe });
+                }
                 None => others.push(condition.expr.clone()),
             }
             self.conditions[index].used = true;
+        }
+        // A mark that asks for nothing but equality is found by key; NULLs are told apart there.
+        if let Gives::Mark(mark) = &mut gives
+            && keys.is_empty()
+            && others.is_empty()
+            && let Some((a, b, false)) =
+                mark.as_ref().and_then(|mark| self.key(mark, probe.inputs, build.inputs))
+        {
+            keys.push(JoinKey { probe: a.clone(), build: b.clone(), null_safe: false });
+            *mark = None;
         }
         let sides = [probe.tree.columns(), build.tree.columns()].concat();
         let columns: Vec<usize> = if inputs.count_ones() as usize == self.plan.inputs.len() {
@@ -274,8 +345,14 @@ impl<'a> Ordering<'a> {
             renumber(&mut key.build, &|column| position(build.tree.columns(), column));
         }
         others.iter_mut().for_each(|expr| renumber(expr, &|column| position(&sides, column)));
+        if let Gives::Mark(Some(mark)) = &mut gives {
+            renumber(mark, &|column| position(&sides, column));
+        }
+        let mark = self.offsets[self.offsets.len() - 1];
+        let place = |column: &usize| if *column == mark { sides.len() } else { position(&sides, *column) };
         let join = OrderedJoin {
-            output: columns.iter().map(|column| position(&sides, *column)).collect(),
+            output: columns.iter().map(place).collect(),
+            gives,
             columns,
             probe: probe.tree,
             build: build.tree,
@@ -285,7 +362,8 @@ impl<'a> Ordering<'a> {
             keeps_build,
             rows,
         };
-        self.parts.push(Some(Part { tree: JoinTree::Join(Box::new(join)), inputs, rows }));
+        let tree = JoinTree::Join(Box::new(join));
+        self.parts.push(Some(Part { tree, role: Role::Joined, inputs, rows }));
         self.parts.len() - 1
     }
 
@@ -390,7 +468,7 @@ fn after_steps(steps: &[Step], mut rows: f64) -> f64 {
                 Expr::Literal { value: Datum::Int8(count), .. } => rows.min((*count).max(0) as f64),
                 _ => rows,
             },
-            Step::Stage(_) | Step::Limit { .. } => rows,
+            Step::Stage(_) | Step::Limit { .. } | Step::LimitBy { .. } => rows,
         };
     }
     rows

@@ -1,6 +1,6 @@
 //! Rules that make logical plans cheaper without changing what they answer. Each file is one rule.
 //!
-//! Order matters: filters go down first, so that scans see all conditions on their keys; columns are pruned after keys
+//! Order matters: dependent joins become plain ones before anything moves; filters go down then, so that scans see all conditions on their keys; columns are pruned after keys
 //! and the engine have taken their conditions away.
 
 mod fold_constants;
@@ -12,15 +12,26 @@ mod push_limits;
 mod push_to_engine;
 mod split_or;
 mod take_keys;
+mod unnest;
 
 use crate::expr::{EvalContext, Expr, Volatility};
 use crate::logical::Logical;
 
 pub(crate) use fold_constants::fold_expr;
 
+/// Stack that rules may take for a level of a plan.
+const LEVEL_STACK_BYTES: usize = 32 << 10;
+
 /// Applies all rules.
-pub(crate) fn optimize(mut plan: Logical, context: &EvalContext) -> Logical {
+pub(crate) fn optimize(plan: Logical, context: &EvalContext) -> Logical {
+    let bytes = LEVEL_STACK_BYTES * (plan.depth() + 4);
+    crate::parse::with_stack_of(bytes, || optimize_here(plan, context))
+}
+
+fn optimize_here(mut plan: Logical, context: &EvalContext) -> Logical {
     fold_constants::apply(&mut plan, context);
+    // Limits lie next to the order that they mean.
+    let plan = unnest::apply(push_limits::apply(plan));
     let plan = push_filters::apply(plan);
     let plan = take_keys::apply(plan);
     let plan = push_to_engine::apply(plan);

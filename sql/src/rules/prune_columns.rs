@@ -2,7 +2,7 @@
 
 use super::{mark_columns, renumber};
 use crate::expr::Expr;
-use crate::logical::{Join, Logical, ProjectSet, SetKind, SetOperation, Window, WindowCall};
+use crate::logical::{Join, JoinKind, Logical, ProjectSet, SetKind, SetOperation, Window, WindowCall};
 
 pub(super) fn apply(plan: Logical) -> Logical {
     let width = plan.types().len();
@@ -12,6 +12,7 @@ pub(super) fn apply(plan: Logical) -> Logical {
 }
 
 /// The plan with only the needed columns, and perhaps some more; and which of the old columns they are, in order.
+#[expect(clippy::too_many_lines, reason = "one arm per node")]
 fn prune(plan: Logical, mut needed: Vec<bool>) -> (Logical, Vec<usize>) {
     match plan {
         Logical::Values { mut rows, types } => {
@@ -32,6 +33,15 @@ fn prune(plan: Logical, mut needed: Vec<bool>) -> (Logical, Vec<usize>) {
         Logical::Join(join) => prune_join(*join, &needed),
         Logical::ProjectSet(set) => prune_set(*set, needed),
         Logical::Combine(set) => prune_combined(*set, needed),
+        Logical::Apply(_) => (plan, (0..needed.len()).collect()),
+        Logical::LimitBy { input, mut groups, mut keys, limit, offset } => {
+            groups.iter().for_each(|column| needed[*column] = true);
+            keys.iter().for_each(|key| needed[key.column] = true);
+            let (input, kept) = prune(*input, needed);
+            groups.iter_mut().for_each(|column| *column = new_index(&kept)(*column));
+            keys.iter_mut().for_each(|key| key.column = new_index(&kept)(key.column));
+            (Logical::LimitBy { input: Box::new(input), groups, keys, limit, offset }, kept)
+        }
         Logical::Filter { input, mut conjuncts } => {
             conjuncts.iter().for_each(|expr| mark_columns(expr, &mut needed));
             let (input, kept) = prune(*input, needed);
@@ -164,16 +174,29 @@ fn prune_join(mut join: Join, needed: &[bool]) -> (Logical, Vec<usize>) {
     let kept = positions(needed);
     let output: Vec<usize> = kept.iter().map(|column| join.output[*column]).collect();
     let left_width = join.left.types().len();
-    let mut read = vec![false; left_width + join.right.types().len()];
-    output.iter().for_each(|column| read[*column] = true);
-    join.conjuncts.iter().for_each(|expr| mark_columns(expr, &mut read));
+    let mark = left_width + join.right.types().len();
+    if join.kind == JoinKind::Mark && !output.contains(&mark) {
+        // Nobody asks for the mark.
+        let mut read = vec![false; left_width];
+        output.iter().for_each(|column| read[*column] = true);
+        let (left, kept_left) = prune(join.left, read);
+        let types = left.types();
+        let exprs = output.iter().map(|column| {
+            let index = new_index(&kept_left)(*column);
+            Expr::Column { index, pg_type: types[index] }
+        });
+        return (Logical::Project { exprs: exprs.collect(), input: Box::new(left) }, kept);
+    }
+    let mut read = vec![false; mark];
+    output.iter().filter(|column| **column < mark).for_each(|column| read[*column] = true);
+    join.conjuncts.iter().chain(&join.mark).for_each(|expr| mark_columns(expr, &mut read));
     let (left, kept_left) = prune(join.left, read[..left_width].to_vec());
     let (right, kept_right) = prune(join.right, read[left_width..].to_vec());
     let mut below = kept_left;
     below.extend(kept_right.iter().map(|column| column + left_width));
-    let new_index = new_index(&below);
-    join.conjuncts.iter_mut().for_each(|expr| renumber(expr, &new_index));
-    join.output = output.into_iter().map(&new_index).collect();
+    let new_index = |column: usize| if column == mark { below.len() } else { new_index(&below)(column) };
+    join.conjuncts.iter_mut().chain(&mut join.mark).for_each(|expr| renumber(expr, &new_index));
+    join.output = output.into_iter().map(new_index).collect();
     (Logical::Join(Box::new(Join { left, right, ..join })), kept)
 }
 

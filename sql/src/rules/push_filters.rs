@@ -14,6 +14,7 @@ pub(super) fn apply(plan: Logical) -> Logical {
 }
 
 /// The plan under these conditions.
+#[expect(clippy::too_many_lines, reason = "one arm per node")]
 fn push(plan: Logical, mut conjuncts: Vec<Expr>) -> Logical {
     match plan {
         Logical::Filter { input, conjuncts: own } => {
@@ -95,7 +96,21 @@ fn push(plan: Logical, mut conjuncts: Vec<Expr>) -> Logical {
         Logical::Limit { input, limit, offset } => {
             filtered(Logical::Limit { input: Box::new(push(*input, Vec::new())), limit, offset }, conjuncts)
         }
-        values @ Logical::Values { .. } => filtered(values, conjuncts),
+        Logical::LimitBy { input, groups, keys, limit, offset } => {
+            let can_pass = |conjunct: &Expr| {
+                let mut passes = !is_volatile(conjunct);
+                conjunct.visit(&mut |part| {
+                    if let Expr::Column { index, .. } = part {
+                        passes &= groups.contains(index);
+                    }
+                });
+                passes
+            };
+            let (down, stay): (Vec<Expr>, Vec<Expr>) = conjuncts.into_iter().partition(can_pass);
+            let input = Box::new(push(*input, down));
+            filtered(Logical::LimitBy { input, groups, keys, limit, offset }, stay)
+        }
+        other @ (Logical::Values { .. } | Logical::Apply(_)) => filtered(other, conjuncts),
     }
 }
 
@@ -136,13 +151,16 @@ fn push_join(mut join: Join, conjuncts: Vec<Expr>) -> Logical {
         right.extend(of_right.filter(|_| !join.kind.keeps_right()));
     }
     right.iter_mut().for_each(|expr| renumber(expr, &|column| column - left_width));
-    let Join { left: left_input, right: right_input, kind, output, .. } = join;
+    let Join { left: left_input, right: right_input, kind, mark, output, .. } = join;
     let (left, right) = (push(left_input, left), push(right_input, right));
-    filtered(Logical::Join(Box::new(Join { left, right, kind, conjuncts: on, output })), stay)
+    filtered(Logical::Join(Box::new(Join { left, right, kind, conjuncts: on, mark, output })), stay)
 }
 
 /// The kind that is left when these conditions, over both sides' columns, must be true of what the join gives.
 fn needed_kind(kind: JoinKind, conjuncts: &[Expr], left_width: usize) -> JoinKind {
+    if !matches!(kind, JoinKind::Inner | JoinKind::Left | JoinKind::Right | JoinKind::Full) {
+        return kind;
+    }
     let rejects = |is_null: &dyn Fn(usize) -> bool| conjuncts.iter().any(|expr| rejects_null(expr, is_null));
     let keeps_left = kind.keeps_left() && !rejects(&|column| column >= left_width);
     let keeps_right = kind.keeps_right() && !rejects(&|column| column < left_width);

@@ -20,7 +20,7 @@ use crate::copy::{
 use crate::error::{Result, SqlError, SqlState};
 use crate::execute::errors::not_null;
 use crate::execute::insert::RowIds;
-use crate::execute::query::{Reader, Running};
+use crate::execute::query::{Reader, Running, with_initial};
 use crate::execute::rows::{batch_of_rows, datums_of, types_of};
 use crate::execute::{Context, StatementTxn, Surroundings, WRITE_BYTES, Watch};
 use crate::expr::{Expr, ParameterTypes};
@@ -28,7 +28,7 @@ use crate::logical::{Logical, Scan};
 use crate::parse::utility::{CopyOption, CopySource, CopyStatement};
 use crate::parse::{Parsed, Statement};
 use crate::physical::{QueryPlan, plan_query};
-use crate::plan::Environment;
+use crate::plan::{Environment, InitialPlan, plan_initial};
 use crate::rules::optimize;
 use crate::types::{FormatOptions, text};
 
@@ -41,7 +41,7 @@ pub(super) enum CopyPlan {
     /// FROM STDIN
     In(CopyInPlan),
     /// TO STDOUT
-    Out(CopyOutPlan),
+    Out(Box<CopyOutPlan>),
 }
 
 /// A planned COPY FROM STDIN.
@@ -71,6 +71,7 @@ enum ColumnSource {
 pub(super) struct CopyOutPlan {
     query: QueryPlan,
     late: Vec<LateValue>,
+    initial: Vec<InitialPlan>,
     names: Vec<String>,
     options: CopyOptions,
     tables: Vec<Arc<Table>>,
@@ -122,13 +123,14 @@ pub(super) fn plan_copy(
         let exprs = columns.iter().map(column).collect();
         let scan = Logical::Scan(Scan::whole(table.clone()));
         let query = plan_query(optimize(Logical::Project { input: Box::new(scan), exprs }, context));
-        return Ok(CopyPlan::Out(CopyOutPlan {
+        return Ok(CopyPlan::Out(Box::new(CopyOutPlan {
             query,
             late: Vec::new(),
+            initial: Vec::new(),
             names,
             options,
             tables: vec![table],
-        }));
+        })));
     }
     let mut sources = Vec::with_capacity(table.schema.columns.len());
     for (index, column) in table.schema.columns.iter().enumerate() {
@@ -164,7 +166,11 @@ fn plan_copy_query(query: &Statement, copy: &CopyStatement, binder: &mut Binder<
     let query = plan_query(optimize(plan, binder.context));
     let tables = query.tables();
     let late = std::mem::take(&mut binder.late);
-    Ok(CopyPlan::Out(CopyOutPlan { query, late, names, options, tables }))
+    let mut tables = tables;
+    let context = binder.context;
+    let initial = plan_initial(binder, context);
+    tables.extend(initial.iter().flat_map(|initial| initial.plan.tables()));
+    Ok(CopyPlan::Out(Box::new(CopyOutPlan { query, late, initial, names, options, tables })))
 }
 
 fn copy_options(copy: &CopyStatement, names: &[String], table: Option<&Table>) -> Result<CopyOptions> {
@@ -266,9 +272,12 @@ impl<R: Router> Session<R> {
             }
             CopyPlan::Out(plan) => {
                 let parameters = self.late_values(&plan.late, &[], &surroundings).await?;
-                let context = Context::new(&parameters, &surroundings);
                 let (view, txn) = self.read_view(scope);
                 let watch = self.watch();
+                let initial = &plan.initial;
+                let parameters: Vec<Datum> =
+                    with_initial(&self.router, view, initial, &parameters, &surroundings, &watch).await?;
+                let context = Context::new(&parameters, &surroundings);
                 let reader = Reader { router: &self.router, view, context: &context, watch: &watch };
                 let running = reader.start(&plan.query, txn).await?;
                 Ok(Outcome::CopyOut(CopyOut::new(plan, running, surroundings.format)?))

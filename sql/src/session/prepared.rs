@@ -249,24 +249,32 @@ fn same_shape(a: Option<&[ColumnInfo]>, b: Option<&[ColumnInfo]>) -> bool {
 /// The tables that a plan uses.
 fn tables_of(body: &Body) -> Vec<Arc<Table>> {
     match body {
-        Body::Plan(Compiled { plan, .. }) => match plan {
-            Plan::Query(query) | Plan::CreateTableAs(_, query) => query.tables(),
-            Plan::Insert(InsertPlan { table, source, .. }) => {
-                let mut tables = vec![table.clone()];
-                if let InsertRows::Query(query) = source {
-                    tables.extend(query.tables());
-                }
-                tables
-            }
-            Plan::Modify(ModifyPlan { table, rows, .. }) => {
-                let mut tables = vec![table.clone()];
-                tables.extend(rows.tables());
-                tables
-            }
-            Plan::Truncate(tables) => tables.clone(),
-            Plan::CreateTable(_) | Plan::DropTable(_) => Vec::new(),
-        },
+        Body::Plan(Compiled { plan, initial, .. }) => {
+            let mut tables = tables_of_plan(plan);
+            tables.extend(initial.iter().flat_map(|initial| initial.plan.tables()));
+            tables
+        }
         Body::Copy(copy) => copy.tables(),
         Body::Empty | Body::Utility | Body::Explain { .. } | Body::Execute { .. } => Vec::new(),
+    }
+}
+
+fn tables_of_plan(plan: &Plan) -> Vec<Arc<Table>> {
+    match plan {
+        Plan::Query(query) | Plan::CreateTableAs(_, query) => query.tables(),
+        Plan::Insert(InsertPlan { table, source, .. }) => {
+            let mut tables = vec![table.clone()];
+            if let InsertRows::Query(query) = source {
+                tables.extend(query.tables());
+            }
+            tables
+        }
+        Plan::Modify(ModifyPlan { table, rows, .. }) => {
+            let mut tables = vec![table.clone()];
+            tables.extend(rows.tables());
+            tables
+        }
+        Plan::Truncate(tables) => tables.clone(),
+        Plan::CreateTable(_) | Plan::DropTable(_) => Vec::new(),
     }
 }

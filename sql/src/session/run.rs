@@ -15,11 +15,12 @@ use crate::error::{Result, SqlError, SqlState};
 use crate::execute::errors::engine_error;
 use crate::execute::insert::{InsertRun, Written};
 use crate::execute::modify::ModifyRun;
+use crate::execute::query::with_initial;
 use crate::execute::query::{Reader, Running, plain_key, read_point};
-use crate::execute::{Context, StatementTxn, Surroundings, Watch, yield_now};
+use crate::execute::{Context, StatementTxn, Surroundings, Watch, reading_view, yield_now};
 use crate::parse::utility::TableName;
 use crate::physical::{QueryPlan, Source};
-use crate::plan::{Action, Compiled, InsertPlan, InsertRows, Plan};
+use crate::plan::{Action, Compiled, InitialPlan, InsertPlan, InsertRows, Plan};
 
 /// How often a statement that is a transaction by itself is run again after conflicts.
 const TRIES_MAX: u32 = 100;
@@ -114,16 +115,30 @@ impl<R: Router> Session<R> {
             Plan::Query(query) => {
                 let (view, txn) = self.read_view(scope);
                 let watch = self.watch();
+                if !compiled.initial.is_empty() {
+                    let router = &self.router;
+                    let initial = &compiled.initial;
+                    let values =
+                        Box::pin(with_initial(router, view, initial, parameters, &surroundings, &watch));
+                    let values = values.await?;
+                    let context = Context::new(&values, &surroundings);
+                    let reader = Reader { router, view, context: &context, watch: &watch };
+                    return Ok(Outcome::Rows(RowStream::of_query(reader.start(query, txn).await?)));
+                }
                 let reader = Reader { router: &self.router, view, context: &context, watch: &watch };
                 Ok(Outcome::Rows(RowStream::of_query(reader.start(query, txn).await?)))
             }
-            Plan::Insert(_) | Plan::Modify(_) => self.run_write(&compiled.plan, &context, scope).await,
+            Plan::Insert(_) | Plan::Modify(_) => {
+                self.run_write(&compiled.plan, &compiled.initial, &context, scope).await
+            }
             Plan::CreateTable(create) => {
                 self.before_catalog_change("CREATE TABLE").await?;
                 self.create_table(create).await?;
                 Ok(Outcome::Done(Tag::Word("CREATE TABLE")))
             }
-            Plan::CreateTableAs(create, rows) => self.create_table_as(create, rows, &context).await,
+            Plan::CreateTableAs(create, rows) => {
+                self.create_table_as(create, rows, &compiled.initial, &context).await
+            }
             Plan::DropTable(drop) => self.drop_tables(drop).await,
             Plan::Truncate(tables) => {
                 self.before_catalog_change("TRUNCATE TABLE").await?;
@@ -144,7 +159,13 @@ impl<R: Router> Session<R> {
         Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, message))
     }
 
-    async fn run_write(&mut self, plan: &Plan, context: &Context<'_>, scope: Scope) -> Result<Outcome<R>> {
+    async fn run_write(
+        &mut self,
+        plan: &Plan,
+        initial: &[InitialPlan],
+        context: &Context<'_>,
+        scope: Scope,
+    ) -> Result<Outcome<R>> {
         type MakeTag = fn(u64) -> Tag;
         let (command, tag): (&str, MakeTag) = match plan {
             Plan::Modify(modify) if matches!(modify.action, Action::Update(_)) => ("UPDATE", Tag::Update),
@@ -158,6 +179,18 @@ impl<R: Router> Session<R> {
         loop {
             let txn = if alone { self.router.begin() } else { self.transaction.take(&self.router) };
             let txn = StatementTxn { txn, alone };
+            let (with_answers, own);
+            let context = if initial.is_empty() {
+                context
+            } else {
+                let (view, _reading) = reading_view(&self.router, &txn.txn);
+                let Context { parameters, surroundings, .. } = context;
+                let router = &self.router;
+                let values = Box::pin(with_initial(router, view, initial, parameters, surroundings, &watch));
+                with_answers = values.await?;
+                own = Context::new(&with_answers, surroundings);
+                &own
+            };
             let (written, returns) = match plan {
                 Plan::Insert(insert) => {
                     let run = InsertRun::new(&self.router, insert, context, &watch);
@@ -217,6 +250,7 @@ impl<R: Router> Session<R> {
                     self.settings_changed = true;
                     Datum::Text(self.settings.show(&name)?.into())
                 }
+                // Also subqueries, whose answers come later.
                 _ => Datum::Null,
             });
         }
@@ -295,6 +329,7 @@ impl<R: Router> Session<R> {
         &mut self,
         create: &CreateTable,
         rows: &QueryPlan,
+        initial: &[InitialPlan],
         context: &Context<'_>,
     ) -> Result<Outcome<R>> {
         self.before_catalog_change("CREATE TABLE AS").await?;
@@ -313,7 +348,7 @@ impl<R: Router> Session<R> {
             conflict: None,
             returning: None,
         });
-        match self.run_write(&insert, context, Scope::Alone).await {
+        match self.run_write(&insert, initial, context, Scope::Alone).await {
             Ok(Outcome::Done(Tag::Insert(count))) => Ok(Outcome::Done(Tag::Select(count))),
             Ok(other) => Ok(other),
             Err(error) => {

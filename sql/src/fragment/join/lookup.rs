@@ -104,6 +104,8 @@ enum ProbeKeys {
 /// Keys of a build side that is being collected.
 pub(super) struct KeyBuffer {
     types: Vec<PgType>,
+    /// Keys in which NULL is equal to NULL.
+    null_safe: Vec<bool>,
     keys: BuildKeys,
     /// Whether no key of a row is NULL.
     valid: Vec<bool>,
@@ -118,19 +120,24 @@ enum BuildKeys {
 }
 
 impl KeyBuffer {
-    /// No rows yet, of keys of these types.
-    pub(super) fn new(types: Vec<PgType>) -> KeyBuffer {
+    /// No rows yet, of keys of these types. In some of them NULL may be equal to NULL.
+    pub(super) fn new(types: Vec<PgType>, null_safe: Vec<bool>) -> KeyBuffer {
         let keys = match types.as_slice() {
             [] => BuildKeys::All,
-            [one] if is_number(*one) => BuildKeys::Numbers(Vec::new()),
+            [one] if is_number(*one) && !null_safe[0] => BuildKeys::Numbers(Vec::new()),
             _ => BuildKeys::Bytes(RowKeys::default()),
         };
-        KeyBuffer { types, keys, valid: Vec::new(), chains: None }
+        KeyBuffer { types, null_safe, keys, valid: Vec::new(), chains: None }
+    }
+
+    /// Whether a key of a row is NULL that is equal to nothing.
+    pub(super) fn has_null(&self) -> bool {
+        self.valid.contains(&false)
     }
 
     /// Adds the keys of a batch. Answers how many bytes they take.
     pub(super) fn push(&mut self, keys: &[ArrayRef], rows: usize) -> usize {
-        match all_valid(keys) {
+        match all_valid(keys, &self.null_safe) {
             None => self.valid.resize(self.valid.len() + rows, true),
             Some(valid) => self.valid.extend(valid.iter()),
         }
@@ -199,8 +206,14 @@ impl Lookup {
     }
 
     /// Starts a batch of the probe side with these keys, which have the types of the build side's.
-    pub(super) fn probe(&self, keys: &[ArrayRef], types: &[PgType], rows: usize) -> Probing {
-        let valid = all_valid(keys);
+    pub(super) fn probe(
+        &self,
+        keys: &[ArrayRef],
+        types: &[PgType],
+        null_safe: &[bool],
+        rows: usize,
+    ) -> Probing {
+        let valid = all_valid(keys, null_safe);
         let is_valid = |row: usize| valid.as_ref().is_none_or(|valid| valid.is_valid(row));
         let heads_of = |chains: &Chains, hash: &dyn Fn(usize) -> u64| -> Vec<u32> {
             (0..rows).map(|row| if is_valid(row) { chains.head(hash(row)) } else { NONE }).collect()
@@ -223,10 +236,11 @@ impl Lookup {
         Probing { keys, rows, heads, row: 0, candidate }
     }
 
-    /// Adds up to `limit` pairs of equal keys; answers whether those were the last of the batch.
-    pub(super) fn pairs(&self, probing: &mut Probing, limit: usize, out: &mut Pairs) -> bool {
+    /// Adds up to `limit` pairs of equal keys; answers whether those were the last of the batch. `one`: a pair for
+    /// each row is enough.
+    pub(super) fn pairs(&self, probing: &mut Probing, limit: usize, one: bool, out: &mut Pairs) -> bool {
         let Probing { keys, rows, heads, row, candidate } = probing;
-        let mut at = Place { row: *row, candidate: *candidate };
+        let mut at = Place { row: *row, candidate: *candidate, one };
         match (self, &*keys) {
             (Lookup::Numbers { values, chains }, ProbeKeys::Numbers(probe)) => {
                 at.walk(heads, chains, limit, out, |row, candidate| probe[row] == values[candidate]);
@@ -246,6 +260,8 @@ impl Lookup {
 struct Place {
     row: u32,
     candidate: u32,
+    /// Goes on with the next row after a pair.
+    one: bool,
 }
 
 impl Place {
@@ -270,6 +286,9 @@ impl Place {
                 if equal(self.row as usize, candidate as usize) {
                     out.probe.push(self.row);
                     out.build.push(candidate);
+                    if self.one {
+                        self.candidate = NONE;
+                    }
                 }
             }
             self.row += 1;
@@ -288,11 +307,12 @@ impl Place {
             if room == 0 {
                 return;
             }
-            let to = build_rows.min(self.candidate.saturating_add(room));
+            let last = if self.one { build_rows.min(1) } else { build_rows };
+            let to = last.min(self.candidate.saturating_add(room));
             out.build.extend(self.candidate..to);
             out.probe.resize(out.build.len(), self.row);
             self.candidate = to;
-            if to == build_rows {
+            if to == last {
                 self.row += 1;
                 self.candidate = 0;
             }
@@ -300,9 +320,10 @@ impl Place {
     }
 }
 
-/// Where no key is NULL; `None` if that is everywhere.
-fn all_valid(keys: &[ArrayRef]) -> Option<NullBuffer> {
-    keys.iter().fold(None, |valid, key| NullBuffer::union(valid.as_ref(), key.nulls()))
+/// Where no key is NULL that is equal to nothing; `None` if that is everywhere.
+pub(super) fn all_valid(keys: &[ArrayRef], null_safe: &[bool]) -> Option<NullBuffer> {
+    let asked = keys.iter().zip(null_safe).filter(|(_, null_safe)| !**null_safe);
+    asked.fold(None, |valid, (key, _)| NullBuffer::union(valid.as_ref(), key.nulls()))
 }
 
 /// The values of a single key of whole numbers.

@@ -6,15 +6,18 @@
 //! conditions that are no keys are evaluated over the pairs, and only then the output is made.
 //!
 //! Rows without a partner, where they are kept: those of a probe batch follow its pairs, those of the build side come
-//! at the end.
+//! at the end. So do the rows of semi and anti joins, which give no pairs, and those with marks.
 
 mod lookup;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
 use arrow_schema::{DataType, SchemaRef};
+use omen_core::error::{SqlState, ValueError};
 use omen_core::fragment::{BATCH_ROWS, batch_bytes};
 use omen_core::types::PgType;
 
@@ -42,6 +45,44 @@ pub(crate) struct JoinKey {
     pub(crate) probe: Expr,
     /// Over the columns of the build side.
     pub(crate) build: Expr,
+    /// NULL is equal to NULL.
+    pub(crate) null_safe: bool,
+}
+
+/// What a join gives.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Gives {
+    /// Pairs of partners.
+    Pairs,
+    /// The same; a row of the probe side (or of the build side) that has two partners is an error.
+    SinglePairs {
+        /// The side.
+        of_build: bool,
+    },
+    /// The rows of the probe side (or of the build side) that have partners, or those that have none.
+    Rows {
+        /// The side.
+        of_build: bool,
+        /// Which rows.
+        with_partner: bool,
+    },
+    /// All rows of the probe side with a mark behind all columns: whether this condition is true of a partner, or NULL
+    /// if it is true of none and NULL for some. Without: whether there is a partner, or NULL if NULLs among the keys
+    /// leave that open.
+    Mark(Option<Expr>),
+    /// All rows of the probe side with a mark: whether there is a partner.
+    Exists,
+}
+
+impl Gives {
+    /// Whether rows of the probe side without a partner change nothing.
+    pub(crate) fn skips_lonely_probe(&self) -> bool {
+        match self {
+            Gives::Pairs | Gives::SinglePairs { .. } => true,
+            Gives::Rows { of_build, with_partner } => *of_build || *with_partner,
+            Gives::Mark(_) | Gives::Exists => false,
+        }
+    }
 }
 
 /// What a join does.
@@ -55,16 +96,45 @@ pub(crate) struct JoinStage {
     pub(crate) keys: Vec<JoinKey>,
     /// Other conditions: over the columns of the probe side, then the build side.
     pub(crate) conjuncts: Vec<Expr>,
-    /// Whether rows of the probe side are given without a partner.
+    /// What is given.
+    pub(crate) gives: Gives,
+    /// Whether pairs are followed by rows of the probe side without a partner.
     pub(crate) keeps_probe: bool,
     /// Whether rows of the build side are.
     pub(crate) keeps_build: bool,
-    /// Which columns of both sides are given.
+    /// Which columns of both sides are given; the mark is behind them.
     pub(crate) output: Vec<usize>,
     /// What expressions read beside the rows.
     pub(crate) context: EvalContext,
     /// Most memory that the build side may take.
     pub(crate) memory_bytes: usize,
+}
+
+impl JoinStage {
+    /// Whether it matters which rows of the probe side have partners.
+    fn tracks_probe(&self) -> bool {
+        match self.gives {
+            Gives::Pairs => self.keeps_probe,
+            Gives::SinglePairs { of_build } => self.keeps_probe || !of_build,
+            Gives::Rows { of_build, .. } => !of_build,
+            Gives::Mark(_) | Gives::Exists => true,
+        }
+    }
+
+    /// Whether it matters which rows of the build side have partners.
+    fn tracks_build(&self) -> bool {
+        match self.gives {
+            Gives::Pairs => self.keeps_build,
+            Gives::SinglePairs { of_build } => self.keeps_build || of_build,
+            Gives::Rows { of_build, .. } => of_build,
+            Gives::Mark(_) | Gives::Exists => false,
+        }
+    }
+
+    /// Whether a row of the probe side needs no other partner once it has one.
+    fn one_is_enough(&self) -> bool {
+        matches!(self.gives, Gives::Rows { of_build: false, .. } | Gives::Mark(_) | Gives::Exists)
+    }
 }
 
 /// A build side that is being collected.
@@ -93,7 +163,8 @@ pub(crate) enum KeyValues {
 impl BuildSide {
     /// Nothing yet.
     pub(crate) fn new(stage: JoinStage) -> BuildSide {
-        let keys = KeyBuffer::new(stage.keys.iter().map(|key| key.build.pg_type()).collect());
+        let types = stage.keys.iter().map(|key| key.build.pg_type()).collect();
+        let keys = KeyBuffer::new(types, stage.keys.iter().map(|key| key.null_safe).collect());
         let values = Some(vec![Vec::new(); stage.keys.len()]);
         BuildSide { stage, batches: Vec::new(), columns: Vec::new(), keys, values, rows: 0, size_bytes: 0 }
     }
@@ -141,7 +212,10 @@ impl BuildSide {
             (None, Some((min, max))) => KeyValues::Between(min, max),
             (None, None) => KeyValues::Unknown,
         };
-        (JoinRun::new(stage, batch, keys.finish()), known)
+        let has_null = keys.has_null();
+        let mut run = JoinRun::new(stage, batch, keys.finish());
+        run.build_has_null = has_null;
+        (run, known)
     }
 }
 
@@ -162,8 +236,10 @@ pub(crate) enum Next {
 struct ProbeBatch {
     batch: RecordBatch,
     probing: Probing,
-    /// Which rows have partners; kept if rows without are given.
+    /// Which rows have partners; kept if that matters.
     has_partner: Vec<bool>,
+    /// For which rows a mark is unknown.
+    unknown: Vec<bool>,
     /// Most pairs of one step.
     step_rows: usize,
 }
@@ -174,6 +250,10 @@ pub(crate) struct JoinRun {
     schema: SchemaRef,
     /// The conditions that are no keys, over the columns that `read` names.
     conjuncts: Vec<Expr>,
+    /// The condition of a mark, over the same.
+    mark: Option<Expr>,
+    /// Whether a key of the build side is NULL.
+    build_has_null: bool,
     /// The columns of both sides that these read.
     read: Vec<usize>,
     read_schema: SchemaRef,
@@ -192,14 +272,20 @@ impl JoinRun {
     fn new(stage: JoinStage, build: RecordBatch, lookup: Lookup) -> JoinRun {
         let types = [stage.probe.as_slice(), &stage.build].concat();
         let mut is_read = vec![false; types.len()];
-        stage.conjuncts.iter().for_each(|expr| mark_columns(expr, &mut is_read));
+        let mut mark = match &stage.gives {
+            Gives::Mark(mark) => mark.clone(),
+            _ => None,
+        };
+        stage.conjuncts.iter().chain(&mark).for_each(|expr| mark_columns(expr, &mut is_read));
         let read: Vec<usize> = (0..types.len()).filter(|column| is_read[*column]).collect();
-        let types_of = |columns: &[usize]| -> Vec<PgType> { columns.iter().map(|c| types[*c]).collect() };
+        let types_of = |columns: &[usize]| -> Vec<PgType> {
+            columns.iter().map(|c| types.get(*c).copied().unwrap_or(PgType::Bool)).collect()
+        };
         let mut conjuncts = stage.conjuncts.clone();
-        for conjunct in &mut conjuncts {
+        for conjunct in conjuncts.iter_mut().chain(&mut mark) {
             renumber(conjunct, &|column| read.binary_search(&column).expect("marked before"));
         }
-        let of_build = |column: &&usize| **column >= stage.probe.len();
+        let of_build = |column: &&usize| (stage.probe.len()..types.len()).contains(*column);
         let given =
             stage.output.iter().filter(of_build).map(|column| build.column(column - stage.probe.len()));
         let build_width = given.map(widest).sum();
@@ -207,8 +293,10 @@ impl JoinRun {
             schema: schema_of(&types_of(&stage.output)),
             read_schema: schema_of(&types_of(&read)),
             conjuncts,
+            mark,
+            build_has_null: false,
             read,
-            has_partner: vec![false; if stage.keeps_build { build.num_rows() } else { 0 }],
+            has_partner: vec![false; if stage.tracks_build() { build.num_rows() } else { 0 }],
             build,
             lookup,
             build_width,
@@ -220,7 +308,7 @@ impl JoinRun {
 
     /// Whether no row of the probe side can lead to a row of the output.
     pub(crate) fn needs_no_probe(&self) -> bool {
-        self.lookup.is_empty() && !self.stage.keeps_probe
+        self.lookup.is_empty() && !self.stage.keeps_probe && self.stage.gives.skips_lonely_probe()
     }
 
     /// Takes the next batch of the probe side, which [`Next::Input`] asked for.
@@ -231,12 +319,26 @@ impl JoinRun {
         let keys = self.stage.keys.iter().map(|key| key.probe.eval(&batch, &self.stage.context));
         let keys: Vec<ArrayRef> = keys.collect::<Result<_>>()?;
         let types: Vec<PgType> = self.stage.keys.iter().map(|key| key.probe.pg_type()).collect();
-        let probing = self.lookup.probe(&keys, &types, batch.num_rows());
+        let null_safe: Vec<bool> = self.stage.keys.iter().map(|key| key.null_safe).collect();
+        let rows = batch.num_rows();
+        let probing = self.lookup.probe(&keys, &types, &null_safe, rows);
+        let mut unknown = Vec::new();
+        if let Gives::Mark(condition) = &self.stage.gives {
+            let valid = lookup::all_valid(&keys, &null_safe);
+            let is_open = |row: usize| match &valid {
+                _ if condition.is_some() || self.build.num_rows() == 0 => false,
+                _ if self.build_has_null => true,
+                Some(valid) => valid.is_null(row),
+                None => false,
+            };
+            unknown = (0..rows).map(is_open).collect();
+        }
         let of_probe = |column: &&usize| **column < self.stage.probe.len();
         let given = self.stage.output.iter().filter(of_probe).map(|column| batch.column(*column));
         let width = self.build_width + given.map(widest).sum::<usize>();
         self.current = Some(ProbeBatch {
-            has_partner: vec![false; if self.stage.keeps_probe { batch.num_rows() } else { 0 }],
+            has_partner: vec![false; if self.stage.tracks_probe() { rows } else { 0 }],
+            unknown,
             step_rows: (OUTPUT_BYTES / width.max(1)).clamp(1, BATCH_ROWS),
             batch,
             probing,
@@ -260,7 +362,8 @@ impl JoinRun {
         }
         let Some(current) = &mut self.current else { return Ok(Next::Input) };
         let mut pairs = Pairs::default();
-        let is_done = self.lookup.pairs(&mut current.probing, current.step_rows, &mut pairs);
+        let one = self.stage.one_is_enough() && self.conjuncts.is_empty() && self.mark.is_none();
+        let is_done = self.lookup.pairs(&mut current.probing, current.step_rows, one, &mut pairs);
         if pairs.probe.is_empty() {
             if !is_done {
                 return Ok(Next::Idle);
@@ -270,19 +373,76 @@ impl JoinRun {
             return Ok(rest.map_or(Next::Idle, Next::Batch));
         }
         self.filter(&mut pairs)?;
+        if self.mark.is_some() {
+            self.ask(&mut pairs)?;
+        }
         if pairs.probe.is_empty() {
             return Ok(Next::Idle);
         }
-        if let Some(current) = &mut self.current
-            && self.stage.keeps_probe
-        {
-            pairs.probe.iter().for_each(|row| current.has_partner[*row as usize] = true);
-        }
-        if self.stage.keeps_build {
-            pairs.build.iter().for_each(|row| self.has_partner[*row as usize] = true);
+        self.note_partners(&pairs)?;
+        if !matches!(self.stage.gives, Gives::Pairs | Gives::SinglePairs { .. }) {
+            return Ok(Next::Idle);
         }
         let columns = self.gather(&self.stage.output, &pairs);
         Ok(Next::Batch(batch_of(&self.schema, columns, pairs.probe.len())))
+    }
+
+    /// Notes which rows have partners.
+    fn note_partners(&mut self, pairs: &Pairs) -> Result<()> {
+        let mut has_two = false;
+        if let Some(current) = &mut self.current
+            && self.stage.tracks_probe()
+        {
+            for row in &pairs.probe {
+                has_two |= std::mem::replace(&mut current.has_partner[*row as usize], true);
+            }
+            has_two &= self.stage.gives == Gives::SinglePairs { of_build: false };
+        }
+        if self.stage.tracks_build() {
+            let mut again = false;
+            for row in &pairs.build {
+                again |= std::mem::replace(&mut self.has_partner[*row as usize], true);
+            }
+            has_two |= again && self.stage.gives == Gives::SinglePairs { of_build: true };
+        }
+        if has_two {
+            let message = "more than one row returned by a subquery used as an expression";
+            return Err(ValueError::new(SqlState::CARDINALITY_VIOLATION, message));
+        }
+        Ok(())
+    }
+
+    /// Leaves out pairs for which the mark's condition is not true, and notes for which rows it is unknown.
+    fn ask(&mut self, pairs: &mut Pairs) -> Result<()> {
+        let Some(mark) = &self.mark else { return Ok(()) };
+        if pairs.probe.is_empty() {
+            return Ok(());
+        }
+        let batch = batch_of(&self.read_schema, self.gather(&self.read, pairs), pairs.probe.len());
+        let answers = mark.eval(&batch, &self.stage.context)?;
+        let answers = answers.as_boolean();
+        if let Some(current) = &mut self.current {
+            for (position, row) in pairs.probe.iter().enumerate() {
+                current.unknown[*row as usize] |= answers.is_null(position);
+            }
+        }
+        let keep = (0..answers.len()).map(|row| answers.is_valid(row) && answers.value(row));
+        pairs.retain(&BooleanArray::from(keep.collect::<Vec<bool>>()));
+        Ok(())
+    }
+
+    /// The rows of the current batch with their marks.
+    fn marked_probe(&self, current: &ProbeBatch) -> RecordBatch {
+        let unknown = |row: usize| current.unknown.get(row).is_some_and(|unknown| *unknown);
+        let mark = |(row, has): (usize, &bool)| if *has || !unknown(row) { Some(*has) } else { None };
+        let marks: ArrayRef =
+            Arc::new(current.has_partner.iter().enumerate().map(mark).collect::<BooleanArray>());
+        let column = |column: &usize| match *column < self.stage.probe.len() {
+            true => current.batch.column(*column).clone(),
+            false => marks.clone(),
+        };
+        let columns = self.stage.output.iter().map(column).collect();
+        batch_of(&self.schema, columns, current.batch.num_rows())
     }
 
     /// Leaves out pairs for which a condition is not true.
@@ -325,10 +485,17 @@ impl JoinRun {
         columns.iter().map(column).collect()
     }
 
-    /// The rows of the current batch without a partner.
+    /// The rows of the current batch that follow its pairs: without a partner, as a rule.
     fn rest_of_probe(&self) -> Option<RecordBatch> {
         let current = self.current.as_ref()?;
-        let alone = indices(current.has_partner.iter().map(|has_partner| !has_partner));
+        let wanted = match self.stage.gives {
+            Gives::Mark(_) | Gives::Exists => return Some(self.marked_probe(current)),
+            Gives::Rows { of_build: true, .. } => return None,
+            Gives::Rows { of_build: false, with_partner } => with_partner,
+            Gives::Pairs | Gives::SinglePairs { .. } if self.stage.keeps_probe => false,
+            Gives::Pairs | Gives::SinglePairs { .. } => return None,
+        };
+        let alone = indices(current.has_partner.iter().map(|has_partner| *has_partner == wanted));
         if alone.is_empty() {
             return None;
         }
@@ -341,15 +508,20 @@ impl JoinRun {
         Some(batch_of(&self.schema, columns, alone.len()))
     }
 
-    /// The next rows of the build side without a partner.
+    /// The next rows of the build side that are given at the end.
     fn rest_of_build(&mut self, from: usize) -> Next {
+        let wanted = match self.stage.gives {
+            Gives::Rows { of_build: true, with_partner } => with_partner,
+            Gives::Pairs | Gives::SinglePairs { .. } if self.stage.keeps_build => false,
+            _ => return Next::End,
+        };
         if from >= self.has_partner.len() {
             return Next::End;
         }
         let step = (OUTPUT_BYTES / self.build_width.max(1)).clamp(1, BATCH_ROWS);
         let to = self.has_partner.len().min(from + step);
         self.rest = Some(to);
-        let alone = indices(self.has_partner[from..to].iter().map(|has_partner| !has_partner));
+        let alone = indices(self.has_partner[from..to].iter().map(|has_partner| *has_partner == wanted));
         if alone.is_empty() {
             return Next::Idle;
         }

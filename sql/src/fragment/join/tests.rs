@@ -58,6 +58,7 @@ fn stage(keys: Vec<JoinKey>, conjuncts: Vec<Expr>, keeps: (bool, bool)) -> JoinS
         build: TYPES.to_vec(),
         keys,
         conjuncts,
+        gives: Gives::Pairs,
         keeps_probe: keeps.0,
         keeps_build: keeps.1,
         output: vec![0, 5, 1, 2, 3, 4],
@@ -104,7 +105,11 @@ fn hash_joins_are_nested_loops() {
     for round in 0..400u64 {
         let (probe, build) = (random.batches(), random.batches());
         let columns = choices[random.below(5) as usize];
-        let keys = columns.iter().map(|index| JoinKey { probe: column(*index), build: column(*index) });
+        let keys = columns.iter().map(|index| JoinKey {
+            probe: column(*index),
+            build: column(*index),
+            null_safe: false,
+        });
         let others = match random.below(3) {
             0 => vec![operator("<", column(1), column(4))],
             1 => vec![operator("<>", column(0), column(3)), operator("<=", column(2), column(5))],
@@ -127,7 +132,7 @@ fn many_partners_come_in_pieces() {
         let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("x"); rows]));
         batch_of(&schema_of(&TYPES), vec![ints, longs, texts], rows)
     };
-    for keys in [vec![], vec![JoinKey { probe: column(0), build: column(0) }]] {
+    for keys in [vec![], vec![JoinKey { probe: column(0), build: column(0), null_safe: false }]] {
         let mut side = BuildSide::new(stage(keys, Vec::new(), (true, true)));
         side.push(ones(3_000)).expect("enough memory");
         let (mut run, _) = side.finish();
@@ -181,7 +186,11 @@ fn memory_is_bounded_and_keys_are_told() {
         batch_of(&schema_of(&TYPES), vec![ints, longs, texts], rows as usize)
     };
     let keyed = |index: usize| {
-        stage(vec![JoinKey { probe: column(index), build: column(index) }], Vec::new(), (false, false))
+        stage(
+            vec![JoinKey { probe: column(index), build: column(index), null_safe: false }],
+            Vec::new(),
+            (false, false),
+        )
     };
     let mut small = BuildSide::new(JoinStage { memory_bytes: 10_000, ..keyed(0) });
     let error = small.push(numbers(0, 1_000)).expect_err("too much");
