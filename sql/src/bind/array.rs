@@ -125,6 +125,7 @@ impl Binder<'_> {
         let bound = self.build().output(bound)?;
         match bound.pg_type() {
             PgType::Array(_) => self.subscripts(bound, &subscripts, scope),
+            PgType::Jsonb => self.json_subscripts(bound, &subscripts, scope),
             other => {
                 let message = format!(
                     "cannot subscript type {} because it does not support subscripting",
@@ -133,6 +134,25 @@ impl Binder<'_> {
                 Err(SqlError::new(SqlState::DATATYPE_MISMATCH, message))
             }
         }
+    }
+
+    /// `j['key'][0]`: a path.
+    fn json_subscripts(
+        &mut self,
+        json: Expr,
+        subscripts: &[&Subscript],
+        scope: &mut ExprScope<'_>,
+    ) -> Result<Expr> {
+        let mut args = vec![json];
+        for subscript in subscripts {
+            let Subscript::Index { index } = subscript else {
+                let message = "jsonb subscript does not support slices";
+                return Err(SqlError::new(SqlState::DATATYPE_MISMATCH, message));
+            };
+            let bound = self.expr(index, scope)?;
+            args.push(self.build().coerce(bound, PgType::Text, Coercion::Explicit)?);
+        }
+        self.build().function("jsonb_extract_path", args)
     }
 
     fn subscripts(

@@ -127,6 +127,18 @@ impl Scope {
         Ok(found)
     }
 
+    /// The only column of a function in FROM, which the name of the function stands for.
+    pub(crate) fn function_value(&self, alias: &str) -> Option<Expr> {
+        let relation = self.relations.iter().find(|relation| relation.alias == alias)?;
+        match relation.columns.as_slice() {
+            // A table's columns have an origin.
+            [ScopeColumn { pg_type, origin: None, .. }] if relation.table.is_some() => {
+                Some(Expr::Column { index: relation.offset, pg_type: *pg_type })
+            }
+            _ => None,
+        }
+    }
+
     /// The relation and column at a position of the input.
     pub(crate) fn column_at(&self, index: usize) -> Option<(&Relation, &ScopeColumn)> {
         let relation = self.relations.iter().rev().find(|relation| relation.offset <= index)?;
@@ -308,6 +320,9 @@ impl Binder<'_> {
             return Ok(found);
         }
         let Some(alias) = alias else {
+            if let Some(value) = scope.function_value(name) {
+                return Ok(value);
+            }
             let message = format!("column \"{name}\" does not exist");
             return Err(at(SqlError::new(SqlState::UNDEFINED_COLUMN, message)));
         };

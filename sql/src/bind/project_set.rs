@@ -31,7 +31,7 @@ pub(super) fn collect_set(expr: Expr, scope: &mut ExprScope<'_>) -> Result<Expr>
     if let Some(part) = scope.no_sets_in {
         return Err(refused(format!("set-returning functions are not allowed in {part}")).hint(HINT_LATERAL));
     }
-    if !set.columns.is_empty() {
+    if set.columns.len() > 1 {
         let hint = "Call it in FROM.";
         return Err(SqlError::unsupported(format!("{}() in a select list", function.name), hint));
     }

@@ -716,7 +716,6 @@ pub(super) fn comparable(pg_type: PgType, what: &str) -> Result<()> {
             let message = format!("could not identify {what} operator for type {pg_type}");
             Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, message))
         }
-        PgType::Jsonb => Err(SqlError::unsupported("comparing jsonb values", "Cast them to text.")),
         _ => Ok(()),
     }
 }

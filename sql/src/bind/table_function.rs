@@ -187,7 +187,8 @@ fn relation_of(name: &str, calls: &[SetCall], written: &Written<'_>) -> Result<R
         None if name == ROWS_FROM => String::new(),
         None => name.to_owned(),
     };
-    let mut relation = Relation { alias: shown, table: None, columns: columns.collect(), offset: 0 };
+    let table = Some(name.to_owned());
+    let mut relation = Relation { alias: shown, table, columns: columns.collect(), offset: 0 };
     rename(&mut relation, written.alias)?;
     Ok(relation)
 }

@@ -225,7 +225,7 @@ fn encoded_value(column: &KeyColumn<'_>, row: usize) -> Vec<u8> {
     let mut encoded = Vec::new();
     if column.pg_type == PgType::Jsonb {
         let text = column.values.as_string::<i32>().value(row);
-        key::encode(&Datum::Text(crate::types::json::canonical(text).into()), &mut encoded);
+        key::encode(&Datum::Bytea(crate::types::json::key_of(text).into()), &mut encoded);
     } else {
         key::encode(&Datum::Array(column.values.as_binary::<i32>().value(row).into()), &mut encoded);
     }

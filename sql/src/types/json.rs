@@ -1,5 +1,8 @@
 //! JSON: the check that `json` makes and the form that `jsonb` prints.
 
+pub(crate) mod raw;
+mod tree;
+
 use omen_core::SqlState;
 use omen_core::error::ValueError;
 
@@ -29,85 +32,32 @@ pub(crate) fn normalize(text: &str) -> Result<String, ValueError> {
     Ok(out)
 }
 
-/// Whether two texts of [`normalize`] are the same value: numbers may have different zeros behind the point.
-pub(crate) fn equal(a: &str, b: &str) -> bool {
-    if a == b {
-        return true;
+/// Bytes of a text of [`normalize`] that are ordered as `jsonb` is; equal values have equal bytes.
+pub(crate) fn key_of(text: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(text.len() + 8);
+    match Value::parse(text) {
+        Ok(value) => value.encode_key(&mut key),
+        Err(_) => key.extend_from_slice(text.as_bytes()),
     }
-    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
-    let mut in_string = false;
-    loop {
-        match (a, b) {
-            ([], []) => return true,
-            ([x, ..], [y, ..]) if !in_string && is_number(*x) && is_number(*y) => {
-                let (number_a, number_b) = (take_number(&mut a), take_number(&mut b));
-                if number_a != number_b {
-                    return false;
-                }
-            }
-            ([b'\\', x, rest_a @ ..], [b'\\', y, rest_b @ ..]) if x == y => (a, b) = (rest_a, rest_b),
-            ([x, rest_a @ ..], [y, rest_b @ ..]) if x == y => {
-                in_string ^= *x == b'"';
-                (a, b) = (rest_a, rest_b);
-            }
-            _ => return false,
-        }
-    }
+    key
 }
 
-/// A text of [`normalize`] in a form that equal values share: without zeros at the end of fractions.
-pub(crate) fn canonical(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    let mut in_string = false;
-    let mut start = 0;
-    while let Some(byte) = rest.first() {
-        let at = text.len() - rest.len();
-        match byte {
-            b'\\' => rest = &rest[2.min(rest.len())..],
-            byte if !in_string && is_number(*byte) => {
-                out.push_str(&text[start..at]);
-                out.push_str(&String::from_utf8_lossy(take_number(&mut rest)));
-                start = text.len() - rest.len();
-            }
-            byte => {
-                in_string ^= *byte == b'"';
-                rest = &rest[1..];
-            }
-        }
-    }
-    out.push_str(&text[start..]);
-    out
-}
-
-fn is_number(byte: u8) -> bool {
-    byte.is_ascii_digit() || byte == b'-'
-}
-
-/// The number at the front without zeros at the end of its fraction.
-fn take_number<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
-    let end = rest.iter().position(|byte| !is_number(*byte) && *byte != b'.').unwrap_or(rest.len());
-    let (number, tail) = rest.split_at(end);
-    *rest = tail;
-    if !number.contains(&b'.') {
-        return number;
-    }
-    let last = number.iter().rposition(|byte| *byte != b'0').map_or(0, |last| last + 1);
-    let number = &number[..last];
-    number.strip_suffix(b".").unwrap_or(number)
-}
-
-enum Value {
+/// A JSON value; members of objects are in the order of `jsonb`.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Value {
     /// `null`, `true`, `false` or a number, as it is printed.
     Scalar(String),
     /// A string, escapes resolved.
     String(String),
+    /// `[..]`
     Array(Vec<Value>),
+    /// `{..}`
     Object(Vec<(String, Value)>),
 }
 
 impl Value {
-    fn write(&self, out: &mut String) {
+    /// Appends the text that `jsonb` prints.
+    pub(crate) fn write(&self, out: &mut String) {
         match self {
             Value::Scalar(text) => out.push_str(text),
             Value::String(text) => write_string(text, out),

@@ -78,13 +78,13 @@ impl SqlOrd for Interval {
     }
 }
 
-/// Only equality means what it does in PostgreSQL; the order is that of the texts.
+/// By the keys of both.
 impl SqlOrd for JsonbText<'_> {
     fn sql_eq(self, other: Self) -> bool {
-        json::equal(self.0, other.0)
+        self.0 == other.0 || json::key_of(self.0) == json::key_of(other.0)
     }
     fn sql_lt(self, other: Self) -> bool {
-        self.0 < other.0
+        json::key_of(self.0) < json::key_of(other.0)
     }
 }
 

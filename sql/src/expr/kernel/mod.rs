@@ -6,6 +6,7 @@ mod base64;
 pub(crate) mod compare;
 pub(crate) mod datetime;
 pub(crate) mod encoding;
+pub(crate) mod json;
 pub(crate) mod lift;
 mod md5;
 pub(crate) mod misc;

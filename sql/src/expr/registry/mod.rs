@@ -4,6 +4,7 @@
 
 mod arrays;
 mod dates;
+mod json;
 mod numbers;
 mod operators;
 mod session;
@@ -97,6 +98,19 @@ impl Function {
     const fn set_of(name: &'static str, params: &'static [Param], result: PgType, start: Start) -> Function {
         let mut function = Function::new(name, params, result, not_a_value);
         function.set = Some(SetKernel { start, columns: &[] });
+        function
+    }
+
+    /// A function that answers rows of named columns.
+    const fn set_with(
+        name: &'static str,
+        params: &'static [Param],
+        result: PgType,
+        columns: &'static [(&'static str, PgType)],
+        start: Start,
+    ) -> Function {
+        let mut function = Function::new(name, params, result, not_a_value);
+        function.set = Some(SetKernel { start, columns });
         function
     }
 
@@ -220,6 +234,7 @@ static FUNCTIONS: LazyLock<Index> = LazyLock::new(|| {
         session::FUNCTIONS,
         sets::FUNCTIONS,
         arrays::FUNCTIONS,
+        json::FUNCTIONS,
     ])
 });
 
@@ -228,7 +243,7 @@ static OPERATORS: LazyLock<Index> = LazyLock::new(|| {
         operators::ARITHMETIC,
         operators::TEXTS,
         operators::DATES,
-        operators::JSON,
+        json::OPERATORS,
         arrays::OPERATORS,
         operators::COMPARISONS,
     ])
@@ -250,7 +265,7 @@ pub fn exists(name: &str) -> bool {
 }
 
 /// The name of [`one_row`].
-pub(crate) const ONE_ROW: &str = "value";
+pub(crate) const ONE_ROW: &str = "one row";
 
 /// The function that answers its argument as one row.
 pub(crate) fn one_row() -> &'static Function {

@@ -138,11 +138,6 @@ pub(super) static DATES: &[Function] = &[
     Function::new("-", &[TZ, IV], TIMESTAMPTZ, |c| t::timestamptz_interval(c, Interval::negated)).stable(),
 ];
 
-pub(super) static JSON: &[Function] = &[
-    Function::new("=", &[JB, JB], BOOL, c::same_type::<Eq>(PgType::Jsonb)),
-    Function::new("<>", &[JB, JB], BOOL, c::same_type::<Ne>(PgType::Jsonb)),
-];
-
 /// The six comparisons of two types.
 macro_rules! six {
     ($params:expr, $kernel:ident) => {

@@ -3,6 +3,7 @@
 //! A call is evaluated for one row of arguments at a time and gives its rows in pieces, so that a long series is never
 //! there as a whole. Invariant: a cursor that gives fewer rows than it was asked for has no more.
 
+pub(crate) mod json;
 pub(crate) mod lists;
 pub(crate) mod series;
 
