@@ -153,8 +153,16 @@ impl Binder<'_> {
                 self.build().cast(text, to).map_err(|e| e.at(place))
             }
             Ast::Interval(interval) => self.interval(interval),
+            Ast::IsNull(arg) if row_of(arg).is_some() => self.row_is_null(arg, false, scope),
+            Ast::IsNotNull(arg) if row_of(arg).is_some() => self.row_is_null(arg, true, scope),
             Ast::IsNull(arg) => self.is_null(arg, false, scope),
             Ast::IsNotNull(arg) => self.is_null(arg, true, scope),
+            Ast::IsDistinctFrom(left, right) if row_of(left).is_some() => {
+                self.rows_distinct(left, right, false, scope)
+            }
+            Ast::IsNotDistinctFrom(left, right) if row_of(left).is_some() => {
+                self.rows_distinct(left, right, true, scope)
+            }
             Ast::IsTrue(arg) => self.is_truth(arg, Some(true), false, scope),
             Ast::IsNotTrue(arg) => self.is_truth(arg, Some(true), true, scope),
             Ast::IsFalse(arg) => self.is_truth(arg, Some(false), false, scope),
@@ -307,8 +315,8 @@ impl Binder<'_> {
         if matches!(op, BinaryOperator::And | BinaryOperator::Or) {
             return self.chain(ast, op, scope);
         }
-        if let (Ast::Tuple(left), Ast::Tuple(right)) = (bare(left), bare(right)) {
-            return self.compare_rows(left, op, right, scope);
+        if let (Some(left), Some(right)) = (row_of(left), row_of(right)) {
+            return self.compare_rows(&left, op, &right, scope);
         }
         let like = match op {
             BinaryOperator::PGLikeMatch => Some((LikeKind::Like, false)),
@@ -407,6 +415,35 @@ impl Binder<'_> {
                 "Compare the columns one by one.",
             )),
         }
+    }
+
+    /// `(a, b) IS NULL`: whether all parts are; `IS NOT NULL`: whether none is.
+    fn row_is_null(&mut self, arg: &Ast, negated: bool, scope: &mut ExprScope<'_>) -> Result<Expr> {
+        let parts = row_of(arg).unwrap_or_default();
+        let tests = parts.iter().map(|part| self.is_null(part, negated, scope));
+        let tests = tests.collect::<Result<Vec<_>>>()?;
+        self.all_of(tests)
+    }
+
+    /// `(a, b) IS DISTINCT FROM (c, d)`: whether some parts are.
+    fn rows_distinct(
+        &mut self,
+        left: &Ast,
+        right: &Ast,
+        negated: bool,
+        scope: &mut ExprScope<'_>,
+    ) -> Result<Expr> {
+        let (left, right) = (row_of(left).unwrap_or_default(), row_of(right).unwrap_or_default());
+        if left.len() != right.len() {
+            let message = "unequal number of entries in row expressions";
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
+        }
+        let mut tests = Vec::with_capacity(left.len());
+        for (left, right) in left.iter().zip(&right) {
+            let (left, right) = (self.expr(left, scope)?, self.expr(right, scope)?);
+            tests.push(self.build().is_distinct(left, right, negated)?);
+        }
+        if negated || tests.len() == 1 { self.all_of(tests) } else { self.build().or(tests) }
     }
 
     fn all_of(&mut self, mut parts: Vec<Expr>) -> Result<Expr> {
@@ -584,6 +621,23 @@ fn all_of(pattern: &Ast) -> Option<&Ast> {
     }
 }
 
+/// The parts of `(a, b)` and `ROW(a, b)`.
+pub(super) fn row_of(ast: &Ast) -> Option<Vec<Ast>> {
+    match bare(ast) {
+        Ast::Tuple(parts) => Some(parts.clone()),
+        Ast::Function(ast::Function { name, args: ast::FunctionArguments::List(list), .. })
+            if name.0.len() == 1 && name.to_string().eq_ignore_ascii_case("row") =>
+        {
+            let part = |arg: &ast::FunctionArg| match arg {
+                ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(part)) => Some(part.clone()),
+                _ => None,
+            };
+            list.args.iter().map(part).collect()
+        }
+        _ => None,
+    }
+}
+
 /// The expression without parentheses around it.
 pub(super) fn bare(mut ast: &Ast) -> &Ast {
     while let Ast::Nested(inner) = ast {
@@ -593,7 +647,7 @@ pub(super) fn bare(mut ast: &Ast) -> &Ast {
 }
 
 fn is_row_comparison(left: &Ast, right: &Ast) -> bool {
-    matches!((bare(left), bare(right)), (Ast::Tuple(_), Ast::Tuple(_)))
+    row_of(left).is_some() && row_of(right).is_some()
 }
 
 /// PostgreSQL's name of an operator.

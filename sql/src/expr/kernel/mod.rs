@@ -10,9 +10,11 @@ pub(crate) mod json;
 pub(crate) mod lift;
 mod md5;
 pub(crate) mod misc;
+pub(crate) mod more;
 pub(crate) mod number;
 pub(crate) mod numeric;
 pub(crate) mod pattern;
+pub(crate) mod regexp;
 pub(crate) mod string;
 pub(crate) mod template;
 

@@ -282,7 +282,7 @@ fn worded(mistake: &str) -> &str {
 }
 
 /// The regular expression, from the few that this thread used last.
-fn regex(pattern: &str, ignore_case: bool) -> Result<Regex> {
+pub(crate) fn regex(pattern: &str, ignore_case: bool) -> Result<Regex> {
     const CACHED_MAX: usize = 32;
     thread_local! {
         static CACHE: RefCell<Vec<(String, bool, Regex)>> = const { RefCell::new(Vec::new()) };
@@ -374,6 +374,31 @@ fn found_at<'t>(
     Some((captures, all))
 }
 
+/// Appends what a match is replaced by: `\\1` to `\\9` are groups, `\\&` is all of it.
+pub(crate) fn push_replacement(replacement: &str, captures: &regex_lite::Captures<'_>, out: &mut Vec<u8>) {
+    let mut chars = replacement.chars();
+    while let Some(c) = chars.next() {
+        let reference = if c == '\\' { chars.next() } else { None };
+        let group = match reference {
+            Some('&') => Some(0),
+            Some(digit @ '1'..='9') => digit.to_digit(10),
+            _ => None,
+        };
+        match (group, reference) {
+            (Some(group), _) => {
+                let part = captures.get(group as usize).map_or("", |part| part.as_str());
+                out.extend_from_slice(part.as_bytes());
+            }
+            (None, Some('\\')) => out.push(b'\\'),
+            (None, Some(other)) => {
+                out.push(b'\\');
+                out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            (None, None) => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+}
+
 /// `regexp_replace(text, pattern, replacement [, flags])`
 pub(crate) fn regexp_replace(call: &Call<'_>) -> Result<Value> {
     let (text, pattern) = (Arg::<Text>::of(&call.args[0]), Arg::<Text>::of(&call.args[1]));
@@ -386,27 +411,7 @@ pub(crate) fn regexp_replace(call: &Call<'_>) -> Result<Value> {
         let (mut copied, mut search) = (0, 0);
         while let Some((captures, all)) = found_at(&regex, text, search) {
             out.extend_from_slice(&text.as_bytes()[copied..all.start()]);
-            let mut chars = replacement.chars();
-            while let Some(c) = chars.next() {
-                let reference = if c == '\\' { chars.next() } else { None };
-                let group = match reference {
-                    Some('&') => Some(0),
-                    Some(digit @ '1'..='9') => digit.to_digit(10),
-                    _ => None,
-                };
-                match (group, reference) {
-                    (Some(group), _) => {
-                        let part = captures.get(group as usize).map_or("", |part| part.as_str());
-                        out.extend_from_slice(part.as_bytes());
-                    }
-                    (None, Some('\\')) => out.push(b'\\'),
-                    (None, Some(other)) => {
-                        out.push(b'\\');
-                        out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes());
-                    }
-                    (None, None) => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-                }
-            }
+            push_replacement(replacement, &captures, out);
             copied = all.end();
             // After an empty match the search goes on one character later.
             let step =

@@ -4,9 +4,21 @@ use omen_core::types::Numeric;
 
 use super::Function;
 use super::short::*;
+use crate::expr::kernel::more as o;
 use crate::expr::kernel::{number as n, numeric as d, template as f};
 
 pub(super) static FUNCTIONS: &[Function] = &[
+    Function::new("acosd", &[F8], FLOAT8, o::acosd),
+    Function::new("asind", &[F8], FLOAT8, o::asind),
+    Function::new("atan2d", &[F8, F8], FLOAT8, o::atan2d),
+    Function::new("atand", &[F8], FLOAT8, o::atand),
+    Function::new("cosd", &[F8], FLOAT8, o::cosd),
+    Function::new("cotd", &[F8], FLOAT8, o::cotd),
+    Function::new("num_nonnulls", &[ANY], INT4, |c| o::count_nulls(c, false)).variadic().sees_nulls(),
+    Function::new("num_nulls", &[ANY], INT4, |c| o::count_nulls(c, true)).variadic().sees_nulls(),
+    Function::new("sind", &[F8], FLOAT8, o::sind),
+    Function::new("tand", &[F8], FLOAT8, o::tand),
+    Function::new("width_bucket", &[ELE, ARR], INT4, o::width_bucket).compatible(),
     Function::new("abs", &[I2], INT2, n::int2::abs),
     Function::new("abs", &[I4], INT4, n::int4::abs),
     Function::new("abs", &[I8], INT8, n::int8::abs),

@@ -4,6 +4,8 @@ use super::short::*;
 use super::{Function, Param};
 use crate::expr::sets::{lists, rows, series};
 
+const TEXTS: omen_core::types::PgType = TEXT.array_of();
+
 pub(super) static FUNCTIONS: &[Function] = &[
     Function::set_of("generate_series", &[I4, I4], INT4, series::integers),
     Function::set_of("generate_series", &[I4, I4, I4], INT4, series::integers),
@@ -15,6 +17,10 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::set_of("generate_series", &[TZ, TZ, IV], TIMESTAMPTZ, series::timestamps).stable(),
     Function::set_of("generate_subscripts", &[ARR, I4], INT4, lists::subscripts),
     Function::set_of("generate_subscripts", &[ARR, I4, Param::Is(BOOL)], INT4, lists::subscripts),
+    Function::set_of("regexp_matches", &[TX, TX], TEXTS, lists::matches),
+    Function::set_of("regexp_matches", &[TX, TX, TX], TEXTS, lists::matches),
+    Function::set_of("regexp_split_to_table", &[TX, TX], TEXT, lists::split),
+    Function::set_of("regexp_split_to_table", &[TX, TX, TX], TEXT, lists::split),
     Function::set_of("string_to_table", &[TX, TX], TEXT, lists::pieces).sees_nulls(),
     Function::set_of("string_to_table", &[TX, TX, TX], TEXT, lists::pieces).sees_nulls(),
     Function::set_of("unnest", &[ARR], TEXT, lists::elements).gives_element(),

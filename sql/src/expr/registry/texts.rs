@@ -3,9 +3,13 @@
 use super::Function;
 use super::short::*;
 use crate::expr::kernel::{any as a, encoding as e, misc, pattern as p, string as s};
+use crate::expr::kernel::{more as o, regexp as r};
+
+const TEXTS: omen_core::types::PgType = TEXT.array_of();
 
 pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("ascii", &[TX], INT4, s::ascii),
+    Function::new("bit_count", &[BY], INT8, o::bit_count),
     Function::new("bit_length", &[TX], INT4, s::bit_length),
     Function::new("bit_length", &[BY], INT4, s::bytea_bits),
     Function::new("btrim", &[TX], TEXT, |c| s::trim1(c, s::BOTH)),
@@ -23,6 +27,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("format", &[TX], TEXT, a::format).sees_nulls().stable(),
     Function::new("format", &[TX, ANY], TEXT, a::format).variadic().sees_nulls().stable(),
     Function::new("gen_random_uuid", &[], UUID, s::gen_random_uuid).volatile(),
+    Function::new("get_bit", &[BY, I8], INT4, o::get_bit),
     Function::new("get_byte", &[BY, I4], INT4, e::get_byte),
     Function::new("initcap", &[TX], TEXT, s::initcap),
     Function::new("json_typeof", &[JS], TEXT, misc::json_typeof),
@@ -47,10 +52,31 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("quote_ident", &[TX], TEXT, a::quote_ident),
     Function::new("quote_literal", &[ANY], TEXT, |c| a::quote_literal(c, false)).stable(),
     Function::new("quote_nullable", &[ANY], TEXT, |c| a::quote_literal(c, true)).sees_nulls().stable(),
+    Function::new("regexp_count", &[TX, TX], INT4, r::count),
+    Function::new("regexp_count", &[TX, TX, I4], INT4, r::count),
+    Function::new("regexp_count", &[TX, TX, I4, TX], INT4, r::count),
+    Function::new("regexp_instr", &[TX, TX], INT4, r::position),
+    Function::new("regexp_instr", &[TX, TX, I4], INT4, r::position),
+    Function::new("regexp_instr", &[TX, TX, I4, I4], INT4, r::position),
+    Function::new("regexp_instr", &[TX, TX, I4, I4, I4], INT4, r::position),
+    Function::new("regexp_instr", &[TX, TX, I4, I4, I4, TX], INT4, r::position),
+    Function::new("regexp_instr", &[TX, TX, I4, I4, I4, TX, I4], INT4, r::position),
     Function::new("regexp_like", &[TX, TX], BOOL, p::regexp_like),
     Function::new("regexp_like", &[TX, TX, TX], BOOL, p::regexp_like),
+    Function::new("regexp_match", &[TX, TX], TEXTS, r::first_match),
+    Function::new("regexp_match", &[TX, TX, TX], TEXTS, r::first_match),
     Function::new("regexp_replace", &[TX, TX, TX], TEXT, p::regexp_replace),
     Function::new("regexp_replace", &[TX, TX, TX, TX], TEXT, p::regexp_replace),
+    Function::new("regexp_replace", &[TX, TX, TX, I4], TEXT, r::replace),
+    Function::new("regexp_replace", &[TX, TX, TX, I4, I4], TEXT, r::replace),
+    Function::new("regexp_replace", &[TX, TX, TX, I4, I4, TX], TEXT, r::replace),
+    Function::new("regexp_split_to_array", &[TX, TX], TEXTS, r::split),
+    Function::new("regexp_split_to_array", &[TX, TX, TX], TEXTS, r::split),
+    Function::new("regexp_substr", &[TX, TX], TEXT, r::substring),
+    Function::new("regexp_substr", &[TX, TX, I4], TEXT, r::substring),
+    Function::new("regexp_substr", &[TX, TX, I4, I4], TEXT, r::substring),
+    Function::new("regexp_substr", &[TX, TX, I4, I4, TX], TEXT, r::substring),
+    Function::new("regexp_substr", &[TX, TX, I4, I4, TX, I4], TEXT, r::substring),
     Function::new("repeat", &[TX, I4], TEXT, s::repeat),
     Function::new("replace", &[TX, TX, TX], TEXT, s::replace),
     Function::new("reverse", &[TX], TEXT, s::reverse),
@@ -59,6 +85,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("rpad", &[TX, I4, TX], TEXT, s::rpad3),
     Function::new("rtrim", &[TX], TEXT, |c| s::trim1(c, s::END)),
     Function::new("rtrim", &[TX, TX], TEXT, |c| s::trim2(c, s::END)),
+    Function::new("set_bit", &[BY, I8, I4], BYTEA, o::set_bit),
+    Function::new("set_byte", &[BY, I4, I4], BYTEA, o::set_byte),
     Function::new("similar_to_escape", &[TX], TEXT, p::similar_escape),
     Function::new("similar_to_escape", &[TX, TX], TEXT, p::similar_escape),
     Function::new("split_part", &[TX, TX, I4], TEXT, s::split_part),
@@ -76,5 +104,6 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("to_hex", &[I4], TEXT, s::to_hex4),
     Function::new("to_hex", &[I8], TEXT, s::to_hex8),
     Function::new("translate", &[TX, TX, TX], TEXT, s::translate),
+    Function::new("unistr", &[TX], TEXT, o::unistr),
     Function::new("upper", &[TX], TEXT, s::upper),
 ];

@@ -3,8 +3,8 @@
 use omen_core::types::{ArrayValue, Datum};
 
 use super::{SetArgs, SetCursor, values};
-use crate::expr::kernel::array;
 use crate::expr::kernel::lift::Result;
+use crate::expr::kernel::{array, regexp};
 
 fn array_of(value: &Datum) -> ArrayValue {
     match value {
@@ -42,4 +42,14 @@ pub(crate) fn subscripts(args: &SetArgs<'_>) -> Result<Box<dyn SetCursor>> {
 pub(crate) fn pieces(args: &SetArgs<'_>) -> Result<Box<dyn SetCursor>> {
     let Datum::Text(text) = &args.values[0] else { return Ok(values(std::iter::empty())) };
     Ok(values(array::pieces(text, &args.values[1], args.values.get(2)).into_iter().map(Ok)))
+}
+
+/// `regexp_matches`
+pub(crate) fn matches(args: &SetArgs<'_>) -> Result<Box<dyn SetCursor>> {
+    Ok(values(regexp::all_matches(args.values)?.into_iter().map(Ok)))
+}
+
+/// `regexp_split_to_table`
+pub(crate) fn split(args: &SetArgs<'_>) -> Result<Box<dyn SetCursor>> {
+    Ok(values(regexp::pieces(args.values, "regexp_split_to_table")?.into_iter().map(Ok)))
 }
