@@ -316,6 +316,10 @@ impl Binder<'_> {
             return self.chain(ast, op, scope);
         }
         if let (Some(left), Some(right)) = (row_of(left), row_of(right)) {
+            if *op == BinaryOperator::Overlaps {
+                let args = self.exprs(left.iter().chain(&right), scope)?;
+                return self.build().function("overlaps", args);
+            }
             return self.compare_rows(&left, op, &right, scope);
         }
         let like = match op {

@@ -3,6 +3,7 @@
 use super::{mark_columns, renumber};
 use crate::expr::Expr;
 use crate::logical::{Join, JoinKind, Logical, ProjectSet, SetKind, SetOperation, Window, WindowCall};
+use crate::parse::with_stack;
 
 pub(super) fn apply(plan: Logical) -> Logical {
     let width = plan.types().len();
@@ -12,8 +13,12 @@ pub(super) fn apply(plan: Logical) -> Logical {
 }
 
 /// The plan with only the needed columns, and perhaps some more; and which of the old columns they are, in order.
+fn prune(plan: Logical, needed: Vec<bool>) -> (Logical, Vec<usize>) {
+    with_stack(|| prune_node(plan, needed))
+}
+
 #[expect(clippy::too_many_lines, reason = "one arm per node")]
-fn prune(plan: Logical, mut needed: Vec<bool>) -> (Logical, Vec<usize>) {
+fn prune_node(plan: Logical, mut needed: Vec<bool>) -> (Logical, Vec<usize>) {
     match plan {
         Logical::Values { mut rows, types } => {
             let kept = positions(&needed);

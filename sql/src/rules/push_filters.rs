@@ -8,14 +8,19 @@ use super::split_or::{factored, of_sides};
 use super::{is_volatile, renumber, substitute};
 use crate::expr::Expr;
 use crate::logical::{Join, JoinKind, Logical};
+use crate::parse::with_stack;
 
 pub(super) fn apply(plan: Logical) -> Logical {
     push(plan, Vec::new())
 }
 
 /// The plan under these conditions.
+fn push(plan: Logical, conjuncts: Vec<Expr>) -> Logical {
+    with_stack(|| push_node(plan, conjuncts))
+}
+
 #[expect(clippy::too_many_lines, reason = "one arm per node")]
-fn push(plan: Logical, mut conjuncts: Vec<Expr>) -> Logical {
+fn push_node(plan: Logical, mut conjuncts: Vec<Expr>) -> Logical {
     match plan {
         Logical::Filter { input, conjuncts: own } => {
             let mut own: Vec<Expr> = own.into_iter().flat_map(factored).collect();
