@@ -35,6 +35,8 @@ pub(crate) struct Pace<E: Env> {
     worked_ns: Cell<u64>,
     /// What others took of the time, in parts of a million, averaged.
     others_ppm: Cell<u64>,
+    /// Memory that the task holds now, as far as it has told.
+    held_bytes: Cell<usize>,
 }
 
 impl<E: Env> Pace<E> {
@@ -47,12 +49,23 @@ impl<E: Env> Pace<E> {
             step_from: Cell::new(now),
             worked_ns: Cell::new(0),
             others_ppm: Cell::new(0),
+            held_bytes: Cell::new(0),
         }
     }
 
     /// The share of the core that it takes when others wait, in percent.
     pub fn set_share(&self, percent: u64) {
         self.share_percent.set(percent);
+    }
+
+    /// The task tells how much memory it holds.
+    pub fn hold(&self, bytes: usize) {
+        self.held_bytes.set(bytes);
+    }
+
+    /// See [`Pace::hold`].
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes.get()
     }
 
     /// The work begins, or goes on after it waited for something.

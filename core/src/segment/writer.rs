@@ -39,6 +39,9 @@ pub(super) const PLAIN_BYTES_MAX: usize = 6 * BLOCK_BYTES_TARGET;
 /// waiting for a few milliseconds only.
 pub(super) const PLAIN_GROUPS_MAX: usize = 4;
 
+/// Memory of encoders that every flush and merge may take; what goes beyond is counted.
+const ENCODERS_BYTES_FREE: usize = 1 << 20;
+
 /// Writes one segment. A memtable is flushed so:
 /// `while !writer.fill(&memtable, &mut cursor, horizon) { writer.write().await? }`, then `finish`.
 ///
@@ -131,7 +134,11 @@ impl<E: Env> SegmentWriter<E> {
     /// Between two steps of the work: gives way.
     pub(crate) async fn breathe(&self) {
         match &self.pace {
-            Some(pace) => pace.breathe().await,
+            Some(pace) => {
+                let encoders: usize = self.encoders.iter().map(SegmentEncoder::size_bytes).sum();
+                pace.hold(encoders.saturating_sub(ENCODERS_BYTES_FREE));
+                pace.breathe().await;
+            }
             None => self.env.yield_now().await,
         }
     }
@@ -289,7 +296,7 @@ impl<E: Env> SegmentWriter<E> {
         if self.groups.is_one() {
             return false;
         }
-        let encoder = |group: usize| SegmentEncoder::new(&self.types_of(group));
+        let encoder = |group: usize| SegmentEncoder::new(&self.types_of(group)).one_of(self.groups.len());
         self.encoders = (0..self.groups.len()).map(encoder).collect();
         self.footer.directory = Directory::new(self.groups.len());
         true
@@ -388,7 +395,7 @@ impl<E: Env> SegmentWriter<E> {
         match result {
             Ok(()) => {
                 assert_eq!(self.written, meta.bytes, "the file is as long as the manifest will say");
-                Ok(Some(Written { meta, rows: self.rows }))
+                Ok(Some(Written { meta, rows: std::mem::take(&mut self.rows) }))
             }
             Err(e) => {
                 self.abandon().await;
@@ -446,5 +453,11 @@ impl<E: Env> SegmentWriter<E> {
             self.failed = true;
             let _ = self.env.remove_file(&self.path).await;
         }
+    }
+}
+
+impl<E: Env> Drop for SegmentWriter<E> {
+    fn drop(&mut self) {
+        self.pace.iter().for_each(|pace| pace.hold(0));
     }
 }

@@ -126,7 +126,7 @@ pub struct MemoryUse {
     pub memtables: usize,
     /// Blocks of segments.
     pub cache: usize,
-    /// What must be there: footers, ends of versions, position maps.
+    /// What must be there: footers, ends of versions, position maps, large dictionaries of segments that are written.
     pub resident: usize,
 }
 
@@ -280,7 +280,9 @@ impl<E: Env> Inner<E> {
     fn resident_bytes(&self) -> usize {
         let state = self.state.borrow();
         let ranges: usize = state.ranges.values().map(Range::resident_bytes).sum();
-        ranges + self.manifest.ends_bytes() + self.background.maps_bytes.get()
+        let background = &self.background;
+        let work = background.flush_pace.held_bytes() + background.merge_pace.held_bytes();
+        ranges + self.manifest.ends_bytes() + background.maps_bytes.get() + work
     }
 
     /// Divides the memory anew between memtables and cache.

@@ -15,6 +15,9 @@ use super::values::{Odd, float_of, int_of, is_int};
 use crate::column::{ColumnView, Layout};
 use crate::types::PgType;
 
+/// Bytes of all dictionaries of a segment: they are in memory as long as it is there.
+const DICTIONARIES_BYTES_MAX: usize = 4 << 20;
+
 /// What a column's blocks share.
 #[derive(Debug)]
 struct Shared {
@@ -33,6 +36,7 @@ pub(crate) struct SegmentEncoder {
     symbols_columns: Vec<u16>,
     plans: Plans,
     scratch: Vec<i64>,
+    dictionaries_bytes_max: usize,
 }
 
 /// A column of a block, as it will be written.
@@ -86,7 +90,19 @@ impl SegmentEncoder {
             symbols_columns: Vec::new(),
             plans: Plans::new(types.len()),
             scratch: Vec::new(),
+            dictionaries_bytes_max: DICTIONARIES_BYTES_MAX,
         }
+    }
+
+    /// The same, as one of so many of a segment.
+    pub(crate) fn one_of(self, encoders: usize) -> SegmentEncoder {
+        SegmentEncoder { dictionaries_bytes_max: DICTIONARIES_BYTES_MAX / encoders.max(1), ..self }
+    }
+
+    /// Bytes of memory, without what does not grow.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let shared = |shared: &Shared| shared.dictionary.size_bytes() + shared.symbols.size_bytes();
+        self.shared.iter().map(shared).sum()
     }
 
     /// Appends the sections of a block that begins at `out[start]`, and says where they are.
@@ -99,8 +115,10 @@ impl SegmentEncoder {
     ) -> Vec<Section> {
         assert_eq!(columns.len(), self.types.len(), "a column for each type");
         let mut works: Vec<Work<'_>> = Vec::with_capacity(columns.len());
+        let dictionaries: usize = self.shared.iter().map(|shared| shared.dictionary.value_bytes()).sum();
+        let may_grow = dictionaries < self.dictionaries_bytes_max;
         for (column, view) in columns.iter().enumerate() {
-            let work = self.work(column, *view, rows);
+            let work = self.work(column, *view, rows, may_grow);
             works.push(work);
         }
         let seen: Vec<Seen<'_>> = works.iter().map(Work::seen).collect();
@@ -145,8 +163,8 @@ impl SegmentEncoder {
         out
     }
 
-    /// Looks at a column.
-    fn work<'a>(&mut self, column: usize, view: ColumnView<'a>, rows: usize) -> Work<'a> {
+    /// Looks at a column; `may_grow`: its dictionary.
+    fn work<'a>(&mut self, column: usize, view: ColumnView<'a>, rows: usize, may_grow: bool) -> Work<'a> {
         let pg_type = self.types[column];
         let valid = |row: usize| view.valid().is_none_or(|bits| bits[row / 8] >> (row % 8) & 1 == 1);
         let mask: Vec<bool> = (0..rows).map(valid).collect();
@@ -166,7 +184,7 @@ impl SegmentEncoder {
                 (PgType::Float4 | PgType::Float8, _) => Image::None,
                 (_, Layout::Fixed(size)) => {
                     let values = (0..rows).map(|row| view.value(row));
-                    let codes = shared.dictionary.codes(values, rows, || size as f64);
+                    let codes = shared.dictionary.codes(values, rows, may_grow, || size as f64);
                     codes.map_or(Image::None, Image::Codes)
                 }
                 (_, Layout::Bytes) => {
@@ -174,7 +192,7 @@ impl SegmentEncoder {
                     let bytes = view.offsets()[rows] - view.offsets()[0];
                     let ratio = shared.symbols.ratio();
                     let other = || f64::from(bytes) / rows as f64 * ratio + 0.8;
-                    shared.dictionary.codes(values, rows, other).map_or(Image::None, Image::Codes)
+                    shared.dictionary.codes(values, rows, may_grow, other).map_or(Image::None, Image::Codes)
                 }
             }
         };

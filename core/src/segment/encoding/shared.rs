@@ -1,7 +1,9 @@
 //! What the writer collects for the tables of a segment.
 
+use std::hash::BuildHasher;
+
 use fsst::Compressor;
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::bits::width_of;
 use super::fsst::{TRAIN_BYTES, encode_symbols};
@@ -13,6 +15,8 @@ const DICTIONARY_BYTES_MAX: usize = 1 << 20;
 /// Fewer rows than this that repeat a value of their block say nothing about how many values there are. Where blocks have
 /// 1,024 rows, too many values are estimated then anyway.
 const REPEATS_MIN: usize = 4;
+/// Bytes of a `Compressor`: most are its table of pairs of bytes.
+const COMPRESSOR_BYTES: usize = 170 << 10;
 /// Longer values do not enter a dictionary.
 const VALUE_BYTES_MAX: usize = 512;
 /// Symbol tables of a column.
@@ -32,7 +36,9 @@ enum State {
 /// A dictionary that grows.
 #[derive(Debug)]
 pub(super) struct DictionaryBuilder {
-    codes: HashMap<Box<[u8]>, u32>,
+    /// By the hashes of their values.
+    codes: HashTable<u32>,
+    hasher: DefaultHashBuilder,
     bytes: Vec<u8>,
     ends: Vec<u32>,
     state: State,
@@ -42,7 +48,8 @@ pub(super) struct DictionaryBuilder {
 impl DictionaryBuilder {
     pub(super) fn new() -> DictionaryBuilder {
         DictionaryBuilder {
-            codes: HashMap::new(),
+            codes: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
             bytes: Vec::new(),
             ends: Vec::new(),
             state: State::Open(0),
@@ -51,16 +58,17 @@ impl DictionaryBuilder {
     }
 
     /// Codes of all values; `None` if a dictionary does not serve. NULLs have the code before them. `other_bytes` is
-    /// about what a value takes in the best other encoding.
+    /// about what a value takes in the best other encoding. Without `may_grow` no new value enters from now on.
     pub(super) fn codes<'a>(
         &mut self,
         values: impl Iterator<Item = Option<&'a [u8]>> + Clone,
         rows: usize,
+        may_grow: bool,
         other_bytes: impl FnOnce() -> f64,
     ) -> Option<Vec<i64>> {
         self.blocks += 1;
         match self.state {
-            State::Open(from) if self.blocks > from => {
+            State::Open(from) if self.blocks > from && may_grow => {
                 if !promises(values.clone(), other_bytes()) {
                     self.state = State::Open(self.blocks * 4 - 1);
                     return None;
@@ -70,8 +78,9 @@ impl DictionaryBuilder {
             State::Open(_) => return None,
             State::On | State::Full => {}
         }
-        let room =
-            self.ends.len() + rows <= DICTIONARY_ENTRIES_MAX && self.bytes.len() < DICTIONARY_BYTES_MAX;
+        let room = may_grow
+            && self.ends.len() + rows <= DICTIONARY_ENTRIES_MAX
+            && self.bytes.len() < DICTIONARY_BYTES_MAX;
         let before = self.ends.len();
         if !room {
             self.state = State::Full;
@@ -92,17 +101,30 @@ impl DictionaryBuilder {
     }
 
     fn code(&mut self, value: &[u8]) -> Option<u32> {
-        if let Some(code) = self.codes.get(value) {
+        let DictionaryBuilder { codes, hasher, bytes, ends, .. } = self;
+        let hash = hasher.hash_one(value);
+        if let Some(code) = codes.find(hash, |code| value_of(bytes, ends, *code) == value) {
             return Some(*code);
         }
         if self.state == State::Full || value.len() > VALUE_BYTES_MAX {
             return None;
         }
-        let code = u32::try_from(self.ends.len()).expect("at most DICTIONARY_ENTRIES_MAX");
-        self.bytes.extend_from_slice(value);
-        self.ends.push(u32::try_from(self.bytes.len()).expect("about DICTIONARY_BYTES_MAX"));
-        self.codes.insert(value.into(), code);
+        let code = u32::try_from(ends.len()).expect("at most DICTIONARY_ENTRIES_MAX");
+        bytes.extend_from_slice(value);
+        ends.push(u32::try_from(bytes.len()).expect("about DICTIONARY_BYTES_MAX"));
+        codes.insert_unique(hash, code, |code| hasher.hash_one(value_of(bytes, ends, *code)));
         Some(code)
+    }
+
+    /// Bytes of its values.
+    pub(super) fn value_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Bytes of memory.
+    pub(super) fn size_bytes(&self) -> usize {
+        let entries = (self.codes.capacity() * 8 / 7) * (size_of::<u32>() + 1);
+        self.bytes.capacity() + self.ends.capacity() * size_of::<u32>() + entries
     }
 
     /// The bytes of the table; `None` if there is none.
@@ -117,6 +139,13 @@ impl DictionaryBuilder {
         out.extend_from_slice(&self.bytes);
         Some(out)
     }
+}
+
+/// The value with this code.
+fn value_of<'a>(bytes: &'a [u8], ends: &[u32], code: u32) -> &'a [u8] {
+    let code = code as usize;
+    let start = if code == 0 { 0 } else { ends[code - 1] as usize };
+    &bytes[start..ends[code] as usize]
 }
 
 /// Whether a dictionary is smaller, judged by how many values of a block are there once and twice (Chao 1984).
@@ -212,6 +241,11 @@ impl SymbolsBuilder {
         let found = self.apply(values);
         self.ratio = found.bytes.len() as f64 / total as f64;
         Some(())
+    }
+
+    /// Bytes of memory.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.compressor.as_ref().map_or(0, |_| COMPRESSOR_BYTES)
     }
 
     /// About how many bytes a byte of strings takes.

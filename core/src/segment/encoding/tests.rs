@@ -40,7 +40,15 @@ fn column_of(pg_type: PgType, values: &[Option<Vec<u8>>]) -> Column {
 
 /// Encodes columns in blocks of up to `block_rows` rows.
 fn encode(types: &[PgType], columns: &[Values], block_rows: usize) -> Encoded {
-    let mut encoder = SegmentEncoder::new(types);
+    encode_with(SegmentEncoder::new(types), types, columns, block_rows)
+}
+
+fn encode_with(
+    mut encoder: SegmentEncoder,
+    types: &[PgType],
+    columns: &[Values],
+    block_rows: usize,
+) -> Encoded {
     let rows = columns[0].len();
     let mut blocks = Vec::new();
     for start in (0..rows).step_by(block_rows) {
@@ -59,6 +67,12 @@ fn encode(types: &[PgType], columns: &[Values], block_rows: usize) -> Encoded {
 /// Reads everything in every way and compares.
 fn check(types: &[PgType], columns: &[Values], block_rows: usize) -> Encoded {
     let encoded = encode(types, columns, block_rows);
+    check_encoded(&encoded, columns);
+    encoded
+}
+
+fn check_encoded(encoded: &Encoded, columns: &[Values]) {
+    let types = &encoded.types;
     let tables = Rc::new(Tables::decode(&encoded.tables, types).expect("tables"));
     let mut start = 0;
     for (buffer, sections, rows) in &encoded.blocks {
@@ -68,7 +82,21 @@ fn check(types: &[PgType], columns: &[Values], block_rows: usize) -> Encoded {
         }
         start += rows;
     }
-    encoded
+}
+
+/// What does not fit into the dictionaries any more is written otherwise.
+#[test]
+fn dictionaries_of_a_segment_share_a_limit() {
+    let (mut random, types) = (Random::new(11), [PgType::Text; 4]);
+    let value =
+        |random: &mut Random| Some(format!("customer number {:08}", random.below(20_000)).into_bytes());
+    let columns: Vec<Values> =
+        types.iter().map(|_| (0..8_192).map(|_| value(&mut random)).collect()).collect();
+    let without = encode(&types, &columns, BLOCK_ROWS);
+    let encoded = encode_with(SegmentEncoder::new(&types).one_of(16), &types, &columns, BLOCK_ROWS);
+    let (all, some) = (without.tables.len(), encoded.tables.len());
+    assert!((256 << 10..400 << 10).contains(&some) && all > 600 << 10, "{some} of {all} bytes");
+    check_encoded(&encoded, &columns);
 }
 
 fn check_column(block: &EncodedBlock, column: usize, pg_type: PgType, values: &[Option<Vec<u8>>]) {
