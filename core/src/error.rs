@@ -94,6 +94,7 @@ sqlstates! {
     AMBIGUOUS_FUNCTION = "42725", "A call fits several functions.";
     AMBIGUOUS_PARAMETER = "42P08", "A parameter would have two types.";
     INDETERMINATE_DATATYPE = "42P18", "The type of a parameter cannot be found.";
+    INVALID_RECURSION = "42P19", "A recursive query refers to itself where it may not.";
     INVALID_COLUMN_REFERENCE = "42P10", "A column may not be referred to there.";
     INVALID_TABLE_DEFINITION = "42P16", "A table definition contradicts itself.";
     OUT_OF_MEMORY = "53200", "The memory budget is used up.";

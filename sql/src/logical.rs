@@ -36,6 +36,15 @@ pub(crate) enum Logical {
     Combine(Box<SetOperation>),
     /// For each row of one input what another one answers, which may read that row. No rule but the first meets any.
     Apply(Box<Apply>),
+    /// The rows of a table that parts of a statement share.
+    Shared {
+        /// Its number.
+        table: usize,
+        /// Types of its columns.
+        types: Vec<PgType>,
+    },
+    /// A query that reads its own rows.
+    Recursive(Box<Recursive>),
     /// The rows for which all conditions are true.
     Filter {
         /// Of these.
@@ -178,6 +187,19 @@ pub(crate) enum SetKind {
         /// `ALL`
         all: bool,
     },
+}
+
+/// A query that reads its own rows.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Recursive {
+    /// Gives the first rows.
+    pub(crate) base: Logical,
+    /// Gives rows made of those of the last step, until there are none.
+    pub(crate) step: Logical,
+    /// The shared table that these are in.
+    pub(crate) working: usize,
+    /// Each row is given once.
+    pub(crate) distinct: bool,
 }
 
 /// Joins two inputs.
@@ -499,7 +521,8 @@ impl Logical {
 
     fn types_here(&self) -> Vec<PgType> {
         match self {
-            Logical::Values { types, .. } => types.clone(),
+            Logical::Values { types, .. } | Logical::Shared { types, .. } => types.clone(),
+            Logical::Recursive(recursive) => recursive.base.types(),
             Logical::Scan(scan) => scan.types(),
             Logical::Join(join) => {
                 let types = join.input_types();
@@ -548,6 +571,8 @@ impl Logical {
             | Logical::Scan(_)
             | Logical::Join(_)
             | Logical::Apply(_)
+            | Logical::Shared { .. }
+            | Logical::Recursive(_)
             | Logical::Combine(_) => None,
             Logical::Filter { input, .. }
             | Logical::Project { input, .. }
@@ -577,6 +602,9 @@ impl Logical {
         } else if let Logical::Apply(apply) = self {
             replace(&mut apply.left);
             replace(&mut apply.right);
+        } else if let Logical::Recursive(recursive) = self {
+            replace(&mut recursive.base);
+            replace(&mut recursive.step);
         } else if let Some(input) = self.input_mut() {
             replace(input);
         }
@@ -613,7 +641,9 @@ impl Logical {
             Logical::EmptySets { aggregates, .. } => {
                 aggregates.iter_mut().flat_map(|call| &mut call.args).for_each(change);
             }
-            Logical::Combine(_)
+            Logical::Shared { .. }
+            | Logical::Recursive(_)
+            | Logical::Combine(_)
             | Logical::Distinct { .. }
             | Logical::DistinctOn { .. }
             | Logical::Sort { .. } => {}
@@ -641,7 +671,9 @@ impl Logical {
             Logical::Expand { groups, .. } => groups.iter().collect(),
             Logical::Ties { limit, offset, .. } => std::iter::once(limit).chain(offset).collect(),
             Logical::EmptySets { aggregates, .. } => aggregates.iter().flat_map(|call| &call.args).collect(),
-            Logical::Combine(_)
+            Logical::Shared { .. }
+            | Logical::Recursive(_)
+            | Logical::Combine(_)
             | Logical::Distinct { .. }
             | Logical::DistinctOn { .. }
             | Logical::Sort { .. } => Vec::new(),
@@ -651,7 +683,8 @@ impl Logical {
     /// The nodes that it reads.
     pub(crate) fn inputs(&self) -> Vec<&Logical> {
         match self {
-            Logical::Values { .. } | Logical::Scan(_) => Vec::new(),
+            Logical::Values { .. } | Logical::Scan(_) | Logical::Shared { .. } => Vec::new(),
+            Logical::Recursive(recursive) => vec![&recursive.base, &recursive.step],
             Logical::Join(join) => vec![&join.left, &join.right],
             Logical::Apply(apply) => vec![&apply.left, &apply.right],
             Logical::ProjectSet(set) => vec![&set.input],

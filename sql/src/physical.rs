@@ -6,6 +6,7 @@
 
 pub(crate) mod join;
 pub(crate) mod join_order;
+pub(crate) mod recursive;
 pub(crate) mod set;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::logical::{Aggregate, Logical, ProjectSet, Scan, SetCall, SortKey, Win
 use crate::pushdown::Pushed;
 use crate::route::KeyFilter;
 use join::JoinPlan;
+use recursive::RecursivePlan;
 use set::CombinePlan;
 
 /// A query.
@@ -52,6 +54,15 @@ pub(crate) enum Source {
     Join(Box<JoinPlan>),
     /// Functions that answer rows, for each row of another plan.
     Set(Box<SetPlan>),
+    /// A table that parts of a statement share.
+    Shared {
+        /// Its number.
+        table: usize,
+        /// Types of its columns.
+        types: Vec<PgType>,
+    },
+    /// A query that reads its own rows.
+    Recursive(Arc<RecursivePlan>),
     /// Other plans, whose rows are sets.
     Combine(Arc<CombinePlan>),
 }
@@ -73,7 +84,8 @@ impl QueryPlan {
     /// The scans of it, from the left to the right, without points.
     pub(crate) fn scans(&self) -> Vec<&ScanPlan> {
         match &self.source {
-            Source::Values { .. } | Source::Point(_) => Vec::new(),
+            Source::Values { .. } | Source::Point(_) | Source::Shared { .. } => Vec::new(),
+            Source::Recursive(plan) => [plan.base.scans(), plan.step.scans()].concat(),
             Source::Scan(scan) => vec![scan],
             Source::Join(join) => join.inputs.iter().flat_map(QueryPlan::scans).collect(),
             Source::Set(set) => set.input.scans(),
@@ -290,6 +302,14 @@ fn plan_here(plan: Logical) -> QueryPlan {
                 let plan = SetPlan { input: plan_query(input).in_batches(), calls, ordinality, keeps_input };
                 break Builder { source: Source::Set(Box::new(plan)), fragment: None, steps: Vec::new() };
             }
+            (Logical::Shared { table, types }, None) => {
+                let source = Source::Shared { table, types };
+                break Builder { source, fragment: None, steps: Vec::new() };
+            }
+            (Logical::Recursive(recursive), None) => {
+                let source = Source::Recursive(Arc::new(recursive::plan_recursive(*recursive)));
+                break Builder { source, fragment: None, steps: Vec::new() };
+            }
             (Logical::Combine(set), None) => {
                 let source = Source::Combine(Arc::new(set::plan_set(*set)));
                 break Builder { source, fragment: None, steps: Vec::new() };
@@ -427,6 +447,8 @@ impl Builder {
             | Logical::Scan(_)
             | Logical::Join(_)
             | Logical::Apply(_)
+            | Logical::Shared { .. }
+            | Logical::Recursive(_)
             | Logical::ProjectSet(_)
             | Logical::Combine(_) => {}
         }

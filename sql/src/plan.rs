@@ -10,7 +10,7 @@ use crate::bind::ddl::{CreateTable, CreateTableAs, DropTable};
 use crate::bind::insert::{Conflict, Insert, InsertSource, Returning};
 use crate::bind::modify::{Change, Modify};
 use crate::bind::select::{BoundQuery, Untyped};
-use crate::bind::subquery::InitialValue;
+use crate::bind::subquery::{InitialKind, InitialValue};
 use crate::bind::{Binder, LateValue};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::{EvalContext, Expr, ParameterTypes};
@@ -128,29 +128,34 @@ pub(crate) struct Compiled {
 /// A subquery that is computed once, before the statement.
 #[derive(Clone, Debug)]
 pub(crate) struct InitialPlan {
-    /// The parameter that takes its answer.
+    /// The parameter that takes its answer, or the table.
     pub(crate) parameter: usize,
     /// The subquery.
     pub(crate) plan: QueryPlan,
-    /// Whether the answer is only if there is a row.
-    pub(crate) exists: bool,
+    /// What its answer is.
+    pub(crate) kind: InitialKind,
 }
 
 /// Plans the subqueries that are computed once.
 pub(crate) fn plan_initial(binder: &mut Binder<'_>, context: &EvalContext) -> Vec<InitialPlan> {
-    let initial = std::mem::take(&mut binder.initial).into_iter().map(|value| {
-        let InitialValue { parameter, plan, exists } = value;
-        let plan = match exists {
+    let mut plans = Vec::new();
+    for InitialValue { parameter, plan, kind } in std::mem::take(&mut binder.initial) {
+        let plan = match kind {
             // One row is enough to know.
-            true => {
+            InitialKind::Exists => {
                 let one = Expr::Literal { value: Datum::Int8(1), pg_type: PgType::Int8 };
                 Logical::Limit { input: Box::new(plan), limit: Some(one), offset: None }
             }
-            false => plan,
+            InitialKind::Value => plan,
+            InitialKind::Table => match binder.shared_table(parameter) {
+                Some(plan) => plan,
+                None => continue,
+            },
         };
-        InitialPlan { parameter, plan: plan_query(optimize(plan, context)).in_batches(), exists }
-    });
-    initial.collect()
+        let plan = plan_query(optimize(binder.with_tables(plan), context)).in_batches();
+        plans.push(InitialPlan { parameter, plan, kind });
+    }
+    plans
 }
 
 /// What statements are planned in.
@@ -197,19 +202,24 @@ fn bind(
     Ok(match statement {
         ast::Statement::Query(query) => {
             let BoundQuery { plan, columns } = binder.query(query, Untyped::Text)?;
-            (Plan::Query(plan_query(optimize(plan, context))), Some(columns))
+            (Plan::Query(plan_query(optimize(binder.with_tables(plan), context))), Some(columns))
         }
         ast::Statement::Insert(insert) => {
-            let plan = plan_insert(binder.insert(insert)?, context);
+            let mut insert = binder.insert(insert)?;
+            if let InsertSource::Query(plan) = &mut insert.source {
+                let rows = std::mem::replace(plan, Logical::one_row());
+                *plan = binder.with_tables(rows);
+            }
+            let plan = plan_insert(insert, context);
             let columns = plan.returning.as_ref().map(|returning| returning.columns.clone());
             (Plan::Insert(plan), columns)
         }
-        ast::Statement::Update(update) => modified(binder.update(update)?, context),
-        ast::Statement::Delete(delete) => modified(binder.delete(delete)?, context),
+        ast::Statement::Update(update) => modified(with_tables(binder.update(update), binder)?, context),
+        ast::Statement::Delete(delete) => modified(with_tables(binder.delete(delete), binder)?, context),
         ast::Statement::CreateTable(create) => match binder.create_table_as(create)? {
             None => (Plan::CreateTable(binder.create_table(create)?), None),
             Some(CreateTableAs { table, rows }) => {
-                (Plan::CreateTableAs(table, plan_query(optimize(rows, context))), None)
+                (Plan::CreateTableAs(table, plan_query(optimize(binder.with_tables(rows), context))), None)
             }
         },
         ast::Statement::Truncate(truncate) => (Plan::Truncate(binder.truncate(truncate)?), None),
@@ -219,6 +229,13 @@ fn bind(
         },
         other => return Err(unsupported(other)),
     })
+}
+
+/// With the queries of WITH in their places.
+fn with_tables(modify: Result<Modify>, binder: &Binder<'_>) -> Result<Modify> {
+    let mut modify = modify?;
+    modify.rows = binder.with_tables(modify.rows);
+    Ok(modify)
 }
 
 /// 0A000 for a statement that is not there yet.

@@ -10,7 +10,7 @@ use sqlparser::ast::{self, JoinConstraint, JoinOperator, TableFactor};
 
 use super::expr::ExprScope;
 use super::names::{Named, Relation, Scope, fold, parts};
-use super::select::{Untyped, scope_columns};
+use super::select::{BoundQuery, Untyped, scope_columns};
 use super::subquery::OuterQuery;
 use super::table_function::TableFunction;
 use super::{Binder, HINT_FROM};
@@ -297,6 +297,11 @@ impl Binder<'_> {
                     self.check_alias(&alias.name)?;
                 }
                 let name = self.table_name(name)?;
+                if name.schema.is_none()
+                    && let Some(bound) = self.cte(&name.name)?
+                {
+                    return query_source(bound, name.name, alias.as_ref());
+                }
                 let table = self.table(&name)?;
                 let shown = alias.as_ref().map_or_else(|| name.name.clone(), |alias| fold(&alias.name));
                 let mut relation = Relation::of_table(&table, shown, 0);
@@ -316,15 +321,7 @@ impl Binder<'_> {
                 }
                 let bound = self.query(subquery, Untyped::Text);
                 self.outer.truncate(around);
-                let bound = bound?;
-                let mut relation = Relation {
-                    alias: fold(&alias.name),
-                    table: None,
-                    columns: scope_columns(&bound.columns),
-                    offset: 0,
-                };
-                rename(&mut relation, Some(alias))?;
-                Ok(Source { plan: bound.plan, scope: Scope::of(relation), tables: Vec::new() })
+                query_source(bound?, String::new(), Some(alias))
             }
             TableFactor::NestedJoin { table_with_joins, alias } => {
                 let source = self.table_with_joins(table_with_joins, outside)?;
@@ -385,6 +382,18 @@ fn kind_of(operator: &JoinOperator) -> Option<(JoinKind, &JoinConstraint)> {
         _ => return None,
     };
     (*constraint != JoinConstraint::None).then_some((kind, constraint))
+}
+
+/// A query under a name, or the alias that it has.
+fn query_source(bound: BoundQuery, name: String, alias: Option<&ast::TableAlias>) -> Result<Source> {
+    let mut relation = Relation {
+        alias: alias.map_or(name, |alias| fold(&alias.name)),
+        table: None,
+        columns: scope_columns(&bound.columns),
+        offset: 0,
+    };
+    rename(&mut relation, alias)?;
+    Ok(Source { plan: bound.plan, scope: Scope::of(relation), tables: Vec::new() })
 }
 
 /// A join in parentheses with an alias is one relation: what it is made of cannot be named any more.

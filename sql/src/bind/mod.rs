@@ -21,6 +21,7 @@ pub(crate) mod subquery;
 mod table_function;
 pub(crate) mod types;
 mod window;
+mod with;
 
 use omen_core::catalog::Catalog;
 use omen_core::types::PgType;
@@ -92,6 +93,10 @@ pub(crate) struct Binder<'a> {
     siblings: Vec<subquery::OuterQuery>,
     /// Subqueries that expressions refer to.
     subqueries: Vec<subquery::Subquery>,
+    /// Queries of WITH that can be named, from the outside in.
+    ctes: Vec<with::Cte>,
+    /// Tables that parts of the statement share.
+    tables: Vec<with::SharedTable>,
     /// Numbers of dependent joins that are taken.
     scopes: usize,
     depth: usize,
@@ -119,6 +124,8 @@ impl<'a> Binder<'a> {
             outer: Vec::new(),
             siblings: Vec::new(),
             subqueries: Vec::new(),
+            ctes: Vec::new(),
+            tables: Vec::new(),
             scopes: 0,
             depth: 0,
         }

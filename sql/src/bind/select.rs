@@ -11,7 +11,7 @@ use super::grouping::{self, Grouping};
 use super::names::{Relation, Scope, ScopeColumn, fold};
 use super::output::{Item, column_infos};
 use super::window::{self, Collected, Windows};
-use super::{Binder, HINT_FROM, group, project_set};
+use super::{Binder, group, project_set};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::{Coercion, Expr};
 use crate::logical::{Aggregate, Logical, SortKey};
@@ -80,7 +80,6 @@ impl Binder<'_> {
             format_clause,
             pipe_operators,
         } = query;
-        self.refuse(with.is_some(), "WITH", HINT_FROM)?;
         let hint =
             "Conflicting writes are found when they happen, and the later transaction fails with 40001.";
         self.refuse(!locks.is_empty(), "SELECT FOR UPDATE or FOR SHARE", hint)?;
@@ -89,7 +88,10 @@ impl Binder<'_> {
             || format_clause.is_some()
             || !pipe_operators.is_empty();
         self.not_postgres(foreign, "this clause")?;
-        let mut bound = self.body(body, order_by.as_ref(), untyped)?;
+        let named = self.with(with.as_ref())?;
+        let bound = self.body(body, order_by.as_ref(), untyped);
+        self.ctes.truncate(named);
+        let mut bound = bound?;
         let ordered = order_by.is_some();
         bound.plan = self.limit(bound.plan, ordered, limit_clause.as_ref(), fetch.as_ref())?;
         Ok(bound)
@@ -123,6 +125,7 @@ impl Binder<'_> {
         })
     }
 
+    #[expect(clippy::too_many_lines, reason = "one clause after another")]
     fn select(
         &mut self,
         select: &ast::Select,

@@ -53,12 +53,23 @@ enum SubqueryKind {
 /// A subquery that is computed once.
 #[derive(Clone, Debug)]
 pub(crate) struct InitialValue {
-    /// The parameter that takes its answer.
+    /// The parameter that takes its answer, or the table.
     pub(crate) parameter: usize,
     /// The subquery.
     pub(crate) plan: Logical,
-    /// Whether the answer is only if there is a row.
-    pub(crate) exists: bool,
+    /// What its answer is.
+    pub(crate) kind: InitialKind,
+}
+
+/// What is computed once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum InitialKind {
+    /// A value; NULL if there is no row.
+    Value,
+    /// Whether there is a row.
+    Exists,
+    /// A table that parts of the statement share.
+    Table,
 }
 
 /// How `op` compares with the rows of a subquery.
@@ -221,7 +232,8 @@ impl Binder<'_> {
     fn initial_value(&mut self, plan: Logical, exists: bool, pg_type: PgType) -> Expr {
         self.late.push(LateValue { kind: LateKind::Subquery, args: Vec::new() });
         let parameter = self.parameter_count + self.late.len() - 1;
-        self.initial.push(InitialValue { parameter, plan, exists });
+        let kind = if exists { InitialKind::Exists } else { InitialKind::Value };
+        self.initial.push(InitialValue { parameter, plan, kind });
         Expr::Parameter { index: parameter, pg_type }
     }
 

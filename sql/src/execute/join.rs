@@ -153,9 +153,12 @@ impl<R: Router> Reader<'_, R> {
                     let (scan, filters) = narrowed(scan, plan, rows, narrowings);
                     self.scan_filtered(&scan, &plan.steps, filters, txn).await
                 }
-                Source::Values { .. } | Source::Point(_) | Source::Set(_) | Source::Combine(_) => {
-                    self.start(plan, txn).await
-                }
+                Source::Values { .. }
+                | Source::Point(_)
+                | Source::Set(_)
+                | Source::Shared { .. }
+                | Source::Recursive(_)
+                | Source::Combine(_) => self.start(plan, txn).await,
             }
         })
     }

@@ -7,6 +7,7 @@ pub(crate) mod key_values;
 pub(crate) mod modify;
 pub(crate) mod project_set;
 pub(crate) mod query;
+pub(crate) mod recursive;
 pub(crate) mod rows;
 pub(crate) mod set;
 
@@ -80,6 +81,8 @@ pub(crate) struct Surroundings {
     pub(crate) random_seed: u64,
     /// `work_mem`
     pub(crate) memory_bytes: usize,
+    /// Tables that parts of the statement share.
+    pub(crate) tables: recursive::Tables,
 }
 
 impl Surroundings {

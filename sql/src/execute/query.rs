@@ -1,11 +1,12 @@
 //! Reading: a source, and the pipeline of the session's core behind it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use omen_core::filter::ColumnFilter;
-use omen_core::fragment::{BATCH_ROWS, Flow, FragmentRun};
+use omen_core::fragment::{BATCH_ROWS, Flow, FragmentRun, batch_bytes};
 use omen_core::key::{self, KEY_BYTES_MAX, Key};
 use omen_core::router::{Cursor, ReadView, Router, Scan};
 use omen_core::row::Row;
@@ -14,12 +15,14 @@ use omen_core::types::{Datum, PgType};
 use super::errors::engine_error;
 use super::join::RunningJoin;
 use super::project_set::RunningSet;
+use super::recursive::{RunningRecursive, RunningShared};
 use super::rows::{array_of, batch_of_rows, types_of};
 use super::set::RunningCombine;
-use super::{Context, Surroundings, Watch};
+use super::{Context, Surroundings, Watch, yield_now};
+use crate::bind::subquery::InitialKind;
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::{EvalContext, Expr, datum_at};
-use crate::fragment::{Pipeline, PipelineRun, ScanFragment, batch_of, schema_of};
+use crate::fragment::{Pipeline, PipelineRun, ScanFragment, batch_of, out_of_memory, schema_of};
 use crate::physical::{PointRead, QueryPlan, ScanPlan, Source, Step};
 use crate::plan::InitialPlan;
 use crate::route::{KeyFilter, Keys};
@@ -38,6 +41,10 @@ pub(crate) enum Running<R: Router> {
     Set(Box<RunningSet<R>>),
     /// A set operation.
     Combine(Box<RunningCombine<R>>),
+    /// A query that reads its own rows.
+    Recursive(Box<RunningRecursive<R>>),
+    /// A table that parts of the statement share.
+    Shared(Box<RunningShared<R>>),
 }
 
 /// A scan whose batches go through a pipeline.
@@ -112,6 +119,8 @@ impl<R: Router> Reader<'_, R> {
             Source::Join(_) => Box::pin(self.start_join(plan, txn)).await,
             Source::Set(set) => Box::pin(self.start_set(set, plan, txn)).await,
             Source::Combine(set) => self.start_combined(set, &plan.steps, txn),
+            Source::Shared { table, types } => self.start_shared(*table, types, &plan.steps),
+            Source::Recursive(recursive) => self.start_recursive(recursive, &plan.steps, txn),
         }
     }
 
@@ -232,7 +241,8 @@ pub(crate) fn scan_types(scan: &ScanPlan) -> Vec<PgType> {
     scan.columns.iter().map(|column| scan.table.schema.columns[*column].pg_type).collect()
 }
 
-/// The parameters with the answers of subqueries that are computed once. Each may read the answers of those before it.
+/// The parameters with the answers of subqueries that are computed once, and the surroundings with tables that are.
+/// Each may read the answers of those before it.
 ///
 /// # Errors
 /// Those of the subqueries; 21000 if one has more than one row.
@@ -243,13 +253,22 @@ pub(crate) async fn with_initial<R: Router>(
     parameters: &[Datum],
     surroundings: &Surroundings,
     watch: &Watch<R>,
-) -> Result<Vec<Datum>> {
+) -> Result<(Vec<Datum>, Surroundings)> {
     let mut values = parameters.to_vec();
-    for InitialPlan { parameter, plan, exists } in initial {
-        let context = Context::new(&values, surroundings);
+    let mut surroundings = surroundings.clone();
+    for InitialPlan { parameter, plan, kind } in initial {
+        let context = Context::new(&values, &surroundings);
         let reader = Reader { router, view, context: &context, watch };
         let mut running = reader.start(plan, None).await?;
-        let mut answer = if *exists { Datum::Bool(false) } else { Datum::Null };
+        if *kind == InitialKind::Table {
+            let batches = all_batches(&mut running, surroundings.memory_bytes).await?;
+            let mut tables = BTreeMap::clone(&surroundings.tables);
+            tables.insert(*parameter, batches);
+            surroundings.tables = Rc::new(tables);
+            continue;
+        }
+        let exists = *kind == InitialKind::Exists;
+        let mut answer = if exists { Datum::Bool(false) } else { Datum::Null };
         let mut rows = 0;
         while let Some(batch) = running.next_batch().await? {
             rows += batch.num_rows();
@@ -257,7 +276,7 @@ pub(crate) async fn with_initial<R: Router>(
                 let message = "more than one row returned by a subquery used as an expression";
                 return Err(SqlError::new(SqlState::CARDINALITY_VIOLATION, message));
             }
-            if *exists {
+            if exists {
                 answer = Datum::Bool(true);
                 break;
             }
@@ -267,7 +286,21 @@ pub(crate) async fn with_initial<R: Router>(
         }
         values[*parameter] = answer;
     }
-    Ok(values)
+    Ok((values, surroundings))
+}
+
+/// All that a query gives.
+async fn all_batches<R: Router>(running: &mut Running<R>, memory_bytes: usize) -> Result<Vec<RecordBatch>> {
+    let (mut batches, mut size_bytes) = (Vec::new(), 0);
+    while let Some(batch) = running.next_batch().await? {
+        size_bytes += batch_bytes(&batch);
+        if size_bytes > memory_bytes {
+            return Err(out_of_memory("a query of WITH", memory_bytes).into());
+        }
+        batches.push(batch);
+        yield_now().await;
+    }
+    Ok(batches)
 }
 
 /// The key of a point whose values are parameters and literals; the inner `None` means that no row can have it.
@@ -331,6 +364,8 @@ impl<R: Router> Running<R> {
             Running::Join(join) => join.next().await,
             Running::Set(set) => set.next().await,
             Running::Combine(set) => set.next().await,
+            Running::Recursive(recursive) => recursive.next().await,
+            Running::Shared(shared) => shared.next().await,
         }
     }
 }

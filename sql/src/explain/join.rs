@@ -37,12 +37,37 @@ impl Explained<'_> {
         }
     }
 
+    /// The lines about a shared table or a recursive query; answers the names of its columns.
+    pub(super) fn recursive(&self, lines: &mut Vec<String>, source: &Source, rows: &[u64]) -> Vec<String> {
+        let types = match source {
+            Source::Shared { table, types } => {
+                lines.push(format!("Shared table {}", table + 1));
+                types
+            }
+            Source::Recursive(plan) => {
+                let kept = if plan.distinct { ", each row once" } else { "" };
+                lines.push(format!("Recursive: shared table {}{kept}", plan.working + 1));
+                let (first, second) = rows.split_at(plan.base.scans().len().min(rows.len()));
+                for (what, plan, rows) in [("First", &plan.base, first), ("Then", &plan.step, second)] {
+                    let mut below = Vec::new();
+                    self.join_input(&mut below, plan, rows);
+                    lines.push(format!("  {what}:"));
+                    lines.extend(below.into_iter().map(|line| format!("    {line}")));
+                }
+                &plan.types
+            }
+            _ => return Vec::new(),
+        };
+        (1..=types.len()).map(|number| format!("column{number}")).collect()
+    }
+
     /// The lines about an input; answers the names of its columns.
     pub(super) fn join_input(&self, lines: &mut Vec<String>, input: &QueryPlan, rows: &[u64]) -> Vec<String> {
         let names = match &input.source {
             Source::Scan(scan) => self.scan_lines(lines, scan, rows.first().copied(), true),
             Source::Join(join) => self.join(lines, join, rows),
             Source::Combine(set) => self.combined(lines, set, rows),
+            Source::Shared { .. } | Source::Recursive(_) => self.recursive(lines, &input.source, rows),
             Source::Values { rows, types } => {
                 lines.push(format!("Values: {}", super::count(rows.len(), "row")));
                 (1..=types.len()).map(|number| format!("column{number}")).collect()

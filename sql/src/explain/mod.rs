@@ -12,6 +12,7 @@ use omen_core::catalog::{Catalog, Table};
 use omen_core::key::KeySpan;
 
 use crate::bind::insert::{Conflict, Returning};
+use crate::bind::subquery::InitialKind;
 use crate::expr::{EvalContext, Expr};
 use crate::fragment::{AggregateMode, Stage};
 use crate::physical::{QueryPlan, ScanPlan, SetPlan, Source, Step};
@@ -95,8 +96,11 @@ impl Explained<'_> {
 
     /// The lines about a subquery that is computed once, whose scans have about so many rows.
     pub(crate) fn initial(&self, initial: &InitialPlan) -> Vec<String> {
-        let what = if initial.exists { "whether there is a row" } else { "the value" };
-        let mut lines = vec![format!("First: ${} is {what} of", initial.parameter + 1)];
+        let mut lines = vec![match initial.kind {
+            InitialKind::Value => format!("First: ${} is the value of", initial.parameter + 1),
+            InitialKind::Exists => format!("First: ${} is whether there is a row of", initial.parameter + 1),
+            InitialKind::Table => format!("First: shared table {} of", initial.parameter + 1),
+        }];
         lines.extend(self.query(&initial.plan).0.into_iter().map(|line| format!("  {line}")));
         lines
     }
@@ -126,6 +130,10 @@ impl Explained<'_> {
                 let input;
                 (lines, input) = self.query(&set.input);
                 set_text(&mut lines, set, input)
+            }
+            Source::Shared { .. } | Source::Recursive(_) => {
+                lines.push(class_line(Class::Relational));
+                self.recursive(&mut lines, &query.source, self.rows)
             }
             Source::Combine(set) => {
                 let read = query.scans();

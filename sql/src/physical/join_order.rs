@@ -23,6 +23,9 @@ const RANGE_SHARE: f64 = 0.3;
 /// Share of rows for which any other condition holds.
 const OTHER_SHARE: f64 = 0.3;
 
+/// Rows of a shared table, of which nothing is known.
+const SHARED_ROWS: f64 = 1_000.0;
+
 /// Inputs in the order of their joins.
 #[derive(Debug)]
 pub(crate) enum JoinTree {
@@ -447,6 +450,7 @@ pub(crate) fn plan_rows(plan: &QueryPlan, scan_rows: &[u64]) -> f64 {
         },
         (Source::Set(set), _) => SET_ROWS * plan_rows(&set.input, scan_rows),
         (Source::Combine(set), _) => set.rows(scan_rows),
+        (Source::Shared { .. } | Source::Recursive(_), _) => SHARED_ROWS,
     };
     rows = after_steps(&plan.steps, rows);
     rows.max(1.0)

@@ -38,7 +38,12 @@ fn prune_node(plan: Logical, mut needed: Vec<bool>) -> (Logical, Vec<usize>) {
         Logical::Join(join) => prune_join(*join, &needed),
         Logical::ProjectSet(set) => prune_set(*set, needed),
         Logical::Combine(set) => prune_combined(*set, needed),
-        Logical::Apply(_) => (plan, (0..needed.len()).collect()),
+        Logical::Shared { .. } | Logical::Apply(_) => (plan, (0..needed.len()).collect()),
+        Logical::Recursive(mut recursive) => {
+            recursive.base = apply(recursive.base);
+            recursive.step = apply(recursive.step);
+            (Logical::Recursive(recursive), (0..needed.len()).collect())
+        }
         Logical::LimitBy { input, mut groups, mut keys, limit, offset } => {
             groups.iter().for_each(|column| needed[*column] = true);
             keys.iter().for_each(|key| needed[key.column] = true);

@@ -115,7 +115,14 @@ fn push_node(plan: Logical, mut conjuncts: Vec<Expr>) -> Logical {
             let input = Box::new(push(*input, down));
             filtered(Logical::LimitBy { input, groups, keys, limit, offset }, stay)
         }
-        other @ (Logical::Values { .. } | Logical::Apply(_)) => filtered(other, conjuncts),
+        Logical::Recursive(mut recursive) => {
+            recursive.base = push(recursive.base, Vec::new());
+            recursive.step = push(recursive.step, Vec::new());
+            filtered(Logical::Recursive(recursive), conjuncts)
+        }
+        other @ (Logical::Values { .. } | Logical::Shared { .. } | Logical::Apply(_)) => {
+            filtered(other, conjuncts)
+        }
     }
 }
 

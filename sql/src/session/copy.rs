@@ -163,7 +163,7 @@ fn plan_copy_query(query: &Statement, copy: &CopyStatement, binder: &mut Binder<
     };
     let names: Vec<String> = columns.into_iter().map(|column| column.name).collect();
     let options = copy_options(copy, &names, None)?;
-    let query = plan_query(optimize(plan, binder.context));
+    let query = plan_query(optimize(binder.with_tables(plan), binder.context));
     let tables = query.tables();
     let late = std::mem::take(&mut binder.late);
     let mut tables = tables;
@@ -275,7 +275,7 @@ impl<R: Router> Session<R> {
                 let (view, txn) = self.read_view(scope);
                 let watch = self.watch();
                 let initial = &plan.initial;
-                let parameters: Vec<Datum> =
+                let (parameters, surroundings) =
                     with_initial(&self.router, view, initial, &parameters, &surroundings, &watch).await?;
                 let context = Context::new(&parameters, &surroundings);
                 let reader = Reader { router: &self.router, view, context: &context, watch: &watch };

@@ -310,6 +310,7 @@ impl<R: Router> Session<R> {
             backend_pid: self.backend_pid,
             random_seed: self.router.random_u64(),
             memory_bytes: self.settings.work_mem_bytes(),
+            tables: std::rc::Rc::default(),
         }
     }
 }

@@ -42,7 +42,7 @@ pub(super) enum Body {
     /// Nothing to do.
     Empty,
     /// About data.
-    Plan(Compiled),
+    Plan(Box<Compiled>),
     /// About the session; the statement itself tells.
     Utility,
     /// EXPLAIN of another statement.
@@ -181,7 +181,7 @@ impl<R: Router> Session<R> {
                 let mut compiled = compile(statement.text(), tree.root(), count, parameters, environment)?;
                 let parameters = std::mem::take(&mut compiled.parameters);
                 let columns = compiled.columns.clone();
-                Ok(Made { body: Body::Plan(compiled), parameters, columns })
+                Ok(Made { body: Body::Plan(Box::new(compiled)), parameters, columns })
             }
             Parsed::Utility(utility) => self.make_utility(statement, utility, parameters, environment),
         }
@@ -249,7 +249,8 @@ fn same_shape(a: Option<&[ColumnInfo]>, b: Option<&[ColumnInfo]>) -> bool {
 /// The tables that a plan uses.
 fn tables_of(body: &Body) -> Vec<Arc<Table>> {
     match body {
-        Body::Plan(Compiled { plan, initial, .. }) => {
+        Body::Plan(compiled) => {
+            let Compiled { plan, initial, .. } = &**compiled;
             let mut tables = tables_of_plan(plan);
             tables.extend(initial.iter().flat_map(|initial| initial.plan.tables()));
             tables

@@ -120,7 +120,7 @@ impl<R: Router> Session<R> {
                     let initial = &compiled.initial;
                     let values =
                         Box::pin(with_initial(router, view, initial, parameters, &surroundings, &watch));
-                    let values = values.await?;
+                    let (values, surroundings) = values.await?;
                     let context = Context::new(&values, &surroundings);
                     let reader = Reader { router, view, context: &context, watch: &watch };
                     return Ok(Outcome::Rows(RowStream::of_query(reader.start(query, txn).await?)));
@@ -179,7 +179,7 @@ impl<R: Router> Session<R> {
         loop {
             let txn = if alone { self.router.begin() } else { self.transaction.take(&self.router) };
             let txn = StatementTxn { txn, alone };
-            let (with_answers, own);
+            let ((with_answers, with_tables), own);
             let context = if initial.is_empty() {
                 context
             } else {
@@ -187,8 +187,8 @@ impl<R: Router> Session<R> {
                 let Context { parameters, surroundings, .. } = context;
                 let router = &self.router;
                 let values = Box::pin(with_initial(router, view, initial, parameters, surroundings, &watch));
-                with_answers = values.await?;
-                own = Context::new(&with_answers, surroundings);
+                (with_answers, with_tables) = values.await?;
+                own = Context::new(&with_answers, &with_tables);
                 &own
             };
             let (written, returns) = match plan {

@@ -144,6 +144,8 @@ impl Domain {
             }
             // Scans read nothing outer, dependent joins are gone, and the binder refused the rest.
             Logical::Scan(_)
+            | Logical::Shared { .. }
+            | Logical::Recursive(_)
             | Logical::Expand { .. }
             | Logical::EmptySets { .. }
             | Logical::DistinctOn { .. }

@@ -113,6 +113,8 @@ pub(super) fn pull(plan: &Logical, scope: usize, rows_count: bool) -> Option<Pul
         | Logical::DistinctOn { .. }
         | Logical::Ties { .. }
         | Logical::Window(_)
+        | Logical::Shared { .. }
+        | Logical::Recursive(_)
         | Logical::Combine(_) => None,
     })
 }
