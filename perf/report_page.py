@@ -184,7 +184,9 @@ update of OmenDB finds the old row first, here mostly on disk; the others put th
 of 100,000 wide ones at a fixed rate, 1,000 reads and 200 durable updates a second in all; a time begins when the request
 was due. `idle`: nothing else happens. `load`: one session loads narrow rows of random keys into another table as fast as
 it can, which is flushed and merged all the time. `merge`: VACUUM rewrites another table of a million wide rows, at full
-speed because somebody waits for it. All three take turns, and each line is of all rounds.""", ["latency_*"]),
+speed because somebody waits for it. All three take turns, and each line is of all rounds. `step`: how long
+all other tasks of the core together keep one that is always ready waiting for its next turn, without the time in which
+other programs had the CPU. Where reads or writes take much longer than that, the machine or its disk was busy.""", ["latency_*"]),
     "sizes": ("Sizes", """COPY through the binary (64 MiB of text in a transaction, which must fit into the memory of 2
 GiB), CHECKPOINT and VACUUM, then the sum of the segment files. DuckDB and
 Parquet are made from the same CSV. PostgreSQL 15 and ClickHouse were measured once, not in this run.""",
