@@ -457,7 +457,7 @@ impl Builder {
     fn aggregate(&mut self, groups: Vec<Expr>, aggregates: Vec<Aggregate>) {
         let stage =
             |groups, mode| Step::Stage(Stage::Aggregate { groups, aggregates: aggregates.clone(), mode });
-        let distinct = aggregates.iter().any(|aggregate| aggregate.call.distinct);
+        let distinct = aggregates.iter().any(|aggregate| aggregate.call.needs_all_rows());
         if distinct || self.fragment.is_none() {
             // Which arguments are equal can only be told where all rows come together.
             self.merge(None, stage(groups, AggregateMode::Complete));

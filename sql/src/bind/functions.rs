@@ -20,13 +20,15 @@ pub(super) struct Call<'a> {
     pub(super) star: bool,
     pub(super) distinct: bool,
     pub(super) filter: Option<&'a Ast>,
+    pub(super) order: &'a [ast::OrderByExpr],
+    pub(super) within: &'a [ast::OrderByExpr],
     pub(super) place: u32,
 }
 
 impl Call<'_> {
     /// Whether it says in which order rows come.
     pub(super) fn ordered(&self) -> bool {
-        false
+        !self.order.is_empty()
     }
 }
 
@@ -40,7 +42,11 @@ impl Binder<'_> {
         if let Some(over) = &function.over {
             return self.window_call(&call, over, scope).map_err(|e| e.at(call.place));
         }
-        if super::window::function_named(&call.name).is_some() && !aggregate::exists(&call.name) {
+        let plain = call.within.is_empty();
+        if plain
+            && super::window::function_named(&call.name).is_some()
+            && (call.args.is_empty() || !aggregate::exists(&call.name))
+        {
             let message = format!("window function {} requires an OVER clause", call.name);
             return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message).at(call.place));
         }
@@ -51,12 +57,21 @@ impl Binder<'_> {
             // Whether the function exists is asked first.
             self.build().function(&call.name, Vec::new()).map_err(|e| e.at(call.place))?;
         }
+        if !call.within.is_empty() {
+            let args = self.exprs(call.args.iter().copied(), scope)?;
+            let order = self.call_order(call.within, scope)?;
+            let sorted: Vec<Expr> = order.into_iter().map(|(expr, _)| expr).collect();
+            return Err(self.no_such(&call, &args, &sorted).at(call.place));
+        }
         let reason = match &call {
             Call { star: true, .. } => {
                 Some(format!("{}(*) specified, but {} is not an aggregate function", call.name, call.name))
             }
             Call { distinct: true, .. } => {
                 Some(format!("DISTINCT specified, but {} is not an aggregate function", call.name))
+            }
+            Call { order: [_, ..], .. } => {
+                Some(format!("ORDER BY specified, but {} is not an aggregate function", call.name))
             }
             Call { filter: Some(_), .. } => {
                 Some(format!("FILTER specified, but {} is not an aggregate function", call.name))
@@ -95,11 +110,6 @@ impl Binder<'_> {
             let message = format!("schema \"{schema}\" does not exist");
             return Err(SqlError::new(SqlState::INVALID_SCHEMA_NAME, message).at(place));
         }
-        self.refuse(
-            !function.within_group.is_empty(),
-            "an ordered-set aggregate",
-            "Sort and pick in the application.",
-        )?;
         self.not_postgres(
             function.uses_odbc_syntax
                 || function.null_treatment.is_some()
@@ -112,6 +122,8 @@ impl Binder<'_> {
             star: false,
             distinct: false,
             filter: function.filter.as_deref(),
+            order: &[],
+            within: &function.within_group,
             place,
         };
         let list = match &function.args {
@@ -121,11 +133,12 @@ impl Binder<'_> {
             }
             FunctionArguments::List(list) => list,
         };
-        self.refuse(
-            !list.clauses.is_empty(),
-            "ORDER BY inside a call",
-            "Sort the answer in the application.",
-        )?;
+        for clause in &list.clauses {
+            match clause {
+                ast::FunctionArgumentClause::OrderBy(order) => call.order = order,
+                _ => self.not_postgres(true, "this clause of a call")?,
+            }
+        }
         call.distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
         for arg in &list.args {
             match arg {
@@ -155,17 +168,20 @@ impl Binder<'_> {
             let message = "count(*) must be used to call a parameterless aggregate function";
             return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
         }
+        self.check_within(call)?;
         scope.in_aggregate = true;
         let clause = std::mem::replace(&mut scope.clause, "FILTER");
         let bound = self.exprs(call.args.iter().copied(), scope).and_then(|args| {
+            let order =
+                self.call_order(if call.within.is_empty() { call.order } else { call.within }, scope)?;
             let filter = call.filter.map(|filter| self.condition(filter, scope)).transpose()?;
-            Ok((args, filter))
+            Ok((args, order, filter))
         });
         scope.in_aggregate = false;
         scope.clause = clause;
-        let (args, filter) = bound?;
+        let (args, order, filter) = bound?;
         self.refuse_outer_aggregate(&args)?;
-        let resolved = self.build().aggregate(&call.name, args, call.distinct)?;
+        let resolved = self.ordered_call(call, args, order)?;
         let aggregate = Aggregate { call: resolved, filter };
         let pg_type = aggregate.call.pg_type;
         let Aggregates::Collected(collected) = &mut scope.aggregates else {

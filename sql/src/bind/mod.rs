@@ -13,6 +13,7 @@ mod grouping;
 pub(crate) mod insert;
 pub(crate) mod modify;
 pub(crate) mod names;
+mod ordered;
 mod output;
 mod project_set;
 pub(crate) mod select;

@@ -98,6 +98,13 @@ impl Binder<'_> {
         over: &WindowType,
         scope: &mut ExprScope<'_>,
     ) -> Result<Expr> {
+        if call.within.is_empty() && aggregate::is_hypothetical(&call.name) && !call.args.is_empty() {
+            return Err(self.needs_within(call));
+        }
+        if !call.within.is_empty() || (aggregate::is_ordered_set(&call.name) && !call.args.is_empty()) {
+            let message = format!("OVER is not supported for ordered-set aggregate {}", call.name);
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+        }
         let aggregate = aggregate::exists(&call.name);
         let function = function_named(&call.name);
         if !aggregate && function.is_none() {

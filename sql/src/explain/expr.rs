@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use omen_core::types::{Datum, PgType};
 
 use crate::expr::Expr;
+use crate::expr::aggregate::Direction;
 use crate::logical::{Aggregate, SortKey};
 use crate::types::{FormatOptions, text};
 
@@ -134,7 +135,15 @@ fn quoted(text: &str) -> String {
 /// The text of an aggregate.
 pub(super) fn aggregate_text(aggregate: &Aggregate, names: &[String]) -> String {
     let call = &aggregate.call;
-    let args = if call.args.is_empty() { "*".to_owned() } else { list_text(call.args.iter(), names) };
+    let (own, order) = call.args.split_at(call.arg_count());
+    let mut args = if own.is_empty() { "*".to_owned() } else { list_text(own.iter(), names) };
+    if !order.is_empty() {
+        let key = |(expr, direction): (&Expr, &Direction)| {
+            format!("{}{}", expr_text(expr, names), if direction.descending { " DESC" } else { "" })
+        };
+        let keys: Vec<String> = order.iter().zip(&call.order).map(key).collect();
+        args += &format!(" ORDER BY {}", keys.join(", "));
+    }
     let distinct = if call.distinct { "DISTINCT " } else { "" };
     let filter = match &aggregate.filter {
         Some(filter) => format!(" FILTER (WHERE {})", expr_text(filter, names)),

@@ -377,7 +377,13 @@ impl ExprBuilder<'_> {
         let args = args.into_iter().zip(&signature.args);
         let args =
             args.map(|(arg, to)| self.coerce(arg, *to, Coercion::Implicit)).collect::<Result<_, _>>()?;
-        Ok(AggregateCall { name: signature.name, args, distinct, pg_type: signature.result })
+        Ok(AggregateCall {
+            name: signature.name,
+            args,
+            order: Vec::new(),
+            distinct,
+            pg_type: signature.result,
+        })
     }
 
     /// The arguments of an aggregate: those of the JSON functions become JSON, keys text.

@@ -12,6 +12,7 @@ use omen_core::fragment::{Flow, FragmentRun};
 use omen_core::types::PgType;
 
 use super::groups::GroupTable;
+use super::ordered::OrderedRows;
 use super::rowkey::{KeyColumn, RowKeys};
 use super::{AggregateMode, Result, batch_of, out_of_memory, push_in_pieces};
 use crate::expr::aggregate::{Accumulator, Groups};
@@ -43,12 +44,16 @@ struct Running {
     /// Arguments that were seen, with their group, if equal ones count once.
     seen: Option<HashSet<Box<[u8]>>>,
     seen_bytes: usize,
+    /// Rows that are waiting to be ordered.
+    ordered: Option<OrderedRows>,
 }
 
 impl Running {
     fn new(definition: &Aggregate, mode: AggregateMode) -> Running {
-        let distinct = definition.call.distinct && mode != AggregateMode::Final;
+        let ordered = !definition.call.order.is_empty();
+        let distinct = definition.call.distinct && mode != AggregateMode::Final && !ordered;
         Running {
+            ordered: ordered.then(|| OrderedRows::new(&definition.call)),
             accumulator: definition.call.accumulator(),
             state_count: definition.call.state_types().len(),
             seen: distinct.then(HashSet::new),
@@ -62,6 +67,10 @@ impl Running {
         let args: Vec<ArrayRef> = args.collect::<Result<_>>()?;
         let filter = self.definition.filter.as_ref();
         let mut filter = filter.map(|filter| filter.eval_predicate(batch, context)).transpose()?;
+        if let Some(ordered) = &mut self.ordered {
+            ordered.push(groups, args, batch.num_rows(), filter.as_ref());
+            return Ok(());
+        }
         if self.seen.is_some() {
             filter = Some(self.first_occurrences(&args, groups, batch.num_rows(), filter.as_ref()));
         }
@@ -110,7 +119,8 @@ impl Running {
     }
 
     fn size_bytes(&self) -> usize {
-        self.accumulator.size_bytes() + self.seen_bytes
+        let ordered = self.ordered.as_ref().map_or(0, OrderedRows::size_bytes);
+        self.accumulator.size_bytes() + self.seen_bytes + ordered
     }
 }
 
@@ -148,6 +158,9 @@ impl AggregateRun {
         };
         for running in &mut self.aggregates {
             running.accumulator.resize(rows);
+            if let Some(ordered) = running.ordered.take() {
+                ordered.feed(&mut *running.accumulator)?;
+            }
             if self.mode == AggregateMode::Partial {
                 columns.extend(running.accumulator.state()?);
             } else {

@@ -8,6 +8,7 @@ mod grouping_sets;
 mod groups;
 pub(crate) mod join;
 mod limit;
+mod ordered;
 mod peers;
 pub(crate) mod project_set;
 pub(crate) mod rowkey;

@@ -6,12 +6,15 @@
 //!
 //! NULL arguments are left out. A group without values gives NULL, a count 0.
 
+mod bits;
 mod collect;
 mod count;
 mod deviation;
 mod distinct;
 mod extreme;
 mod logic;
+mod ordered_set;
+mod regression;
 mod resolve;
 mod source;
 mod sum;
@@ -25,25 +28,45 @@ use omen_core::types::PgType;
 use self::deviation::{ExactDeviation, FloatDeviation};
 use self::resolve::{AggregateFunction, Average};
 use super::Expr;
-pub use resolve::{Signature, exists, resolve};
+pub use resolve::{Signature, exists, is_hypothetical, is_ordered_set, resolve};
 
 /// A resolved call of an aggregate function. `Send + Sync`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AggregateCall {
     /// Name, for plans and column titles.
     pub name: &'static str,
-    /// Arguments of the types that it takes; none for `count(*)`.
+    /// Arguments of the types that it takes; none for `count(*)`. Behind them, what its rows are ordered by.
     pub args: Vec<Expr>,
+    /// How the last of the arguments order the rows.
+    pub order: Vec<Direction>,
     /// Equal arguments count once.
     pub distinct: bool,
     /// Type of the result.
     pub pg_type: PgType,
 }
 
+/// A key of the order inside a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Direction {
+    /// `DESC`
+    pub descending: bool,
+    /// `NULLS FIRST`
+    pub nulls_first: bool,
+}
+
 impl AggregateCall {
+    /// The number of arguments that the function takes.
+    pub fn arg_count(&self) -> usize {
+        self.args.len() - self.order.len()
+    }
+
+    /// Whether it needs all rows of a group in one place.
+    pub fn needs_all_rows(&self) -> bool {
+        self.distinct || !self.order.is_empty()
+    }
     /// A call of the function that [`resolve`] has found, for types that it gave.
     pub fn plain(name: &'static str, args: Vec<Expr>, pg_type: PgType) -> AggregateCall {
-        AggregateCall { name, args, distinct: false, pg_type }
+        AggregateCall { name, args, order: Vec::new(), distinct: false, pg_type }
     }
 
     /// A fresh accumulator without groups.
@@ -51,8 +74,14 @@ impl AggregateCall {
     /// # Panics
     /// If [`resolve`] does not give the call's name and argument types.
     pub fn accumulator(&self) -> Box<dyn Accumulator> {
-        let args: Vec<PgType> = self.args.iter().map(Expr::pg_type).collect();
-        accumulator(self.name, &args, self.distinct)
+        let args: Vec<PgType> = self.args[..self.arg_count()].iter().map(Expr::pg_type).collect();
+        match AggregateFunction::named(self.name) {
+            Some(AggregateFunction::OrderedSet(function)) => {
+                Box::new(ordered_set::OrderedSet::new(function, &args, &self.order, self.pg_type))
+            }
+            // Where rows are ordered, those that are equal have been left out on the way.
+            _ => accumulator(self.name, &args, self.distinct && self.order.is_empty()),
+        }
     }
 
     /// Types of the arrays of a partial state.
@@ -177,6 +206,8 @@ fn plain_accumulator(function: AggregateFunction, args: &[PgType]) -> Box<dyn Ac
         }
         (AggregateFunction::Deviation(kind), _) => Box::new(ExactDeviation::new(kind)),
         (AggregateFunction::StringAgg, [arg, ..]) => Box::new(text::StringAgg::new(*arg == PgType::Bytea)),
+        (AggregateFunction::Bits(operation), [arg]) => Box::new(bits::Bits::new(operation, *arg)),
+        (AggregateFunction::Regression(result), _) => Box::new(regression::Regression::new(result)),
         _ => unreachable!("{function:?} of {args:?} has not been resolved"),
     }
 }

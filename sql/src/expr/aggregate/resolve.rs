@@ -18,6 +18,46 @@ pub(super) enum AggregateFunction {
     BoolOr,
     StringAgg,
     Collect(Collecting),
+    Bits(BitOperation),
+    Regression(RegressionResult),
+    OrderedSet(OrderedSetFunction),
+}
+
+/// `bit_and`, `bit_or`, `bit_xor`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum BitOperation {
+    And,
+    Or,
+    Xor,
+}
+
+/// What is computed of pairs of numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum RegressionResult {
+    Corr,
+    CovarPop,
+    CovarSamp,
+    AvgX,
+    AvgY,
+    Count,
+    Intercept,
+    R2,
+    Slope,
+    Sxx,
+    Sxy,
+    Syy,
+}
+
+/// Functions of `WITHIN GROUP`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum OrderedSetFunction {
+    PercentileCont,
+    PercentileDisc,
+    Mode,
+    Rank,
+    DenseRank,
+    PercentRank,
+    CumeDist,
 }
 
 /// Functions that keep all values; `true`: as `jsonb`.
@@ -36,7 +76,7 @@ const fn deviation(sample: bool, root: bool) -> AggregateFunction {
     AggregateFunction::Deviation(Deviation { sample, root })
 }
 
-const NAMES: [(&str, AggregateFunction); 20] = [
+const NAMES: [(&str, AggregateFunction); 42] = [
     ("count", AggregateFunction::Count),
     ("sum", AggregateFunction::Sum),
     ("avg", AggregateFunction::Avg),
@@ -57,6 +97,28 @@ const NAMES: [(&str, AggregateFunction); 20] = [
     ("jsonb_agg", AggregateFunction::Collect(Collecting::Json(true))),
     ("json_object_agg", AggregateFunction::Collect(Collecting::JsonObject(false))),
     ("jsonb_object_agg", AggregateFunction::Collect(Collecting::JsonObject(true))),
+    ("bit_and", AggregateFunction::Bits(BitOperation::And)),
+    ("bit_or", AggregateFunction::Bits(BitOperation::Or)),
+    ("bit_xor", AggregateFunction::Bits(BitOperation::Xor)),
+    ("corr", AggregateFunction::Regression(RegressionResult::Corr)),
+    ("covar_pop", AggregateFunction::Regression(RegressionResult::CovarPop)),
+    ("covar_samp", AggregateFunction::Regression(RegressionResult::CovarSamp)),
+    ("regr_avgx", AggregateFunction::Regression(RegressionResult::AvgX)),
+    ("regr_avgy", AggregateFunction::Regression(RegressionResult::AvgY)),
+    ("regr_count", AggregateFunction::Regression(RegressionResult::Count)),
+    ("regr_intercept", AggregateFunction::Regression(RegressionResult::Intercept)),
+    ("regr_r2", AggregateFunction::Regression(RegressionResult::R2)),
+    ("regr_slope", AggregateFunction::Regression(RegressionResult::Slope)),
+    ("regr_sxx", AggregateFunction::Regression(RegressionResult::Sxx)),
+    ("regr_sxy", AggregateFunction::Regression(RegressionResult::Sxy)),
+    ("regr_syy", AggregateFunction::Regression(RegressionResult::Syy)),
+    ("percentile_cont", AggregateFunction::OrderedSet(OrderedSetFunction::PercentileCont)),
+    ("percentile_disc", AggregateFunction::OrderedSet(OrderedSetFunction::PercentileDisc)),
+    ("mode", AggregateFunction::OrderedSet(OrderedSetFunction::Mode)),
+    ("rank", AggregateFunction::OrderedSet(OrderedSetFunction::Rank)),
+    ("dense_rank", AggregateFunction::OrderedSet(OrderedSetFunction::DenseRank)),
+    ("percent_rank", AggregateFunction::OrderedSet(OrderedSetFunction::PercentRank)),
+    ("cume_dist", AggregateFunction::OrderedSet(OrderedSetFunction::CumeDist)),
 ];
 
 impl AggregateFunction {
@@ -68,6 +130,18 @@ impl AggregateFunction {
 /// Whether an aggregate function of this name exists, with whatever arguments.
 pub fn exists(name: &str) -> bool {
     AggregateFunction::named(name).is_some()
+}
+
+/// Whether it is a function of `WITHIN GROUP`.
+pub fn is_ordered_set(name: &str) -> bool {
+    matches!(AggregateFunction::named(name), Some(AggregateFunction::OrderedSet(_)))
+}
+
+/// Whether it tells where a row would be among the others.
+pub fn is_hypothetical(name: &str) -> bool {
+    use OrderedSetFunction::{CumeDist, DenseRank, PercentRank, Rank};
+    let function = AggregateFunction::named(name);
+    matches!(function, Some(AggregateFunction::OrderedSet(Rank | DenseRank | PercentRank | CumeDist)))
 }
 
 /// What a call of an aggregate function turns out to be.
@@ -94,6 +168,29 @@ pub fn resolve(name: &str, args: &[Option<PgType>], distinct: bool) -> Result<Si
         (AggregateFunction::Count, [arg]) => (vec![arg.unwrap_or(PgType::Text)], PgType::Int8),
         (AggregateFunction::StringAgg, [value, delimiter]) => {
             string_agg(*value, *delimiter).ok_or_else(|| missing(name, args))?
+        }
+        (AggregateFunction::Regression(result), [y, x]) => {
+            let number = |arg: &Option<PgType>| {
+                matches!(
+                    arg,
+                    None | Some(
+                        PgType::Int2
+                            | PgType::Int4
+                            | PgType::Int8
+                            | PgType::Numeric(_)
+                            | PgType::Float4
+                            | PgType::Float8
+                    )
+                )
+            };
+            if !number(y) || !number(x) {
+                return Err(missing(name, args));
+            }
+            let count = result == RegressionResult::Count;
+            (vec![PgType::Float8; 2], if count { PgType::Int8 } else { PgType::Float8 })
+        }
+        (AggregateFunction::OrderedSet(function), args) => {
+            ordered_set(function, args).ok_or_else(|| missing(name, args))?
         }
         (AggregateFunction::Collect(kind), args) => {
             collecting(kind, args).ok_or_else(|| missing(name, args))?
@@ -148,9 +245,15 @@ fn of_one(function: AggregateFunction, arg: Option<PgType>) -> Option<(PgType, P
             Bool => (Bool, Bool),
             _ => return None,
         },
-        AggregateFunction::Count | AggregateFunction::StringAgg | AggregateFunction::Collect(_) => {
-            return None;
-        }
+        AggregateFunction::Bits(_) => match arg? {
+            arg @ (Int2 | Int4 | Int8) => (arg, arg),
+            _ => return None,
+        },
+        AggregateFunction::Count
+        | AggregateFunction::StringAgg
+        | AggregateFunction::Regression(_)
+        | AggregateFunction::OrderedSet(_)
+        | AggregateFunction::Collect(_) => return None,
     })
 }
 
@@ -166,6 +269,34 @@ fn collecting(kind: Collecting, args: &[Option<PgType>]) -> Option<(Vec<PgType>,
         }
         (Collecting::JsonObject(binary), [Some(key), Some(value)]) => {
             (vec![*key, *value], if binary { PgType::Jsonb } else { PgType::Json })
+        }
+        _ => return None,
+    })
+}
+
+/// The direct arguments, and behind them the sorted ones.
+fn ordered_set(function: OrderedSetFunction, args: &[Option<PgType>]) -> Option<(Vec<PgType>, PgType)> {
+    let number = |arg: Option<PgType>| {
+        use PgType::{Float4, Float8, Int2, Int4, Int8, Numeric};
+        matches!(arg, None | Some(Int2 | Int4 | Int8 | Numeric(_) | Float4 | Float8))
+    };
+    let text = |arg: Option<PgType>| arg.unwrap_or(PgType::Text);
+    Some(match (function, args) {
+        (OrderedSetFunction::PercentileCont, [share, Some(PgType::Interval)]) if number(*share) => {
+            (vec![PgType::Float8, PgType::Interval], PgType::Interval)
+        }
+        (OrderedSetFunction::PercentileCont, [share, value]) if number(*share) && number(*value) => {
+            (vec![PgType::Float8, PgType::Float8], PgType::Float8)
+        }
+        (OrderedSetFunction::PercentileDisc, [share, value]) if number(*share) => {
+            (vec![PgType::Float8, text(*value)], text(*value).base())
+        }
+        (OrderedSetFunction::Mode, [value]) => (vec![text(*value)], text(*value).base()),
+        (OrderedSetFunction::Rank | OrderedSetFunction::DenseRank, args) if !args.is_empty() => {
+            (args.iter().map(|arg| text(*arg)).collect(), PgType::Int8)
+        }
+        (OrderedSetFunction::PercentRank | OrderedSetFunction::CumeDist, args) if !args.is_empty() => {
+            (args.iter().map(|arg| text(*arg)).collect(), PgType::Float8)
         }
         _ => return None,
     })
