@@ -52,6 +52,20 @@ pub(super) enum Distinctness {
     On(Vec<OrderSource>),
 }
 
+impl Distinctness {
+    /// The expressions that are no outputs.
+    fn exprs_mut(&mut self) -> impl Iterator<Item = &mut Expr> {
+        let on = match self {
+            Distinctness::On(on) => on.as_mut_slice(),
+            Distinctness::All | Distinctness::Once => &mut [],
+        };
+        on.iter_mut().filter_map(|source| match source {
+            OrderSource::Expr(expr) => Some(expr),
+            OrderSource::Item(_) => None,
+        })
+    }
+}
+
 pub(super) struct OrderItem {
     pub(super) source: OrderSource,
     descending: bool,
@@ -142,11 +156,9 @@ impl Binder<'_> {
         window::check_named(&select.named_window)?;
         outputs.windows = Some(Windows::of(&select.named_window));
         let mut items = self.items(&select.projection, &mut outputs)?;
-        if untyped == Untyped::Text {
-            for item in &mut items {
-                let expr = std::mem::replace(&mut item.expr, Expr::Unknown(None));
-                item.expr = self.build().output(expr)?;
-            }
+        for item in items.iter_mut().filter(|_| untyped == Untyped::Text) {
+            let expr = std::mem::replace(&mut item.expr, Expr::Unknown(None));
+            item.expr = self.build().output(expr)?;
         }
         let Grouping { mut groups, sets: grouping_sets } = self.group_by(&select.group_by, &items, &scope)?;
         outputs.clause = "HAVING";
@@ -188,31 +200,10 @@ impl Binder<'_> {
                 let mut read = items.iter().map(|item| &item.expr).chain(&having).chain(order).chain(&outer);
                 group::add_determined(&mut groups, table, *offset, &mut read);
             }
-            for item in &mut items {
-                let place = item.ast.map_or(0, |ast| self.place_of_column(ast));
-                let expr = std::mem::replace(&mut item.expr, Expr::Unknown(None));
-                item.expr = self.over_groups(expr, &groups, &groupings, &scope).map_err(|e| e.at(place))?;
-            }
-            having =
-                having.map(|having| self.over_groups(having, &groups, &groupings, &scope)).transpose()?;
-            for item in &mut order {
-                if let OrderSource::Expr(expr) = &mut item.source {
-                    *expr = self.over_groups(expr.clone(), &groups, &groupings, &scope)?;
-                }
-            }
-            for arg in sets.iter_mut().flat_map(|call| &mut call.args) {
-                *arg = self.over_groups(arg.clone(), &groups, &groupings, &scope)?;
-            }
-            for expr in windows.iter_mut().flat_map(Collected::exprs_mut) {
-                *expr = self.over_groups(expr.clone(), &groups, &groupings, &scope)?;
-            }
-            if let Distinctness::On(on) = &mut distinct {
-                for expr in on {
-                    if let OrderSource::Expr(expr) = expr {
-                        *expr = self.over_groups(expr.clone(), &groups, &groupings, &scope)?;
-                    }
-                }
-            }
+            let args = sets.iter_mut().flat_map(|call| &mut call.args);
+            let others = having.iter_mut().chain(order_exprs(&mut order)).chain(distinct.exprs_mut());
+            let others = others.chain(args).chain(windows.iter_mut().flat_map(Collected::exprs_mut));
+            self.regroup(&mut items, others, &groups, &groupings, &scope)?;
             let mut below: Vec<&mut Expr> = groups.iter_mut().collect();
             below.extend(aggregate_exprs(&mut aggregates));
             plan = self.attach(plan, &mut below);
@@ -257,6 +248,27 @@ impl Binder<'_> {
         });
         let exprs = items.iter().map(|item| &item.expr).chain(having).chain(order);
         exprs.flat_map(|expr| self.outer_columns(expr)).collect()
+    }
+
+    /// Rewrites outputs and all else that stands above grouping into expressions over groups.
+    fn regroup<'e>(
+        &mut self,
+        items: &mut [Item<'_>],
+        others: impl Iterator<Item = &'e mut Expr>,
+        groups: &[Expr],
+        groupings: &[Expr],
+        scope: &Scope,
+    ) -> Result<()> {
+        for item in items {
+            let place = item.ast.map_or(0, |ast| self.place_of_column(ast));
+            let expr = std::mem::replace(&mut item.expr, Expr::Unknown(None));
+            item.expr = self.over_groups(expr, groups, groupings, scope).map_err(|e| e.at(place))?;
+        }
+        for expr in others {
+            let own = std::mem::replace(expr, Expr::Unknown(None));
+            *expr = self.over_groups(own, groups, groupings, scope)?;
+        }
+        Ok(())
     }
 
     /// Refuses the clauses that are not handled.

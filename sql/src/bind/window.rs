@@ -117,18 +117,7 @@ impl Binder<'_> {
             return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
         }
         self.may_call(scope)?;
-        if call.distinct {
-            let message = "DISTINCT is not implemented for window functions";
-            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
-        }
-        if call.ordered() {
-            let message = "aggregate ORDER BY is not implemented for window functions";
-            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
-        }
-        if !aggregate && call.filter.is_some() {
-            let message = "FILTER is not implemented for non-aggregate window functions";
-            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
-        }
+        self.check_call(call, aggregate)?;
         let inside = |scope: &mut ExprScope<'_>, what| {
             if let Some(windows) = &mut scope.windows {
                 windows.inside = what;
@@ -169,6 +158,23 @@ impl Binder<'_> {
             windows.calls.len() - 1
         });
         Ok(Expr::Column { index: WINDOWS_BASE + position, pg_type })
+    }
+
+    /// Refuses what aggregates can have and calls with OVER cannot.
+    fn check_call(&self, call: &Call<'_>, aggregate: bool) -> Result<()> {
+        if call.distinct {
+            let message = "DISTINCT is not implemented for window functions";
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+        }
+        if call.ordered() {
+            let message = "aggregate ORDER BY is not implemented for window functions";
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+        }
+        if !aggregate && call.filter.is_some() {
+            let message = "FILTER is not implemented for non-aggregate window functions";
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+        }
+        Ok(())
     }
 
     fn not_here(&self, scope: &ExprScope<'_>) -> SqlError {
@@ -522,7 +528,7 @@ pub(super) fn plan<'e>(
     }
     exprs.for_each(|expr| {
         renumber(expr, &|index| {
-            if index >= WINDOWS_BASE && index < super::expr::GROUPINGS_BASE {
+            if (WINDOWS_BASE..super::expr::GROUPINGS_BASE).contains(&index) {
                 columns[index - WINDOWS_BASE]
             } else {
                 index

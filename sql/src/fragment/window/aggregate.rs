@@ -39,7 +39,7 @@ impl Input<'_> {
         } else if self.only_grow(&frames) || !self.is_exact() {
             self.one_by_one(&frames)?
         } else {
-            self.from_tree(&frames)?
+            self.in_tree(&frames)?
         };
         Ok(if frames.len() == seen.len() { results } else { take(&results, &UInt32Array::from(frame_of)) })
     }
@@ -140,7 +140,7 @@ impl Input<'_> {
         Ok(levels)
     }
 
-    pub(super) fn from_tree(&self, frames: &[Seen]) -> Result<ArrayRef> {
+    pub(super) fn in_tree(&self, frames: &[Seen]) -> Result<ArrayRef> {
         let levels = self.tree()?;
         let mut results = Vec::new();
         for frames in frames.chunks(FRAMES) {

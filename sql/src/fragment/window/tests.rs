@@ -110,11 +110,11 @@ fn frames_are_those_of_the_model() {
         let seen = seen(&frame, &rows, &whole, &stage.order, &run.context).unwrap();
         let sum = AggregateCall::plain("sum", vec![column(2)], PgType::Int8);
         let input = Input { call: &sum, args: vec![whole.column(2).clone()], filter: None, rows: count };
-        let (tree, one_by_one) = (input.from_tree(&seen).unwrap(), input.one_by_one(&seen).unwrap());
-        for row in 0..count {
+        let (tree, one_by_one) = (input.in_tree(&seen).unwrap(), input.one_by_one(&seen).unwrap());
+        for (row, own) in seen.iter().enumerate() {
             let expected = model(&frame, &keys, row);
             let what = format!("round {round}, row {row}, {frame:?}");
-            assert_eq!(seen[row].intervals().flatten().collect::<Vec<_>>(), expected, "{what}");
+            assert_eq!(own.intervals().flatten().collect::<Vec<_>>(), expected, "{what}");
             let sum = (!expected.is_empty())
                 .then(|| expected.iter().map(|row| i64::from(values[*row])).sum::<i64>());
             for results in [out.column(3), &tree, &one_by_one] {
