@@ -138,7 +138,9 @@ impl Reader<'_> {
         let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii();
         let length = match rest.chars().next() {
             None => return error("The input string ended unexpectedly."),
-            Some(c) if word(c) || c == '-' => rest[1..].find(|c| !word(c)).map(|end| end + 1),
+            Some(c) if word(c) || c == '-' => {
+                rest.char_indices().skip(1).find(|(_, c)| !word(*c)).map(|(end, _)| end)
+            }
             Some('"') => rest[1..].find('"').map(|end| end + 2),
             Some(c) => Some(c.len_utf8()),
         };

@@ -147,3 +147,71 @@ fn other_settings() {
     assert_eq!(at(PgType::Timestamptz, "yesterday 10:00"), "2023-11-13 10:00:00-05");
     assert!(text::parse(PgType::Date, "today", &new_york()).is_err());
 }
+
+/// Bytes that differ from a good value in a few places, from a seed.
+fn damaged(good: &[u8], seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = |bound: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % bound.max(1) as u64) as usize
+    };
+    let mut bytes = good.to_vec();
+    for _ in 0..=next(3) {
+        match next(4) {
+            0 if !bytes.is_empty() => bytes.truncate(next(good.len())),
+            1 => bytes.push(next(256) as u8),
+            _ if !bytes.is_empty() => {
+                let at = next(bytes.len());
+                bytes[at] = [0, 1, 0xFF, b'{', b'"', b'\\', b',', b'['][next(8)];
+            }
+            _ => {}
+        }
+    }
+    bytes
+}
+
+#[test]
+fn damaged_arrays_and_json_are_errors_or_values() {
+    use omen_core::types::ArrayValue;
+    let options = FormatOptions::default();
+    let texts = [
+        (PgType::Int4.array_of(), "[0:1][1:2]={{1,2},{3,NULL}}"),
+        (PgType::Text.array_of(), r#"{a,"b \" c",NULL,"",{}}"#),
+        (PgType::Text.array_of(), r#"{"x, y",\{z}"#),
+        (PgType::Numeric(None).array_of(), "{1.50,-2}"),
+        (PgType::Jsonb.array_of(), r#"{"{\"a\": [1, 2]}"}"#),
+        (PgType::Jsonb, r#"{"a": [1, "x\u00e9", null, {"b": -1.5e3}], "c": true}"#),
+    ];
+    for (pg_type, good) in texts {
+        let value = text::parse(pg_type, good, &options);
+        for seed in 0..3_000 {
+            if let Ok(text) = String::from_utf8(damaged(good.as_bytes(), seed))
+                && let Ok(value) = text::parse(pg_type, &text, &options)
+            {
+                // What was read is written so that it can be read again.
+                let written = text_of(pg_type, &value, &options);
+                assert_eq!(text::parse(pg_type, &written, &options).as_ref(), Ok(&value), "{text}");
+                if pg_type == PgType::Jsonb {
+                    assert!(!json::key_of(&written).is_empty());
+                    json::raw::members(&written).for_each(|(key, _)| drop(json::raw::unescaped(key)));
+                    json::raw::elements(&text).for_each(drop);
+                }
+            }
+        }
+        let Ok(value) = value else { continue };
+        let mut wire = Vec::new();
+        binary::write_datum(pg_type, &value, &mut wire);
+        assert_eq!(binary::parse(pg_type, &wire).as_ref(), Ok(&value), "{good}");
+        for seed in 0..3_000 {
+            drop(binary::parse(pg_type, &damaged(&wire, seed)));
+            if let Datum::Array(stored) = &value
+                && let Ok(array) = ArrayValue::decode(&damaged(stored, seed))
+            {
+                let again = array.to_bytes();
+                assert_eq!(ArrayValue::decode(&again).expect("written a moment ago").to_bytes(), again);
+            }
+        }
+    }
+}
