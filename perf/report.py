@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures everything in one run and writes docs/performance.md. Standard library only, one command, unattended:
 
-    perf/report.py --data DIR          # about 12 minutes after the builds
+    perf/report.py --data DIR          # about 20 minutes after the builds
 
 --data (or OMENDB_PERF_DATA) is a folder on the disk to measure; data sets, a Python environment and results are kept
 there, so that a second run needs no network. Baselines that cannot be had (RocksDB needs a C++ compiler and libclang,
@@ -30,6 +30,7 @@ STARTED = time.monotonic()
 
 # Packages from PyPI, pinned so that two runs compare.
 DUCKDB, TPCH, OSM = "duckdb==2.0.0", "tpchgen-cli==4.0.0", ["timezonefinder==9.0.0", "numpy"]
+SQL_ENGINES = ["psycopg[binary]==3.3.9", "chdb==4.4.0", "datafusion==55.0.0"]
 
 
 def say(text):
@@ -96,6 +97,10 @@ class Run:
         return False
 
     def take(self, line, round_number):
+        for word, what in [("missing ", ""), ("different ", "another answer: ")]:
+            if line.startswith(word) and ": " in line:
+                name, why = line.removeprefix(word).split(": ", 1)
+                self.lack(name, what + why)
         if not line.startswith("result "):
             return
         say(line)
@@ -135,7 +140,7 @@ def build(run):
     target = ["--target-dir", str(run.target)]
     if not run.options.no_build:
         cargo(run, "the measurements", target + ["--package", "omen-perf", "--bins"])
-        if "sizes" in run.options.parts:
+        if {"sizes", "tpch"} & set(run.options.parts):
             cargo(run, "the binary", target + ["--package", "omendb"])
     if {"rocksdb", "fjall"} <= set(run.options.without):
         return
@@ -242,6 +247,20 @@ def sizes(run):
             run.measure([run.python, ROOT / "perf/compare_duckdb.py", *words], 120)
 
 
+def tpch(run):
+    """TPC-H beside other engines."""
+    if not run.binary("omendb").exists() or not run.python:
+        run.lack("TPC-H", "the binary is not built, or there is no Python with the generator")
+        return
+    installed = subprocess.run([run.data / "venv/bin/pip", "install", "--quiet", *SQL_ENGINES], capture_output=True)
+    if installed.returncode != 0:
+        run.lack("TPC-H on some engines", "PyPI packages: " + installed.stderr.decode().strip()[-200:])
+    words = ["--binary", run.binary("omendb"), "--data", run.data, "--work", run.fresh("tpch")]
+    words += ["--scale", run.options.scale, "--rounds", min(run.options.rounds, 3), "--without", ",".join(run.options.without)]
+    run.measure([run.python, ROOT / "perf/tpch.py", *words], 1200)
+    shutil.rmtree(run.work / "tpch", ignore_errors=True)
+
+
 def scan(run):
     """Filtered scans on one core."""
     duck = [run.python, ROOT / "perf/compare_duckdb.py"]
@@ -316,7 +335,7 @@ def prepare(run):
 
 PARTS = {
     "point": point, "insert": insert, "update": update, "latency": latency, "sizes": sizes, "scan": scan, "index": index,
-    "encodings": encodings,
+    "encodings": encodings, "tpch": tpch,
 }
 
 
@@ -354,7 +373,7 @@ def facts(run):
         "load at start": f"{os.getloadavg()[0]:.2f}",
         "rustc": output(["rustc", "--version"]),
         "baselines": f"rocksdb crate {version('rocksdb')} (librocksdb-sys {version('librocksdb-sys')}), "
-        f"fjall {version('fjall')}, {DUCKDB.replace('==', ' ')}, {TPCH.replace('==', ' ')}",
+        f"fjall {version('fjall')}, " + ", ".join([DUCKDB, TPCH, *SQL_ENGINES]).replace("==", " "),
     }
 
 
@@ -363,12 +382,12 @@ def options():
     data = os.environ.get("OMENDB_PERF_DATA")
     parser.add_argument("--data", type=pathlib.Path, default=data, required=data is None)
     parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
-    parser.add_argument("--without", default="", help="some of rocksdb,fjall,duckdb")
-    parser.add_argument("--minutes", type=float, default=12, help="after which what is left is skipped")
+    parser.add_argument("--without", default="", help="some of rocksdb,fjall,duckdb,postgresql,clickhouse,datafusion")
+    parser.add_argument("--minutes", type=float, default=25, help="after which what is left is skipped")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=2_000_000, help="of the point reads")
     parser.add_argument("--scan-rows", type=int, default=5_000_000)
-    parser.add_argument("--scale", default="1", help="of lineitem")
+    parser.add_argument("--scale", default="1", help="of lineitem and TPC-H")
     parser.add_argument("--no-build", action="store_true", help="use what is built")
     parser.add_argument("--target", type=pathlib.Path, help="cargo's folder")
     parser.add_argument("--baselines-target", type=pathlib.Path, help="cargo's folder for RocksDB and fjall")

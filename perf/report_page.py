@@ -159,7 +159,49 @@ def update_goals(results):
     return [Goal("write amplification, uniform updates, 5x memory", "<= 8").needs(own, "{}", at_most(8))]
 
 
-GOALS = [point_goals, insert_goals, size_goals, scan_goals, index_goals, update_goals]
+QUERIES = [f"tpch_q{number:02}" for number in range(1, 23)]
+
+
+def geometric(values):
+    return math.exp(statistics.fmean(math.log(value) for value in values)) if values else None
+
+
+def tpch_ratios(results, engine):
+    """Time of OmenDB over that of another engine, for each query that both answer."""
+    pairs = [(results.get(name, "omendb", "ms"), results.get(name, engine, "ms")) for name in QUERIES]
+    return [own / other for own, other in pairs if own and other]
+
+
+def tpch_goals(results):
+    answered = [name for name in QUERIES if results.get(name, "omendb", "ms")]
+    if not answered:
+        return []
+    all_queries = Goal("TPC-H SF1, 2 threads: answers", "all 22").needs(len(answered), "{} of 22", at_least(22))
+    postgres, duck = tpch_ratios(results, "postgresql"), tpch_ratios(results, "duckdb")
+    speed = Goal("TPC-H SF1, geometric mean of queries that both answer", ">= 10x PostgreSQL, <= 1.0x the time of DuckDB")
+    speed.needs(ratio(1, geometric(postgres)), f"{{}}x PostgreSQL ({len(postgres)} queries)", at_least(10))
+    speed.needs(geometric(duck), f"{{}}x the time of DuckDB ({len(duck)})", at_most(1))
+    worst = []
+    for name in answered:
+        others = [results.get(name, engine, "ms") for engine in results.engines(name) if engine != "omendb"]
+        worst += [(results.get(name, "omendb", "ms") / min(filter(None, others)), name)] if any(others) else []
+    slowest = max(worst, default=(None, "none"))
+    slowness = Goal("TPC-H SF1, worst query", "<= 2x the best engine")
+    slowness.needs(slowest[0], "{}x in " + slowest[1].removeprefix("tpch_"), at_most(2))
+    return [all_queries, speed, slowness]
+
+
+def by_engine(results, names):
+    """One line for each result, one column for each engine, milliseconds."""
+    engines = list(dict.fromkeys(engine for name in names for engine in results.engines(name)))
+    lines = ["| ms | " + " | ".join(engines) + " |", "|---|" + "---:|" * len(engines)]
+    for name in names:
+        values = " | ".join(number(results.get(name, engine, "ms")) for engine in engines)
+        lines.append(f"| {name.removeprefix('tpch_')} | {values} |")
+    return lines + [""]
+
+
+GOALS = [point_goals, insert_goals, size_goals, scan_goals, index_goals, update_goals, tpch_goals]
 
 # Part -> title, what was done, patterns of the results' names.
 SECTIONS = {
@@ -196,6 +238,11 @@ there, each lookup waiting for the one before; `index_KEYS`: bytes of memory per
 z-order of all points of OpenStreetMap's time zone boundaries (four million, and hard: neighbours are far from a line);
 others are generated, and their names say so. `lookup` and `index_memory` are the worst of the real keys.""",
         ["lookup", "index_memory", "lookup_*", "index_*", "segment_find_*", "sort_*"]),
+    "tpch": ("TPC-H", """The 22 queries and a few of our own (`perf/tpch.py`) over the wire or in process, each engine with
+two threads, warm, all rows fetched by Python. OmenDB and PostgreSQL 15 (2 GB of shared buffers, one parallel worker, an
+index on every foreign key, ANALYZE) are loaded by COPY, DuckDB and ClickHouse into tables of their own, DataFusion reads
+Parquet. A dash: no answer within 20 seconds, or none at all; the list above says why.""", ["tpch_q*", "tpch_count",
+        "tpch_point", "tpch_groups", "tpch_distinct", "tpch_top", "tpch_load"]),
     "scan": ("Scans", """The wide table, one core, warm. `scan_filtered_sum`: `sum(a) WHERE price BETWEEN ..` that a
 tenth of the rows pass; logical bytes are 16 per row. `scan_text_count`: `count(*) WHERE status = ..`; logical bytes are
 the text's. DuckDB: one thread, the same rows in its own file and in a temporary table.""",
@@ -216,6 +263,9 @@ def tables(results, names):
         groups[tuple(results.keys(name))].append(name)
     lines = []
     for keys, members in groups.items():
+        if keys == ("ms",):
+            lines += by_engine(results, members)
+            continue
         lines += ["| result | engine | " + " | ".join(keys) + " |", "|---|---|" + "---:|" * len(keys)]
         for name in members:
             for engine in results.engines(name):
