@@ -278,12 +278,17 @@ def start(options, data):
             continue
         try:
             engine = kind(options)
+        except Exception as error:
+            say(f"missing {kind.name}: {str(error).strip().splitlines()[0][:200]}")
+            continue
+        try:
             began = time.monotonic()
             engine.load(data)
             say(f"result name=tpch_load engine={kind.name} seconds={time.monotonic() - began:.1f}")
             engines.append(engine)
         except Exception as error:
             say(f"missing {kind.name}: {str(error).strip().splitlines()[0][:200]}")
+            engine.close()
     return engines
 
 
