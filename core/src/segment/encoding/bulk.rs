@@ -105,9 +105,8 @@ fn append_scaled(block: &EncodedBlock, column: usize, rows: Range<usize>, out: &
     let ints = &mut ints[..rows.len()];
     coefficients.fill(block, rows.clone(), ints);
     let mut bytes = vec![0; rows.len() * NUMERIC_BYTES];
-    for (bytes, int) in bytes.as_chunks_mut::<NUMERIC_BYTES>().0.iter_mut().zip(&*ints) {
-        bytes[0] = scale;
-        bytes[1..].copy_from_slice(&i128::from(*int).to_le_bytes());
+    for (bytes, int) in bytes.as_chunks_mut().0.iter_mut().zip(&*ints) {
+        *bytes = numeric_bytes(scale, *int);
     }
     let place = |at: usize| at * NUMERIC_BYTES..(at + 1) * NUMERIC_BYTES;
     for (at, value) in odd.each(block.bytes(), rows.clone()) {
@@ -138,22 +137,10 @@ fn append_codes(block: &EncodedBlock, column: usize, rows: &Range<usize>, out: &
 
 /// Appends the values of these rows, which rise.
 pub(super) fn gather_to(block: &EncodedBlock, column: usize, rows: &[u16], out: &mut ColumnBuf) {
-    let (pg_type, layout) = block.shape(column);
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return };
     let range = usize::from(*first)..usize::from(*last).max(usize::from(*first)) + 1;
     // Rows that lie close together are unpacked with those between them.
-    if is_int(pg_type) && rows.len() * GATHER_SPREAD_MAX >= range.len() {
-        let (mut ints, mut picked) = ([0; BLOCK_ROWS], [0; BLOCK_ROWS]);
-        block.ints(column, range.clone(), &mut ints[..range.len()]);
-        let Some(picked) = picked.get_mut(..rows.len()) else { return };
-        for (picked, row) in picked.iter_mut().zip(rows) {
-            *picked = usize::from(*row).checked_sub(range.start).map_or(0, |at| ints[at]);
-        }
-        for (int, row) in picked.iter().zip(rows) {
-            let bytes = int.to_le_bytes();
-            let Layout::Fixed(size) = layout else { return };
-            out.push(block.is_valid(column, usize::from(*row)).then_some(&bytes[..size]));
-        }
+    if rows.len() * GATHER_SPREAD_MAX >= range.len() && gather_unpacked(block, column, rows, range, out) {
         return;
     }
     let mut value = Vec::new();
@@ -162,6 +149,58 @@ pub(super) fn gather_to(block: &EncodedBlock, column: usize, rows: &[u16], out: 
         let valid = block.value(column, usize::from(*row), &mut value);
         out.push(valid.then_some(value.as_slice()));
     }
+}
+
+/// As `gather_to` for values that are made of integers, all of which are unpacked from the first row to the last; false
+/// for others.
+fn gather_unpacked(
+    block: &EncodedBlock,
+    column: usize,
+    rows: &[u16],
+    range: Range<usize>,
+    out: &mut ColumnBuf,
+) -> bool {
+    let (pg_type, layout) = block.shape(column);
+    let mut ints = [0; BLOCK_ROWS];
+    let ints = &mut ints[..range.len()];
+    let at = |row: &u16| usize::from(*row).saturating_sub(range.start);
+    let is_valid = |row: &u16| block.is_valid(column, usize::from(*row));
+    match layout {
+        Layout::Fixed(size) if is_int(pg_type) => {
+            block.ints(column, range.clone(), ints);
+            for row in rows {
+                let bytes = ints[at(row)].to_le_bytes();
+                out.push(is_valid(row).then_some(&bytes[..size]));
+            }
+        }
+        Layout::Fixed(_) if let Some((scale, coefficients, odd)) = block.scaled(column) => {
+            if block.valid(column).is_some() || odd.each(block.bytes(), range.clone()).next().is_some() {
+                return false;
+            }
+            coefficients.fill(block, range.clone(), ints);
+            let mut bytes = Vec::with_capacity(rows.len());
+            bytes.extend(rows.iter().map(|row| numeric_bytes(scale, ints[at(row)])));
+            out.extend_fixed(bytes.as_flattened(), rows.len(), None);
+        }
+        Layout::Bytes => {
+            let mut codes = [0; BLOCK_ROWS];
+            let codes = &mut codes[..range.len()];
+            let Some(id) = block.codes(column, range.clone(), codes) else { return false };
+            let tables = block.tables();
+            for row in rows {
+                out.push(is_valid(row).then(|| tables.dictionary_value(id, codes[at(row)])));
+            }
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// A numeric as it lies in rows.
+fn numeric_bytes(scale: u8, coefficient: i64) -> [u8; NUMERIC_BYTES] {
+    let mut bytes = [scale; NUMERIC_BYTES];
+    bytes[1..].copy_from_slice(&i128::from(coefficient).to_le_bytes());
+    bytes
 }
 
 fn append_strings(block: &EncodedBlock, column: usize, rows: Range<usize>, out: &mut ColumnBuf) {

@@ -5,6 +5,7 @@ pub(crate) mod array;
 mod base64;
 pub(crate) mod compare;
 pub(crate) mod datetime;
+pub(crate) mod decimal;
 pub(crate) mod encoding;
 pub(crate) mod json;
 pub(crate) mod lift;

@@ -6,7 +6,7 @@ use super::short::*;
 use super::{Function, Param};
 use crate::expr::kernel::compare::{self as c, Eq, Ge, Gt, Le, Lt, Ne};
 use crate::expr::kernel::pattern::{self, LikeMode};
-use crate::expr::kernel::{any as a, datetime as t, number as n, numeric as d, string as s};
+use crate::expr::kernel::{any as a, datetime as t, decimal as de, number as n, numeric as d, string as s};
 
 pub(super) static ARITHMETIC: &[Function] = &[
     Function::new("+", &[I2, I2], INT2, n::int2::add),
@@ -16,7 +16,7 @@ pub(super) static ARITHMETIC: &[Function] = &[
     Function::new("+", &[F8, F8], FLOAT8, n::float8::add),
     Function::new("+", &[F4, F8], FLOAT8, |c| n::float4_float8(c, n::float8::sum)),
     Function::new("+", &[F8, F4], FLOAT8, |c| n::float8_float4(c, n::float8::sum)),
-    Function::new("+", &[NU, NU], NUMERIC, |c| d::binary(c, Numeric::try_add)),
+    Function::new("+", &[NU, NU], NUMERIC, de::add),
     Function::new("+", &[IV, IV], INTERVAL, |c| d::intervals(c, Interval::try_add)),
     Function::new("-", &[I2, I2], INT2, n::int2::sub),
     Function::new("-", &[I4, I4], INT4, n::int4::sub),
@@ -25,7 +25,7 @@ pub(super) static ARITHMETIC: &[Function] = &[
     Function::new("-", &[F8, F8], FLOAT8, n::float8::sub),
     Function::new("-", &[F4, F8], FLOAT8, |c| n::float4_float8(c, |a, b| n::float8::sum(a, -b))),
     Function::new("-", &[F8, F4], FLOAT8, |c| n::float8_float4(c, |a, b| n::float8::sum(a, -b))),
-    Function::new("-", &[NU, NU], NUMERIC, |c| d::binary(c, Numeric::try_sub)),
+    Function::new("-", &[NU, NU], NUMERIC, de::sub),
     Function::new("-", &[IV, IV], INTERVAL, |c| d::intervals(c, Interval::try_sub)),
     Function::new("*", &[I2, I2], INT2, n::int2::mul),
     Function::new("*", &[I4, I4], INT4, n::int4::mul),
@@ -34,7 +34,7 @@ pub(super) static ARITHMETIC: &[Function] = &[
     Function::new("*", &[F8, F8], FLOAT8, n::float8::mul),
     Function::new("*", &[F4, F8], FLOAT8, |c| n::float4_float8(c, n::float8::product)),
     Function::new("*", &[F8, F4], FLOAT8, |c| n::float8_float4(c, n::float8::product)),
-    Function::new("*", &[NU, NU], NUMERIC, |c| d::binary(c, Numeric::try_mul)),
+    Function::new("*", &[NU, NU], NUMERIC, de::mul),
     Function::new("*", &[IV, F8], INTERVAL, |c| d::interval_float(c, Interval::try_mul)),
     Function::new("*", &[F8, IV], INTERVAL, d::float_interval),
     Function::new("/", &[I2, I2], INT2, n::int2::div),
