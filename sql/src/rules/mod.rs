@@ -10,6 +10,7 @@ mod prune_columns;
 mod push_filters;
 mod push_limits;
 mod push_to_engine;
+mod split_distinct;
 mod split_or;
 mod take_keys;
 mod unnest;
@@ -36,6 +37,7 @@ fn optimize_here(mut plan: Logical, context: &EvalContext) -> Logical {
     let plan = take_keys::apply(plan);
     let plan = push_to_engine::apply(plan);
     let plan = push_limits::apply(plan);
+    let plan = split_distinct::apply(plan);
     let plan = prune_columns::apply(plan);
     merge_projects::apply(plan)
 }
