@@ -37,7 +37,10 @@ fn split(input: Box<Logical>, groups: Vec<Expr>, mut aggregates: Vec<Aggregate>)
         aggregate.call.distinct = false;
         aggregate.call.args.clone_from(&values);
     }
-    let inner =
-        Logical::Aggregate { input, groups: groups.into_iter().chain(args).collect(), aggregates: Vec::new() };
+    let inner = Logical::Aggregate {
+        input,
+        groups: groups.into_iter().chain(args).collect(),
+        aggregates: Vec::new(),
+    };
     Logical::Aggregate { input: Box::new(inner), groups: outer, aggregates }
 }
