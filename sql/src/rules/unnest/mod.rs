@@ -39,7 +39,12 @@ fn unnest(apply: Apply) -> Logical {
     if !apply.right.reads_outer(apply.scope) {
         return independent(apply);
     }
-    let rows_count = !matches!(apply.kind, ApplyKind::Semi(_) | ApplyKind::Anti(_) | ApplyKind::Mark(_));
+    // Without conditions on its rows, one row tells as much as many.
+    let rows_count = match &apply.kind {
+        ApplyKind::Mark(condition) => condition.is_some(),
+        ApplyKind::Semi(conjuncts) | ApplyKind::Anti(conjuncts) => !conjuncts.is_empty(),
+        _ => true,
+    };
     match pull::pull(&apply.right, apply.scope, rows_count) {
         Some(pulled) if fits(&apply, &pulled) => joined(apply, pulled),
         _ => domain::unnest(apply),
