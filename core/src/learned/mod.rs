@@ -13,6 +13,7 @@
 //! PGM-index", VLDB 2020 (the point after a repeated key).
 
 pub mod cone;
+mod nearly;
 pub mod search;
 pub mod sort;
 

@@ -7,11 +7,15 @@
 //! 3. A bucket fits the processor's first cache. Its keys are counted into as many cells as there are keys, equally wide
 //!    again, and put back; what is left out of order is within a cell and mended by insertion.
 //!
+//! What is in order but for a few values is not learned: those are taken out (`nearly`).
+//!
 //! Invariant: the result is that of `sort_unstable`; the distribution rises with the key, so that no estimate can put a
 //! key on the wrong side of another bucket. Where it does not pay (few keys, sorted already, many equal ones, clusters that
 //! no cell resolves) the standard library sorts.
 //!
 //! After Kristo et al., "The Case for a Learned Sorting Algorithm", SIGMOD 2020. Figures: `perf/src/bin/learned.rs`.
+
+use super::nearly;
 
 /// Fewer keys are sorted as they are.
 const KEYS_MIN: usize = 4_096;
@@ -85,6 +89,7 @@ pub fn sort<T: Learnable>(values: &mut [T], scratch: &mut Scratch<T>) {
         Order::Sorted => {}
         // Merges the runs.
         Order::Runs => values.sort(),
+        Order::Mixed if nearly::sort(values, &mut scratch.values) => {}
         Order::Mixed => match Distribution::of(values) {
             Some(distribution) => scatter_and_finish(values, &distribution, scratch),
             None => values.sort_unstable(),
