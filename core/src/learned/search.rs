@@ -17,6 +17,22 @@ pub fn partition_point(places: Range<usize>, mut is_before: impl FnMut(usize) ->
     low
 }
 
+/// As `partition_point`, of things that lie far apart: each step looks at several at once, which come from memory side by
+/// side.
+#[inline]
+pub fn partition_point_far(places: Range<usize>, mut is_before: impl FnMut(usize) -> bool) -> usize {
+    const PARTS: usize = 8;
+    let Range { start: mut low, end: mut high } = places;
+    while high.saturating_sub(low) > 2 * PARTS {
+        let part = (high - low) / PARTS;
+        let before = (1..PARTS).map(|n| usize::from(is_before(low + n * part))).sum::<usize>();
+        let end = low + (before + 1) * part;
+        low += before * part + usize::from(before > 0);
+        high = select_unpredictable(before + 1 < PARTS, end, high);
+    }
+    partition_point(low..high, is_before)
+}
+
 /// How many of `count` things `is_before` holds for: true for the first ones, false from some thing on. Looks between
 /// `low` and `high` first, and checks both, so that they only have to be likely.
 pub fn window_partition_point(
@@ -47,11 +63,12 @@ mod tests {
 
     #[test]
     fn every_window_gives_the_answer() {
-        for count in 0..20_usize {
+        for count in [0..20_usize, 61..64].into_iter().flatten() {
             let keys: Vec<u64> = (0..count as u64).map(|n| n / 3 * 10).collect();
-            for key in 0..80 {
+            for key in 0..220 {
                 let below = keys.iter().filter(|k| **k < key).count();
                 assert_eq!(partition_point(0..count, |n| keys[n] < key), below);
+                assert_eq!(partition_point_far(0..count, |n| keys[n] < key), below);
                 for (low, high) in (0..25).flat_map(|low| (0..25).map(move |high| (low, high))) {
                     assert_eq!(window_partition_point(count, low, high, |n| keys[n] < key), below);
                 }

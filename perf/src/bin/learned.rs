@@ -13,7 +13,7 @@
 //! | `segment_find_KEYS` | ns of `Segment::find_cached`: a table `WITH (index = ..)` of each kind |
 //! | `sort_..` | ns for each key: ours, `sort_unstable`, and `sort_unstable_by_key` with the key alone |
 
-use std::hint::{black_box, select_unpredictable};
+use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{env, fs};
@@ -24,6 +24,7 @@ use omen_core::env::Env;
 use omen_core::env::sim::{NodeId, Sim};
 use omen_core::id::CoreId;
 use omen_core::key::{Key, float_order};
+use omen_core::learned::search::partition_point_far;
 use omen_core::learned::sort::{Scratch, sort_pairs};
 use omen_core::learned::{IndexKind, Model, Statistics, choose};
 use omen_core::memtable::{Memtable, SortedCursor};
@@ -116,7 +117,7 @@ impl PackedBlocks {
     fn lower_bound(&self, block: usize, key: u64) -> usize {
         let block = &self.blocks[block];
         if (block.width as f64).exp2() > block.rise * 256.0 {
-            return self.by_halves(block, key, 0, block.rows as usize);
+            return self.search(block, key, 0, block.rows as usize);
         }
         let (mut low, mut high) = (0, block.rows as usize);
         let rows_per_unit = 1.0 / block.rise.max(1e-9);
@@ -151,17 +152,11 @@ impl PackedBlocks {
             }
             step *= 4;
         }
-        self.by_halves(block, key, low, high)
+        self.search(block, key, low, high)
     }
 
-    fn by_halves(&self, block: &PackedBlock, key: u64, mut low: usize, mut high: usize) -> usize {
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let goes_right = self.key(block, middle) < key;
-            low = select_unpredictable(goes_right, middle + 1, low);
-            high = select_unpredictable(goes_right, high, middle);
-        }
-        low
+    fn search(&self, block: &PackedBlock, key: u64, low: usize, high: usize) -> usize {
+        partition_point_far(low..high, |row| self.key(block, row) < key)
     }
 
     fn size_bytes(&self) -> usize {
@@ -206,7 +201,7 @@ impl<'a> Lookup<'a> {
             Lookup::Ours { fences, model, blocks } => {
                 let after = match model {
                     Some(model) => model.lower_bound(fences, key),
-                    None => fences.partition_point(|fence| *fence < key),
+                    None => partition_point_far(0..fences.len(), |at| fences[at] < key),
                 };
                 let block = after.saturating_sub(1);
                 block * BLOCK + blocks.lower_bound(block, key)

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::learned::search::partition_point;
+use crate::learned::search::partition_point_far;
 
 /// Fewer rows are searched by halves at once.
 const ROWS_MIN: usize = 32;
@@ -46,7 +46,7 @@ pub(super) fn lower_bound(
         Some(line) => approach(rows, value, line, &get),
         None => rows,
     };
-    partition_point(rows, |row| get(row) < value)
+    partition_point_far(rows, |row| get(row) < value)
 }
 
 /// Bounds of the first row whose integer is at least `value`: it is one of these, or the one behind them.
@@ -61,6 +61,9 @@ fn approach(rows: Range<usize>, value: i64, line: Line, get: impl Fn(usize) -> i
         }
         let row = (guess as usize).clamp(low, high - 1);
         let found = get(row);
+        if found == value && row > low && get(row - 1) < value {
+            return row..row;
+        }
         is_below = found < value;
         (low, high) = if is_below { (row + 1, high) } else { (low, row) };
         let off = difference(value, found) * rows_per_unit;
