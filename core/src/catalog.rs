@@ -5,11 +5,12 @@
 
 pub mod format;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::id::{CoreId, RangeId, TableId};
-use crate::key::{Key, KeySpan};
+use crate::key::{Key, KeySpan, compare};
 use crate::learned::IndexKind;
 use crate::types::{Datum, PgType};
 
@@ -91,7 +92,7 @@ pub struct Table {
 impl Table {
     /// The range that holds a key.
     pub fn range_of(&self, key: &[u8]) -> &RangeDescriptor {
-        let after = self.ranges.partition_point(|range| *range.span.start <= *key);
+        let after = self.ranges.partition_point(|range| compare(&range.span.start, key) != Ordering::Greater);
         &self.ranges[after - 1]
     }
 

@@ -13,6 +13,7 @@
 //!
 //! A key never needs decoding: rows hold their key columns too.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Deref;
 
@@ -81,6 +82,12 @@ pub fn prefix64(key: &[u8]) -> u64 {
     let mut bytes = [0; 8];
     bytes[..key.len()].copy_from_slice(key);
     u64::from_be_bytes(bytes)
+}
+
+/// The order of two keys; their first bytes decide for most.
+#[inline]
+pub fn compare(a: &[u8], b: &[u8]) -> Ordering {
+    prefix64(a).cmp(&prefix64(b)).then_with(|| a.cmp(b))
 }
 
 /// Appends the encoding of one column value.
@@ -192,7 +199,8 @@ impl KeySpan {
 
     /// Whether the key lies inside.
     pub fn contains(&self, key: &[u8]) -> bool {
-        *self.start <= *key && self.end.as_ref().is_none_or(|end| *key < **end)
+        compare(&self.start, key) != Ordering::Greater
+            && self.end.as_ref().is_none_or(|end| compare(key, end) == Ordering::Less)
     }
 
     /// The keys in both, or `None` if there is none.

@@ -220,6 +220,16 @@ impl<E: Env> Router for NodeCore<E> {
                 let owner = table.range_of(&key);
                 (owner.id, owner.core)
             };
+            if core == node.core {
+                match node.shard.try_get(range, view, &key, &columns) {
+                    Some(Err(Error::RangeMoved)) => {
+                        node.await_move(&mut moves).await?;
+                        continue;
+                    }
+                    Some(row) => return row,
+                    None => {}
+                }
+            }
             let request = Request::Get { range, view, key: key.clone(), columns: columns.clone() };
             match node.call(core, request).await {
                 Ok(Reply::Row(row)) => return Ok(row),

@@ -4,8 +4,6 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use arrow_buffer::Buffer;
-
 use super::encoding::{EncodedBlock, Section, SegmentEncoder, Tables};
 use super::format::{
     BLOCK_ALIGN, BLOCK_BYTES_MAX, BLOCK_DIRECTORY_BYTES, BLOCK_HEADER_BYTES, BLOCK_MAGIC, BLOCK_ROWS,
@@ -154,13 +152,12 @@ impl PlainRows {
     }
 }
 
-/// A block as it stands in the file.
-#[derive(Debug)]
+/// A block as it stands in the file. A copy shares its bytes.
+#[derive(Clone, Debug)]
 pub struct Block {
     encoded: EncodedBlock,
     /// In the key group: the last column, which holds the begins.
-    begins: usize,
-    bytes: usize,
+    begins: u16,
 }
 
 impl Block {
@@ -198,10 +195,9 @@ impl Block {
             Some(Section { offset: bytes.u32(at)?, bytes: bytes.u32(at + 4)? })
         };
         let sections: Option<Vec<Section>> = (0..types.len()).map(section).collect();
-        let buffer = Buffer::from_slice_ref(block);
-        let encoded = EncodedBlock::decode(&buffer, &sections.ok_or("short block")?, rows, types, tables)?;
-        let bytes = buffer.len() + encoded.size_bytes();
-        Ok(Block { encoded, begins: types.len() - 1, bytes })
+        let sections = sections.ok_or("short block")?;
+        let encoded = EncodedBlock::decode(Rc::from(block), &sections, rows, types, tables)?;
+        Ok(Block { begins: u16::try_from(types.len() - 1).map_err(|_| "too many columns")?, encoded })
     }
 
     /// Versions in it.
@@ -211,16 +207,21 @@ impl Block {
 
     /// About how many bytes of memory it holds.
     pub fn size_bytes(&self) -> usize {
-        self.bytes + size_of::<Block>()
+        self.encoded.size_bytes()
     }
 
     pub(super) fn encoded(&self) -> &EncodedBlock {
         &self.encoded
     }
 
+    /// Looks at what reading these columns of a row needs, so that it comes from memory side by side; `row` may be a guess.
+    pub(super) fn touch(&self, columns: &[usize], row: usize) {
+        self.encoded.touch(columns.iter().copied().chain([usize::from(self.begins)]), row);
+    }
+
     /// When a version begins; only in the key group.
     pub fn begin(&self, row: usize) -> Stamp {
-        Stamp::from_bits(self.encoded.int(self.begins, row).cast_unsigned())
+        Stamp::from_bits(self.encoded.int(usize::from(self.begins), row).cast_unsigned())
     }
 
     /// The versions whose keys lie in the span.
@@ -242,7 +243,7 @@ impl Block {
 pub struct RowGroup {
     groups: Rc<Groups>,
     /// By column group.
-    blocks: Vec<Option<Rc<Block>>>,
+    blocks: Vec<Option<Block>>,
 }
 
 impl RowGroup {
@@ -252,7 +253,7 @@ impl RowGroup {
     }
 
     /// Adds the block of a column group.
-    pub(super) fn set(&mut self, group: usize, block: Rc<Block>) {
+    pub(super) fn set(&mut self, group: usize, block: Block) {
         self.blocks[group] = Some(block);
     }
 
@@ -272,11 +273,11 @@ impl RowGroup {
     }
 
     /// The blocks that are here, by column group.
-    pub(super) fn blocks(&self) -> impl Iterator<Item = (usize, &Rc<Block>)> {
+    pub(super) fn blocks(&self) -> impl Iterator<Item = (usize, &Block)> {
         self.blocks.iter().enumerate().filter_map(|(group, block)| Some((group, block.as_ref()?)))
     }
 
-    fn block(&self, group: usize) -> &Rc<Block> {
+    fn block(&self, group: usize) -> &Block {
         self.blocks[group].as_ref().expect("a block that was asked for before")
     }
 
@@ -284,7 +285,7 @@ impl RowGroup {
     ///
     /// # Panics
     /// If it is not here; so below.
-    pub(super) fn key(&self) -> &Rc<Block> {
+    pub(super) fn key(&self) -> &Block {
         self.block(0)
     }
 

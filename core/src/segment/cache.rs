@@ -12,7 +12,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::rc::Rc;
 
 use hashbrown::{HashMap, HashSet};
 
@@ -57,7 +56,7 @@ pub(super) struct Slot {
 
 #[derive(Debug)]
 struct Entry {
-    block: Rc<Block>,
+    block: Block,
     uses: Cell<u8>,
     in_main: bool,
 }
@@ -120,12 +119,18 @@ impl BlockCache {
     }
 
     /// A block, if it is here.
-    pub(super) fn get(&self, id: Slot) -> Option<Rc<Block>> {
+    pub(super) fn get(&self, id: Slot) -> Option<Block> {
+        self.with(id, Block::clone)
+    }
+
+    /// Calls with a block, if it is here: no copy of it is made.
+    #[inline]
+    pub(super) fn with<T>(&self, id: Slot, then: impl FnOnce(&Block) -> T) -> Option<T> {
         let inner = self.inner.borrow();
         let entry = inner.entry(id)?;
         entry.uses.set((entry.uses.get() + 1).min(USES_MAX));
         self.hits.set(self.hits.get() + 1);
-        Some(Rc::clone(&entry.block))
+        Some(then(&entry.block))
     }
 
     /// Whether a block is here.
@@ -134,7 +139,7 @@ impl BlockCache {
     }
 
     /// Adds a block that was read.
-    pub(super) fn insert(&self, id: Slot, block: Rc<Block>) {
+    pub(super) fn insert(&self, id: Slot, block: Block) {
         self.misses.set(self.misses.get() + 1);
         let mut inner = self.inner.borrow_mut();
         inner.insert(id, block);
@@ -144,13 +149,13 @@ impl BlockCache {
 
 impl BlockCache {
     /// Adds a block that a scan has read: always if `keep`, else only if there is room, so that nothing goes for it.
-    pub(super) fn insert_scanned(&self, id: Slot, block: &Rc<Block>, keep: bool) {
+    pub(super) fn insert_scanned(&self, id: Slot, block: &Block, keep: bool) {
         let fits = {
             let inner = self.inner.borrow();
             inner.small_bytes + inner.main_bytes + block.size_bytes() <= inner.bytes_max
         };
         if keep || fits {
-            self.insert(id, Rc::clone(block));
+            self.insert(id, block.clone());
         } else {
             self.misses.set(self.misses.get() + 1);
         }
@@ -163,7 +168,7 @@ impl Inner {
         self.segments.get(&id.segment)?.get(id.number as usize)?.as_ref()
     }
 
-    fn insert(&mut self, id: Slot, block: Rc<Block>) {
+    fn insert(&mut self, id: Slot, block: Block) {
         let slots = self.segments.entry(id.segment).or_default();
         let number = id.number as usize;
         if slots.len() <= number {

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::format::{Directory, Fence, Footer, Place};
 use crate::key::{Key, KeySpan, prefix64};
-use crate::learned::search::partition_point;
+use crate::learned::search::{partition_point, partition_point_far};
 use crate::learned::{IndexKind, Model, Statistics, choose};
 
 /// Most places by which the model may miss, but for one: few, because its pieces are few anyway.
@@ -25,6 +25,8 @@ pub(super) struct Fences {
     model: Option<Model>,
     keys: FirstKeys,
     last_key: Key,
+    /// The first 8 bytes of the first key and of the last.
+    bounds: (u64, u64),
 }
 
 /// The first keys.
@@ -57,6 +59,7 @@ impl Fences {
         let pays = |model: &Model| index == IndexKind::Learned || choose(Statistics::of(&words, model));
         let model = model.filter(pays);
         Fences {
+            bounds: (prefix64(footer.first_key(0)), prefix64(&footer.last_key)),
             common,
             words,
             model,
@@ -102,6 +105,11 @@ impl Fences {
 
     /// Whether the key lies between the first and the last.
     pub(super) fn covers(&self, key: &[u8]) -> bool {
+        let (first, last) = self.bounds;
+        let wanted = prefix64(key);
+        if first < wanted && wanted < last {
+            return true;
+        }
         self.compare_first(0, key) != Ordering::Greater && *key <= *self.last_key
     }
 
@@ -127,8 +135,12 @@ impl Fences {
 
     /// How many blocks begin with a key below this one; with `or_equal`, at most this one.
     fn count_below(&self, key: &[u8], or_equal: bool) -> usize {
-        let Some(rest) = key.strip_prefix(&*self.common) else {
-            return if *key < *self.common { 0 } else { self.len() };
+        let rest = match &*self.common {
+            [] => key,
+            common => match key.strip_prefix(common) {
+                Some(rest) => rest,
+                None => return if key < common { 0 } else { self.len() },
+            },
         };
         let wanted = prefix64(rest);
         if let FirstKeys::Words(length) = self.keys {
@@ -150,7 +162,7 @@ impl Fences {
     fn words_below(&self, wanted: u64) -> usize {
         match &self.model {
             Some(model) => model.lower_bound(&self.words, wanted),
-            None => self.words.partition_point(|word| *word < wanted),
+            None => partition_point_far(0..self.words.len(), |block| self.words[block] < wanted),
         }
     }
 
@@ -176,9 +188,12 @@ impl Fences {
     /// Which part of a block's rows has keys below this one, were they evenly spread between the first keys of the block
     /// and of the next.
     pub(super) fn part_below(&self, block: usize, key: &[u8]) -> f64 {
-        let word = |key: &[u8]| key.strip_prefix(&*self.common).map(prefix64);
+        let word = |key: &[u8]| match &*self.common {
+            [] => Some(prefix64(key)),
+            common => key.strip_prefix(common).map(prefix64),
+        };
         // What does not begin as all first keys do comes before or after all of them.
-        let wanted = word(key).unwrap_or(if *key < *self.common { 0 } else { u64::MAX });
+        let wanted = word(key).unwrap_or_else(|| if *key < *self.common { 0 } else { u64::MAX });
         let low = self.words[block];
         let next = self.words.get(block + 1).copied();
         let high =

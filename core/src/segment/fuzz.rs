@@ -56,7 +56,7 @@ fn read_groups(bytes: &[u8], types: &[PgType], count: usize) {
     for number in 0..count {
         let types: Vec<PgType> = groups.columns(number).iter().map(|column| types[*column]).collect();
         let Ok(block) = decode_block(block, &types, rows) else { return };
-        group.set(number, Rc::new(block));
+        group.set(number, block);
     }
     let _ = group.verify(&KeyColumns::new(&schema(types), &groups), types);
 }
@@ -65,7 +65,7 @@ fn read_block(bytes: &[u8], types: &[PgType], rows: usize) {
     let groups = Rc::new(Groups::one(types.len()));
     if let Ok(block) = decode_block(bytes, types, rows) {
         let mut group = RowGroup::new(&groups);
-        group.set(0, Rc::new(block));
+        group.set(0, block);
         let _ = group.verify(&KeyColumns::new(&schema(types), &groups), types);
     }
 }

@@ -12,6 +12,9 @@ use crate::learned::IndexKind;
 use crate::learned::search::partition_point;
 use crate::types::PgType;
 
+/// Rows that a key is off from where it is expected, often.
+const STRAY_ROWS: usize = 10;
+
 /// A column of the key.
 #[derive(Clone, Copy, Debug)]
 struct KeyColumn {
@@ -120,6 +123,14 @@ impl KeyColumns {
             encode_stored(*pg_type, value, out);
         }
         out
+    }
+
+    /// Looks at what a search in a block needs for a key that is about in this row.
+    pub(super) fn touch(&self, block: &EncodedBlock, row: usize) {
+        let columns = self.columns.iter().map(|key| key.index);
+        for row in [row.saturating_sub(STRAY_ROWS), row, row + STRAY_ROWS] {
+            block.touch(columns.clone(), row);
+        }
     }
 
     /// How many of a block's rows have keys below `key`; with `or_equal`, at most `key`. Keys rise.

@@ -142,7 +142,7 @@ pub struct Version {
 #[derive(Clone, Debug)]
 enum Blocks {
     /// All columns.
-    One(Rc<Block>),
+    One(Block),
     /// Those that were asked for.
     Some(Rc<RowGroup>),
 }
@@ -159,10 +159,54 @@ impl Version {
 
     /// When it begins. Its end is the segment's to say (`Segment::end`).
     pub fn begin(&self) -> Stamp {
-        match &self.blocks {
-            Blocks::One(block) => block.begin(self.position.row()),
-            Blocks::Some(group) => group.key().begin(self.position.row()),
-        }
+        self.seen().begin()
+    }
+
+    /// Builds the row of these columns, without finishing it.
+    ///
+    /// # Panics
+    /// If the version was looked for without these columns.
+    pub fn read(&self, columns: &[usize], out: &mut RowBuilder) {
+        self.seen().read(columns, out);
+    }
+
+    /// As it is seen without holding its blocks.
+    pub fn seen(&self) -> SeenVersion<'_> {
+        let blocks = match &self.blocks {
+            Blocks::One(block) => SeenBlocks::One(block),
+            Blocks::Some(group) => SeenBlocks::Some(group),
+        };
+        SeenVersion { position: self.position, blocks }
+    }
+}
+
+/// A version, where it lies in the cache.
+#[derive(Clone, Copy, Debug)]
+pub struct SeenVersion<'a> {
+    position: Position,
+    blocks: SeenBlocks<'a>,
+}
+
+/// As `Blocks`.
+#[derive(Clone, Copy, Debug)]
+enum SeenBlocks<'a> {
+    One(&'a Block),
+    Some(&'a RowGroup),
+}
+
+impl SeenVersion<'_> {
+    /// Where it is.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// When it begins.
+    pub fn begin(&self) -> Stamp {
+        let block = match self.blocks {
+            SeenBlocks::One(block) => block,
+            SeenBlocks::Some(group) => group.key(),
+        };
+        block.begin(self.position.row())
     }
 
     /// Builds the row of these columns, without finishing it.
@@ -172,9 +216,9 @@ impl Version {
     pub fn read(&self, columns: &[usize], out: &mut RowBuilder) {
         out.start(columns.len());
         let row = self.position.row();
-        match &self.blocks {
-            Blocks::One(block) => columns.iter().for_each(|column| block.push_to(*column, row, out)),
-            Blocks::Some(group) => columns.iter().for_each(|column| group.push_to(*column, row, out)),
+        match self.blocks {
+            SeenBlocks::One(block) => columns.iter().for_each(|column| block.push_to(*column, row, out)),
+            SeenBlocks::Some(group) => columns.iter().for_each(|column| group.push_to(*column, row, out)),
         }
     }
 }

@@ -17,7 +17,7 @@ use super::format::{
 use super::groups::{GroupSet, Groups, split_tables};
 use super::keys::KeyColumns;
 use super::zone::{ZONE_BYTES, Zone};
-use super::{Blocks, Position, SegmentId, SegmentMeta, Version, Versions};
+use super::{Blocks, Position, SeenBlocks, SeenVersion, SegmentId, SegmentMeta, Version, Versions};
 use crate::catalog::TableSchema;
 use crate::clock::Timestamp;
 use crate::env::{AlignedBuf, Env, File, OpenMode};
@@ -255,6 +255,34 @@ impl<E: Env> Segment<E> {
         Ok(versions)
     }
 
+    /// Calls with the versions of a key, newest first, until it answers something: that, or `Some(None)`. `None` if a block
+    /// is not in the cache.
+    pub(crate) fn see_cached<T>(
+        &self,
+        key: &[u8],
+        columns: &[usize],
+        cache: &BlockCache,
+        mut see: impl FnMut(SeenVersion<'_>) -> Option<T>,
+    ) -> Option<Option<T>> {
+        if !self.groups.is_one() {
+            return Some(self.find_cached(key, columns, cache)?.iter().find_map(|found| see(found.seen())));
+        }
+        for number in self.fences.blocks_of(key) {
+            let row = self.row_near(number, key);
+            let seen = cache.with(self.slot(number, 0), |block| {
+                block.touch(columns, row);
+                self.keys.find(block.encoded(), key).find_map(|row| {
+                    let position = Position::new(number, row);
+                    see(SeenVersion { position, blocks: SeenBlocks::One(block) })
+                })
+            })?;
+            if seen.is_some() {
+                return Some(seen);
+            }
+        }
+        Some(None)
+    }
+
     /// As `find`, without waiting; `None` if a block is not in the cache.
     pub fn find_cached(&self, key: &[u8], columns: &[usize], cache: &BlockCache) -> Option<Versions> {
         let mut versions = Versions::default();
@@ -274,7 +302,7 @@ impl<E: Env> Segment<E> {
     fn with_cached_columns(
         &self,
         number: usize,
-        key: Rc<Block>,
+        key: Block,
         columns: &[usize],
         cache: &BlockCache,
     ) -> std::result::Result<Blocks, (RowGroup, GroupSet)> {
@@ -291,7 +319,7 @@ impl<E: Env> Segment<E> {
     async fn with_columns(
         &self,
         number: usize,
-        key: Rc<Block>,
+        key: Block,
         columns: &[usize],
         cache: &BlockCache,
     ) -> Result<Blocks> {
@@ -309,6 +337,16 @@ impl<E: Env> Segment<E> {
         self.keys.find(block.encoded(), key)
     }
 
+    /// Looks at what a search for a key in its block needs.
+    pub(super) fn touch_key(&self, number: usize, block: &Block, key: &[u8]) {
+        self.keys.touch(block.encoded(), self.row_near(number, key));
+    }
+
+    /// The row of a block at which a key would be if keys were evenly spread.
+    fn row_near(&self, number: usize, key: &[u8]) -> usize {
+        (self.fences.part_below(number, key) * self.rows_of(number) as f64) as usize
+    }
+
     /// Bytes of a block of the key group in the file.
     pub(super) fn key_block_bytes(&self, number: usize) -> usize {
         self.place(number, 0).extent.bytes as usize
@@ -318,7 +356,7 @@ impl<E: Env> Segment<E> {
         &self.fences
     }
 
-    pub(super) fn without_columns(&self, key: Rc<Block>) -> Blocks {
+    pub(super) fn without_columns(&self, key: Block) -> Blocks {
         if self.groups.is_one() {
             return Blocks::One(key);
         }
@@ -328,14 +366,14 @@ impl<E: Env> Segment<E> {
     }
 
     /// A block of the key group from the cache, or read into it.
-    async fn key_block(&self, number: usize, cache: &BlockCache) -> Result<Rc<Block>> {
+    async fn key_block(&self, number: usize, cache: &BlockCache) -> Result<Block> {
         let slot = self.slot(number, 0);
         if let Some(block) = cache.get(slot) {
             return Ok(block);
         }
         let read = self.read_groups(number..number + 1, GroupSet::KEY).await?.remove(0);
-        cache.insert(slot, Rc::clone(read.key()));
-        Ok(Rc::clone(read.key()))
+        cache.insert(slot, read.key().clone());
+        Ok(read.key().clone())
     }
 
     fn fence(&self, number: usize) -> Fence {
@@ -375,7 +413,7 @@ impl<E: Env> Segment<E> {
                 let at = usize::try_from(place.offset - start).expect("inside what was read");
                 let bytes = &bytes[at..at + place.extent.bytes as usize];
                 let block = self.check_block(*number, *group, place, bytes)?;
-                found[number - numbers.start].set(*group, Rc::new(block));
+                found[number - numbers.start].set(*group, block);
             }
         }
         Ok(found)

@@ -1,7 +1,6 @@
 //! Looking up the keys of a batch: the blocks that they lie in are read side by side, many keys for one look.
 
 use std::ops::Range;
-use std::rc::Rc;
 
 use super::block::Block;
 use super::cache::BlockCache;
@@ -14,6 +13,8 @@ use crate::sync;
 
 /// Blocks that a search holds at once.
 const HELD_MAX: usize = 64;
+/// Keys that are searched for together: what their blocks hold of them comes from memory side by side.
+const TOGETHER: usize = 16;
 /// Bytes that are read for one step of a search: many sessions may be at it.
 const MISSING_BYTES_MAX: usize = 1 << 20;
 /// Reads under way. Sixteen reads of 16 KiB take a drive little longer than two.
@@ -22,7 +23,7 @@ const READS_MAX: usize = 16;
 const READ_BYTES_MAX: u64 = 128 << 10;
 
 /// A block and its number; `None` until it is read.
-type Held = (usize, Option<Rc<Block>>);
+type Held = (usize, Option<Block>);
 
 impl<E: Env> Segment<E> {
     /// The newest version of every key that is here, without its columns, told with the number that came with the key. Keys rise: those of
@@ -58,19 +59,25 @@ impl<E: Env> Segment<E> {
             if missing_bytes > 0 {
                 self.read_missing(&mut held, cache).await?;
             }
-            for (of, key, at) in wanted.drain(..) {
-                let (number, Some(block)) = &held[at] else { unreachable!("what was missing was read") };
-                let rows = self.key_rows(block, key);
-                if !rows.is_empty() {
-                    found(
-                        of,
-                        &Version::new(
-                            Position::new(*number, rows.start),
-                            self.without_columns(Rc::clone(block)),
-                        ),
-                    );
+            let block_of = |at: usize| match &held[at] {
+                (number, Some(block)) => (*number, block),
+                _ => unreachable!("what was missing was read"),
+            };
+            for some in wanted.chunks(TOGETHER) {
+                for (_, key, at) in some {
+                    let (number, block) = block_of(*at);
+                    self.touch_key(number, block, key);
+                }
+                for (of, key, at) in some {
+                    let (number, block) = block_of(*at);
+                    let rows = self.key_rows(block, key);
+                    if !rows.is_empty() {
+                        let blocks = self.without_columns(block.clone());
+                        found(*of, &Version::new(Position::new(number, rows.start), blocks));
+                    }
                 }
             }
+            wanted.clear();
         }
         Ok(())
     }
@@ -103,7 +110,7 @@ impl<E: Env> Segment<E> {
             for (run, blocks) in some.iter().zip(read) {
                 for (number, group) in run.clone().zip(blocks?) {
                     if let Ok(at) = held.binary_search_by_key(&number, |(number, _)| *number) {
-                        held[at].1 = Some(Rc::clone(group.key()));
+                        held[at].1 = Some(group.key().clone());
                     }
                 }
             }

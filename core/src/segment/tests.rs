@@ -490,7 +490,7 @@ fn decoders_survive_any_bytes() {
     let decode = |bytes: &[u8]| Block::decode(bytes, id, plain.rows(), &types, &tables);
     let verify = |block: Block| {
         let mut group = RowGroup::new(&groups);
-        group.set(0, Rc::new(block));
+        group.set(0, block);
         group.verify(&keys, &types)
     };
     decode(&bytes).and_then(verify).expect("valid");

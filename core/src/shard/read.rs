@@ -9,7 +9,7 @@ use crate::id::RangeId;
 use crate::key::Key;
 use crate::router::ReadView;
 use crate::row::{Row, RowBuilder};
-use crate::segment::{Segment, Versions};
+use crate::segment::{SeenVersion, Segment, Version, Versions};
 use crate::stamp::Stamp;
 
 use super::range::Range;
@@ -112,24 +112,26 @@ impl<E: Env> Inner<E> {
         }
         for segment in range.segments.iter().rev().filter(|segment| segment.covers(key)) {
             let before = loaded.iter().find(|(other, _)| Rc::ptr_eq(other, segment));
-            let versions = match before {
-                Some((_, versions)) => versions.clone(),
-                None => match segment.find_cached(key, columns, &self.cache) {
-                    Some(versions) => versions,
+            let see = |version: SeenVersion<'_>| {
+                let end = segment.end(version.position());
+                let sight = state.judge(version.begin(), end, view, &mut at);
+                if matches!(sight, Sight::Visible) {
+                    version.read(columns, &mut builder);
+                }
+                (!matches!(sight, Sight::Older)).then_some(sight)
+            };
+            let seen = match before {
+                Some((_, versions)) => versions.iter().map(Version::seen).find_map(see),
+                None => match segment.see_cached(key, columns, &self.cache, see) {
+                    Some(seen) => seen,
                     None => return Ok(Look::Disk(segment.clone())),
                 },
             };
-            for version in versions.iter() {
-                let end = segment.end(version.position());
-                match state.judge(version.begin(), end, view, &mut at) {
-                    Sight::Visible => {
-                        version.read(columns, &mut builder);
-                        return Ok(Look::Found { row: Some(builder.finish()?), at });
-                    }
-                    Sight::Gone => return Ok(Look::Found { row: None, at }),
-                    Sight::Older => {}
-                    Sight::Wait => return Ok(Look::Wait),
-                }
+            match seen {
+                Some(Sight::Visible) => return Ok(Look::Found { row: Some(builder.finish()?), at }),
+                Some(Sight::Gone) => return Ok(Look::Found { row: None, at }),
+                Some(Sight::Wait) => return Ok(Look::Wait),
+                Some(Sight::Older) | None => {}
             }
         }
         Ok(Look::Found { row: None, at })

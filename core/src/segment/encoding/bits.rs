@@ -120,15 +120,14 @@ impl Packed {
             return if width <= 16 {
                 let (row, lane, bit) = place::<16>(index, width);
                 let at = start + (row * 64 + lane) * 2;
+                // Both words, whether the number goes on in the second or not: a jump would be guessed wrong half of the time.
                 let half = |at: usize| u64::from(word(bytes, at) as u16);
-                let low = half(at) | if bit + width > 16 { half(at + 128) << 16 } else { 0 };
-                low >> bit & mask(self.width)
+                (half(at) | half(at + 128) << 16) >> bit & mask(self.width)
             } else {
                 let (row, lane, bit) = place::<32>(index, width);
                 let at = start + (row * 32 + lane) * 4;
                 let half = |at: usize| u64::from(word(bytes, at) as u32);
-                let low = half(at) | if bit + width > 32 { half(at + 128) << 32 } else { 0 };
-                low >> bit & mask(self.width)
+                (half(at) | half(at + 128) << 32) >> bit & mask(self.width)
             };
         }
         if width == 0 {
@@ -137,7 +136,10 @@ impl Packed {
         let bit = index * width;
         let (at, shift) = (start + bit / 8, bit % 8);
         let low = word(bytes, at) >> shift;
-        let high = if shift + width > 64 { word(bytes, at + 8) << (64 - shift) } else { 0 };
+        if width <= 56 {
+            return low & mask(self.width);
+        }
+        let high = word(bytes, at + 8) << 1 << (63 - shift);
         (low | high) & mask(self.width)
     }
 

@@ -3,8 +3,6 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use arrow_buffer::Buffer;
-
 use super::super::format::{BLOCK_ROWS, Detail};
 use super::alp::Exponents;
 use super::front::Front;
@@ -34,6 +32,9 @@ pub(super) const VALID_AS: u8 = 4;
 
 /// Most columns that a column is computed from through others, itself not counted.
 pub(super) const DEPTH_MAX: usize = 3;
+
+/// How far from where it is looked for first a string may lie.
+const STRAY_BYTES: usize = 32;
 
 const NO_BITS: [u8; BLOCK_ROWS / 8] = [0; BLOCK_ROWS / 8];
 
@@ -87,6 +88,14 @@ struct Encoded {
 }
 
 impl Encoded {
+    /// Looks at all of it.
+    #[inline]
+    fn touch(&self) -> u64 {
+        let valid = matches!(self.valid, Valid::All);
+        let data = matches!(self.data, Data::Same(_));
+        u64::from(valid) + u64::from(data) + u64::from(self.layout == Layout::Bytes)
+    }
+
     fn all_ints(&self) -> impl Iterator<Item = &Ints> {
         let (first, second) = match &self.data {
             Data::Same(_) | Data::Raw(_) => (None, None),
@@ -103,12 +112,13 @@ impl Encoded {
 }
 
 /// The columns of a block as they were written; shares the block's bytes.
-#[derive(Debug)]
+/// A copy shares all of it.
+#[derive(Clone, Debug)]
 pub(crate) struct EncodedBlock {
-    buffer: Buffer,
-    rows: usize,
-    columns: Vec<Encoded>,
+    columns: Rc<[Encoded]>,
+    bytes: Rc<[u8]>,
     tables: Rc<Tables>,
+    rows: u16,
 }
 
 impl EncodedBlock {
@@ -117,7 +127,7 @@ impl EncodedBlock {
     /// # Errors
     /// If the bytes are not sections of columns of these types. What passes can be read without a panic.
     pub(crate) fn decode(
-        buffer: &Buffer,
+        bytes: Rc<[u8]>,
         sections: &[Section],
         rows: usize,
         types: &[PgType],
@@ -127,11 +137,12 @@ impl EncodedBlock {
             return Err("a block of other rows or columns");
         }
         let decode = |(column, (section, pg_type)): (usize, (&Section, &PgType))| {
-            decode_column(buffer, *section, rows, column, *pg_type, tables)
+            decode_column(&bytes, *section, rows, column, *pg_type, tables)
         };
         let columns = sections.iter().zip(types).enumerate().map(decode).collect::<Option<_>>();
         let columns = columns.ok_or("malformed column")?;
-        let block = EncodedBlock { buffer: buffer.clone(), rows, columns, tables: Rc::clone(tables) };
+        let rows = u16::try_from(rows).map_err(|_| "a block of too many rows")?;
+        let block = EncodedBlock { columns, bytes, tables: Rc::clone(tables), rows };
         block.references_end().then_some(block).ok_or("columns that refer to each other")
     }
 
@@ -162,12 +173,12 @@ impl EncodedBlock {
 
     /// Rows of the block.
     pub(crate) fn rows(&self) -> usize {
-        self.rows
+        usize::from(self.rows)
     }
 
-    /// Bytes of memory beside the block's bytes.
+    /// Bytes of memory.
     pub(crate) fn size_bytes(&self) -> usize {
-        size_of::<EncodedBlock>() + self.columns.capacity() * size_of::<Encoded>()
+        size_of::<EncodedBlock>() + self.bytes.len() + self.columns.len() * size_of::<Encoded>()
     }
 
     /// What the block shares with others.
@@ -177,13 +188,42 @@ impl EncodedBlock {
 
     #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.buffer
+        &self.bytes
     }
 
     /// Whether the value is not NULL.
     #[inline]
     pub(crate) fn is_valid(&self, column: usize, row: usize) -> bool {
         self.valid(column).is_none_or(|valid| valid[row / 8] >> (row % 8) & 1 == 1)
+    }
+
+    /// Looks at what reading a row of these columns needs, as far as it is known beforehand, so that it comes from memory
+    /// side by side, not one after another; `row` may be a guess.
+    pub(crate) fn touch(&self, columns: impl Iterator<Item = usize> + Clone, row: usize) {
+        let row = row.min(self.rows() - 1);
+        let kinds = columns.clone().fold(0, |sum, column| sum + self.columns[column].touch());
+        let sum = columns.fold(kinds, |sum, column| sum ^ self.touch_data(&self.columns[column].data, row));
+        std::hint::black_box(sum);
+    }
+
+    #[inline]
+    fn touch_data(&self, data: &Data, row: usize) -> u64 {
+        let bytes = self.bytes();
+        let byte = |at: usize| bytes.get(at).map_or(0, |byte| u64::from(*byte));
+        match data {
+            Data::Same(range) => byte(range.start),
+            Data::Raw(range) => byte(range.start + range.len() / self.rows() * row),
+            Data::Ints(ints) | Data::Dictionary(ints) => ints.touch(bytes, row),
+            Data::Scaled { coefficients: ints, .. } | Data::Alp { digits: ints, .. } => {
+                ints.touch(bytes, row)
+            }
+            Data::RawVar { ends, bytes: range } | Data::Fsst { ends, bytes: range, .. } => {
+                // Strings of a column are about as long as each other.
+                let at = range.start + range.len() * row / self.rows();
+                ends.touch(bytes, row) ^ byte(at.saturating_sub(STRAY_BYTES)) ^ byte(at + STRAY_BYTES)
+            }
+            Data::Front(_) => 0,
+        }
     }
 
     /// Appends a value to a row that is being built.
@@ -391,7 +431,7 @@ impl EncodedBlock {
         match valid {
             Valid::All | Valid::As(_) => None,
             Valid::None => Some(&NO_BITS),
-            Valid::Bits(range) => Some(&self.buffer[range.clone()]),
+            Valid::Bits(range) => Some(&self.bytes[range.clone()]),
             Valid::Few(bits) => Some(&bits[..]),
         }
     }

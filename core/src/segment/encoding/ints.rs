@@ -31,6 +31,7 @@ use super::super::format::Bytes;
 use super::bits::{Packed, packed_bytes};
 use super::block::EncodedBlock;
 use super::invert::Line;
+use crate::learned::search::partition_point;
 
 /// Binary digits of the slope of a piece behind the point.
 pub(super) const PIECE_SHIFT: u8 = 12;
@@ -187,16 +188,7 @@ pub(super) fn u16_at(bytes: &[u8], at: u32, index: usize) -> usize {
 /// How many of `count` rising u16 at `at` are at most `limit`.
 #[inline]
 pub(super) fn count_to(bytes: &[u8], at: u32, count: u16, limit: usize) -> usize {
-    let (mut low, mut high) = (0, usize::from(count));
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if u16_at(bytes, at, middle) <= limit {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    low
+    partition_point(0..usize::from(count), |index| u16_at(bytes, at, index) <= limit)
 }
 
 /// Packed codes that stand for integers in their order, but for exceptions.
@@ -366,6 +358,24 @@ impl Ints {
     pub(super) fn is_constant(&self) -> bool {
         let same = matches!(self.codes, Codes::Packed(packed) if packed.is_zero());
         same && self.exceptions.is_none() && self.model == Model::None
+    }
+
+    /// Looks at what the integer of a row is made of.
+    #[inline]
+    pub(super) fn touch(&self, bytes: &[u8], row: usize) -> u64 {
+        let codes = match &self.codes {
+            Codes::Packed(packed) => packed.get(bytes, row),
+            Codes::Runs { count, ends, .. } => u16_at(bytes, *ends, usize::from(*count) / 2) as u64,
+        };
+        let exceptions = self
+            .exceptions
+            .as_ref()
+            .map_or(0, |exceptions| u16_at(bytes, exceptions.rows, usize::from(exceptions.count) / 2) as u64);
+        let pieces = match self.model {
+            Model::Pieces { at, count } => u16_at(bytes, at, usize::from(count) * 2) as u64,
+            _ => 0,
+        };
+        codes ^ exceptions ^ pieces
     }
 
     /// The integer of a row.

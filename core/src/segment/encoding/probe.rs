@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use arrow_buffer::Buffer;
-
 use super::super::format::BLOCK_ROWS;
 use super::{EncodedBlock, Section, SegmentEncoder, Tables};
 use crate::column::{Column, ColumnBuf, ColumnView, check_row};
@@ -68,7 +66,7 @@ impl Input {
             let views: Vec<ColumnView<'_>> = columns.iter().map(Column::view).collect();
             let mut bytes = Vec::new();
             let sections = encoder.encode(&views, *rows, &mut bytes, 0);
-            blocks.push((Buffer::from_vec(bytes), sections, *rows));
+            blocks.push((Rc::from(bytes), sections, *rows));
         }
         Output { types: self.types.clone(), blocks, tables: encoder.tables() }
     }
@@ -78,7 +76,7 @@ impl Input {
 #[derive(Debug)]
 pub struct Output {
     types: Vec<PgType>,
-    blocks: Vec<(Buffer, Vec<Section>, usize)>,
+    blocks: Vec<(Rc<[u8]>, Vec<Section>, usize)>,
     tables: Vec<u8>,
 }
 
@@ -99,8 +97,8 @@ impl Output {
     /// If the bytes are not what was encoded.
     pub fn decode(&self) -> Blocks {
         let tables = Rc::new(Tables::decode(&self.tables, &self.types).expect("as written"));
-        let decode = |(bytes, sections, rows): &(Buffer, Vec<Section>, usize)| {
-            EncodedBlock::decode(bytes, sections, *rows, &self.types, &tables).expect("as written")
+        let decode = |(bytes, sections, rows): &(Rc<[u8]>, Vec<Section>, usize)| {
+            EncodedBlock::decode(Rc::clone(bytes), sections, *rows, &self.types, &tables).expect("as written")
         };
         Blocks { types: self.types.clone(), blocks: self.blocks.iter().map(decode).collect() }
     }
@@ -217,8 +215,7 @@ pub fn fuzz(input: &[u8]) {
         |head: &[u8]| Section { offset: number(&head[1..]) as u32, bytes: number(&head[3..]) as u32 };
     let sections: Vec<Section> = heads.chunks_exact(5).map(section).collect();
     let Ok(tables) = Tables::decode(tables, &types) else { return };
-    let buffer = Buffer::from_slice_ref(bytes);
-    if let Ok(block) = EncodedBlock::decode(&buffer, &sections, rows, &types, &Rc::new(tables)) {
+    if let Ok(block) = EncodedBlock::decode(Rc::from(bytes), &sections, rows, &types, &Rc::new(tables)) {
         read_all(&block, &types);
     }
 }

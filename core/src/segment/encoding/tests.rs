@@ -4,8 +4,6 @@ mod structured;
 
 use std::rc::Rc;
 
-use arrow_buffer::Buffer;
-
 use super::super::format::BLOCK_ROWS;
 use super::{EncodedBlock, Section, SegmentEncoder, Tables};
 use crate::column::{Column, ColumnBuf, ColumnView};
@@ -19,7 +17,7 @@ type Values = Vec<Option<Vec<u8>>>;
 
 struct Encoded {
     types: Vec<PgType>,
-    blocks: Vec<(Buffer, Vec<Section>, usize)>,
+    blocks: Vec<(Rc<[u8]>, Vec<Section>, usize)>,
     tables: Vec<u8>,
 }
 
@@ -59,7 +57,7 @@ fn encode_with(
         let mut out = vec![0xee; 64];
         let sections = encoder.encode(&views, end - start, &mut out, 24);
         assert!(sections.iter().all(|section| section.offset.is_multiple_of(8)));
-        blocks.push((Buffer::from_slice_ref(&out[24..]), sections, end - start));
+        blocks.push((Rc::from(&out[24..]), sections, end - start));
     }
     Encoded { types: types.to_vec(), blocks, tables: encoder.tables() }
 }
@@ -76,7 +74,8 @@ fn check_encoded(encoded: &Encoded, columns: &[Values]) {
     let tables = Rc::new(Tables::decode(&encoded.tables, types).expect("tables"));
     let mut start = 0;
     for (buffer, sections, rows) in &encoded.blocks {
-        let block = EncodedBlock::decode(buffer, sections, *rows, types, &tables).expect("a block");
+        let block =
+            EncodedBlock::decode(Rc::clone(buffer), sections, *rows, types, &tables).expect("a block");
         for (column, values) in columns.iter().enumerate() {
             check_column(&block, column, types[column], &values[start..start + rows]);
         }
@@ -232,11 +231,11 @@ fn check_ranges(block: &EncodedBlock, column: usize, values: &[Option<Vec<u8>>])
 }
 
 /// Reads everything of bytes that may be anything: no panic.
-fn read_all(encoded: &Encoded, tables: &[u8], blocks: &[Buffer]) {
+fn read_all(encoded: &Encoded, tables: &[u8], blocks: &[Rc<[u8]>]) {
     let Ok(tables) = Tables::decode(tables, &encoded.types) else { return };
     let tables = Rc::new(tables);
     for (bytes, (_, sections, rows)) in blocks.iter().zip(&encoded.blocks) {
-        if let Ok(block) = EncodedBlock::decode(bytes, sections, *rows, &encoded.types, &tables) {
+        if let Ok(block) = EncodedBlock::decode(Rc::clone(bytes), sections, *rows, &encoded.types, &tables) {
             super::probe::read_all(&block, &encoded.types);
         }
     }
@@ -255,7 +254,7 @@ fn corrupt(random: &mut Random, encoded: &Encoded, times: usize) {
                     random.pick(&[0, 1, 255, bytes[at] ^ 1, bytes[at] ^ 128, random.clone().next() as u8]);
             }
         }
-        let blocks: Vec<Buffer> = blocks.into_iter().map(Buffer::from_vec).collect();
+        let blocks: Vec<Rc<[u8]>> = blocks.into_iter().map(Rc::from).collect();
         read_all(encoded, &tables, &blocks);
     }
 }
@@ -568,7 +567,7 @@ fn columns_that_follow_from_themselves_are_refused() {
         bytes.extend_from_slice(&second);
         let sections = [Section { offset: 0, bytes: size }, Section { offset: 32, bytes: size }];
         let tables = Rc::new(Tables::decode(&[0; 4], &types).expect("none"));
-        EncodedBlock::decode(&Buffer::from_vec(bytes), &sections, 9, &types, &tables).map(|_| ())
+        EncodedBlock::decode(Rc::from(bytes), &sections, 9, &types, &tables).map(|_| ())
     };
     assert!(decode(1, 0).is_err() && decode(0, 0).is_err() && decode(1, 1).is_err() && decode(2, 1).is_err());
 }
