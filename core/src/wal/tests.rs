@@ -511,6 +511,8 @@ fn on_a_real_disk() {
             }
             needed = written.borrow()[written.borrow().len() - 320].0;
             wal.truncate(needed).await.unwrap();
+            // Waits for what prepares files in the background, which the next life removes.
+            wal.close().await.unwrap();
         }
     };
     start(CoreOptions::new(CoreId(0), None), main).unwrap().join().unwrap();
