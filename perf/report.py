@@ -45,6 +45,8 @@ class Run:
         self.data = options.data
         self.results, self.missing, self.transcripts = [], [], []
         self.work = pathlib.Path(tempfile.mkdtemp(prefix="run-", dir=options.data))
+        # PostgreSQL runs as a user of its own where this one is root.
+        self.work.chmod(0o755)
         self.target = options.target or self.target_folder()
         self.baselines = None
         self.python = None
