@@ -3,7 +3,7 @@
 //! ```text
 //! statement ok                     the statement works
 //! statement count 2                it works and changes two rows
-//! statement error ^42P01 relation  it fails; the pattern is one of `SQLSTATE message`
+//! statement error ^42P01 relation  it fails; the pattern is one of `SQLSTATE message | DETAIL: .. | HINT: ..` and so on
 //! query IT rowsort                 it answers the rows after `----`, here in any order; one letter for each column:
 //!                                  I a whole number, R another number, T anything else
 //! connection a                     goes on in another session

@@ -1,6 +1,7 @@
 //! A small client that asks a server of the PostgreSQL protocol by either of its query protocols and gets every value as
 //! text, as the server writes it. Other clients ask for binary values once a statement is prepared.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -40,11 +41,25 @@ pub struct ServerError {
     pub code: String,
     /// The message.
     pub message: String,
+    /// What else is told, as [`ERROR_FIELDS`] names it.
+    pub fields: Vec<(&'static str, String)>,
 }
 
+/// What errors may tell besides code and message, by the letters of the protocol (PG 15, chapter 55.8).
+pub const ERROR_FIELDS: [(u8, &str); 6] = [
+    (b'D', "DETAIL"),
+    (b'H', "HINT"),
+    (b'n', "CONSTRAINT"),
+    (b'c', "COLUMN"),
+    (b'P', "POSITION"),
+    (b'W', "CONTEXT"),
+];
+
+/// All in one line: `42601 the message | HINT: .. | POSITION: 8`.
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.code, self.message)
+        write!(f, "{} {}", self.code, self.message)?;
+        self.fields.iter().try_for_each(|(name, value)| write!(f, " | {name}: {value}"))
     }
 }
 
@@ -148,15 +163,13 @@ impl WireClient {
 }
 
 fn server_error(body: &backend::ErrorResponseBody) -> io::Result<ServerError> {
-    let mut error = ServerError { code: String::new(), message: String::new() };
+    let mut told = BTreeMap::new();
     let mut fields = body.fields();
     while let Some(field) = fields.next()? {
-        let value = String::from_utf8_lossy(field.value_bytes()).into_owned();
-        match field.type_() {
-            b'C' => error.code = value,
-            b'M' => error.message = value,
-            _ => {}
-        }
+        told.insert(field.type_(), String::from_utf8_lossy(field.value_bytes()).into_owned());
     }
-    Ok(error)
+    let code = told.remove(&b'C').unwrap_or_default();
+    let message = told.remove(&b'M').unwrap_or_default();
+    let fields = ERROR_FIELDS.iter().filter_map(|(letter, name)| Some((*name, told.remove(letter)?)));
+    Ok(ServerError { code, message, fields: fields.collect() })
 }

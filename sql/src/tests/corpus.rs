@@ -8,8 +8,8 @@ use sqllogictest::{
     Condition, Connection, DefaultColumnType, ExpectedError, QueryExpect, Record, SortMode, StatementExpect,
 };
 
-use super::script::{Ran, ScriptOutcome, execute};
-use crate::error::Result;
+use super::script::{Ran, ScriptOutcome, error_fields, execute};
+use crate::error::{Result, SqlError};
 use crate::session::Session;
 
 /// Runs a script; every connection gets a router.
@@ -50,11 +50,11 @@ fn compare(record: &Record<DefaultColumnType>, result: Result<Ran>) -> std::resu
     let failed = |error: &ExpectedError, result: Result<Ran>| match result {
         Ok(ran) => Err(format!("worked: {}", ran.tag)),
         Err(got) => {
-            let got = format!("{} {}", got.state.code(), got.message);
+            let got = one_line(&got);
             if error.is_match(&got, None) { Ok(()) } else { Err(got) }
         }
     };
-    let worked = |result: Result<Ran>| result.map_err(|got| format!("{} {}", got.state.code(), got.message));
+    let worked = |result: Result<Ran>| result.map_err(|got| one_line(&got));
     match record {
         Record::Statement { expected: StatementExpect::Error(error), .. }
         | Record::Query { expected: QueryExpect::Error(error), .. } => failed(error, result),
@@ -73,4 +73,10 @@ fn compare(record: &Record<DefaultColumnType>, result: Result<Ran>) -> std::resu
         }
         _ => worked(result).map(|_| ()),
     }
+}
+
+/// An error as `ServerError` of `tests/src/wire.rs` shows it.
+fn one_line(error: &SqlError) -> String {
+    let told = error_fields(error).into_iter().filter_map(|(name, value)| Some(format!(" | {name}: {}", value?)));
+    format!("{} {}{}", error.state.code(), error.message, told.collect::<String>())
 }

@@ -139,6 +139,18 @@ async fn answer<R: Router>(session: &mut Session<R>, record: &Record) -> Vec<Str
     }
 }
 
+/// What an error tells besides code and message.
+pub(super) fn error_fields(error: &SqlError) -> [(&'static str, Option<String>); 6] {
+    [
+        ("DETAIL", error.detail.clone()),
+        ("HINT", error.hint.clone()),
+        ("CONSTRAINT", error.constraint.clone()),
+        ("COLUMN", error.column.clone()),
+        ("POSITION", error.position.map(|position| position.to_string())),
+        ("CONTEXT", error.context.clone()),
+    ]
+}
+
 fn error_lines(error: &SqlError, head: &str, expected: &[String]) -> Vec<String> {
     let mut words = head.splitn(3, ' ');
     let (_, state, message) =
@@ -147,18 +159,9 @@ fn error_lines(error: &SqlError, head: &str, expected: &[String]) -> Vec<String>
         return vec![format!("! error {} {}", error.state.code(), error.message)];
     }
     let mut lines = Vec::new();
-    let position = error.position.map(|position| position.to_string());
-    let fields = [
-        ("DETAIL", error.detail.as_ref()),
-        ("HINT", error.hint.as_ref()),
-        ("CONSTRAINT", error.constraint.as_ref()),
-        ("COLUMN", error.column.as_ref()),
-        ("POSITION", position.as_ref()),
-        ("CONTEXT", error.context.as_ref()),
-    ];
-    for (name, value) in fields {
+    for (name, value) in error_fields(error) {
         if expected.iter().any(|line| line.starts_with(name)) {
-            lines.push(format!("{name}: {}", value.cloned().unwrap_or_default()));
+            lines.push(format!("{name}: {}", value.unwrap_or_default()));
         }
     }
     lines
