@@ -77,6 +77,7 @@ fn compare(record: &Record<DefaultColumnType>, result: Result<Ran>) -> std::resu
 
 /// An error as `ServerError` of `tests/src/wire.rs` shows it.
 fn one_line(error: &SqlError) -> String {
-    let told = error_fields(error).into_iter().filter_map(|(name, value)| Some(format!(" | {name}: {}", value?)));
+    let told =
+        error_fields(error).into_iter().filter_map(|(name, value)| Some(format!(" | {name}: {}", value?)));
     format!("{} {}{}", error.state.code(), error.message, told.collect::<String>())
 }
