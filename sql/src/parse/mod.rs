@@ -2,7 +2,7 @@
 //!
 //! The text is tokenised once by `sqlparser` and cut at semicolons here. Statements about the session (SET, BEGIN,
 //! COPY, EXPLAIN, ..) are read by our own small parser in [`utility`], because their PostgreSQL forms must be read
-//! exactly; all others by `sqlparser`. Every statement knows its place, so that errors point at a character of the
+//! exactly; all others by `sqlparser`, after [`rewrite`] has put what it cannot read into other words. Every statement knows its place, so that errors point at a character of the
 //! text that the client sent.
 //!
 //! Invariant: a statement's syntax tree is at most [`DEPTH_MAX`] deep, checked on the tokens before any tree is
@@ -10,10 +10,9 @@
 
 mod depth;
 mod dialect;
-mod grouping;
+mod rewrite;
 mod tokens;
 pub(crate) mod utility;
-mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -21,17 +20,15 @@ mod tests;
 use std::rc::Rc;
 
 use sqlparser::ast;
-use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 
 use crate::error::{Result, SqlError, SqlState};
 pub(crate) use depth::too_deep;
 use dialect::Postgres15;
-pub(crate) use grouping::is_group_by_distinct;
+pub(crate) use rewrite::{UNTYPED_COLUMN, is_group_by_distinct, window_name};
 pub(crate) use tokens::{Cursor, NAME_BYTES_MAX, fold_identifier, position_of};
 use utility::Utility;
-pub(crate) use windows::window_name;
 
 /// Deepest syntax tree. A level of the tree takes below 1 KiB of stack when walked, see [`with_stack`].
 pub const DEPTH_MAX: usize = 6_000;
@@ -177,117 +174,13 @@ fn parse_statement(text: &Rc<str>, tokens: &[TokenWithSpan], depth: usize) -> Re
 
 /// Reads one statement that is not about the session.
 fn parse_sql(text: &str, tokens: &[TokenWithSpan], depth: usize) -> Result<SyntaxTree<ast::Statement>> {
-    let tokens_for_sqlparser = with_rows_from(with_column_types(without_only(without_data_clause(tokens)?)));
-    let tokens_for_sqlparser = windows::with_exclusions(tokens_for_sqlparser);
-    let mut parser = sql_parser(grouping::with_group_by_kind(tokens_for_sqlparser));
+    let mut parser = sql_parser(rewrite::for_sqlparser(tokens)?);
     let statement = parser.parse_statement().map_err(|e| syntax_error(text, tokens, e))?;
     let tree = SyntaxTree::new(statement, depth);
     match &parser.peek_token_ref().token {
         Token::EOF => Ok(tree),
         _ => Err(Cursor::new(text, tokens).syntax_error_at(parser.peek_token_ref())),
     }
-}
-
-/// The tokens of a CREATE TABLE AS without `WITH DATA` at their end.
-fn without_data_clause(tokens: &[TokenWithSpan]) -> Result<&[TokenWithSpan]> {
-    let is = |index: Option<&usize>, keyword: Keyword| {
-        index.is_some_and(
-            |index| matches!(&tokens[*index].token, Token::Word(word) if word.keyword == keyword),
-        )
-    };
-    let is_space = |index: &usize| matches!(tokens[*index].token, Token::Whitespace(_));
-    let first = (0..tokens.len()).find(|index| !is_space(index));
-    let last: Vec<usize> = (0..tokens.len()).rev().filter(|index| !is_space(index)).take(3).collect();
-    if !is(first.as_ref(), Keyword::CREATE) || !is(last.first(), Keyword::DATA) {
-        return Ok(tokens);
-    }
-    if is(last.get(1), Keyword::NO) && is(last.get(2), Keyword::WITH) {
-        return Err(SqlError::unsupported("WITH NO DATA", "Give the query LIMIT 0."));
-    }
-    Ok(if is(last.get(1), Keyword::WITH) { &tokens[..last[1]] } else { tokens })
-}
-
-/// The type of the columns that a CREATE TABLE AS only names.
-pub(crate) const UNTYPED_COLUMN: &str = "unknown";
-
-/// The tokens of `CREATE TABLE t (a, b) AS ..` with a type behind each column, since `sqlparser` wants one.
-fn with_column_types(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let words: Vec<usize> =
-        (0..tokens.len()).filter(|index| !matches!(tokens[*index].token, Token::Whitespace(_))).collect();
-    let at = |place: usize| words.get(place).map(|index| &tokens[*index].token);
-    let is = |place: usize, keyword: Keyword| matches!(at(place), Some(Token::Word(word)) if word.keyword == keyword && word.quote_style.is_none());
-    let Some(open) = (0..words.len()).find(|place| at(*place) == Some(&Token::LParen)) else { return tokens };
-    let begins = |keyword: Keyword| (1..open).any(|place| is(place, keyword));
-    if !is(0, Keyword::CREATE) || !begins(Keyword::TABLE) || begins(Keyword::AS) || begins(Keyword::WITH) {
-        return tokens;
-    }
-    let mut names = Vec::new();
-    for place in (open + 1..).step_by(2) {
-        match (at(place), at(place + 1)) {
-            (Some(Token::Word(_)), Some(Token::Comma)) => names.push(words[place]),
-            (Some(Token::Word(_)), Some(Token::RParen)) => {
-                names.push(words[place]);
-                break;
-            }
-            _ => return tokens,
-        }
-    }
-    for index in names.into_iter().rev() {
-        let span = tokens[index].span;
-        let pg_type = Token::make_word(UNTYPED_COLUMN, None);
-        tokens.splice(index + 1..index + 1, [TokenWithSpan { token: pg_type, span }]);
-    }
-    tokens
-}
-
-/// The tokens without `ONLY` in front of tables: tables have no descendants, so it says nothing.
-fn without_only(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
-    let is_only = |token: &TokenWithSpan| match &token.token {
-        Token::Word(word) => word.quote_style.is_none() && word.value.eq_ignore_ascii_case("only"),
-        _ => false,
-    };
-    if !tokens.iter().any(is_only) {
-        return tokens.to_vec();
-    }
-    let mut kept: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
-    for token in tokens {
-        let before = kept.iter().rev().find(|token| !matches!(token.token, Token::Whitespace(_)));
-        let in_front_of_table = before.is_some_and(|before| match &before.token {
-            Token::Word(word) => {
-                [Keyword::FROM, Keyword::UPDATE, Keyword::TABLE, Keyword::TRUNCATE, Keyword::JOIN]
-                    .contains(&word.keyword)
-            }
-            _ => false,
-        });
-        if !(in_front_of_table && is_only(token)) {
-            kept.push(token.clone());
-        }
-    }
-    kept
-}
-
-/// The tokens with `ROWS FROM (` as the name of a function: its arguments are the calls.
-fn with_rows_from(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let is_word = |token: &Token, text: &str| match token {
-        Token::Word(word) => word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text),
-        _ => false,
-    };
-    if !tokens.iter().any(|token| is_word(&token.token, "rows")) {
-        return tokens;
-    }
-    let places: Vec<usize> =
-        (0..tokens.len()).filter(|at| !matches!(tokens[*at].token, Token::Whitespace(_))).collect();
-    for window in places.windows(3).rev() {
-        let [rows, from, open] = [window[0], window[1], window[2]];
-        let is_rows_from = is_word(&tokens[rows].token, "rows")
-            && is_word(&tokens[from].token, "from")
-            && tokens[open].token == Token::LParen;
-        if is_rows_from {
-            tokens[rows].token = Token::make_word(crate::bind::ROWS_FROM, Some('"'));
-            tokens.drain(rows + 1..=from);
-        }
-    }
-    tokens
 }
 
 fn sql_parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {

@@ -1,13 +1,13 @@
-//! Functions of arguments of any type: quoting, concatenation and `format`.
+//! Functions of arguments of any type: quoting, concatenation, `format`, and which are NULL.
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use omen_core::SqlState;
 use omen_core::error::ValueError;
-use omen_core::types::PgType;
+use omen_core::types::{Datum, PgType};
 
 use super::Call;
-use super::lift::{Result, Text, TextSink, each_row, each_text, text1};
+use super::lift::{Result, Text, TextSink, each_datum_nulls, each_row, each_text, text1};
 use super::string::{char_count, count, pad};
 use crate::expr::cast::push_text;
 use crate::expr::value::Value;
@@ -311,5 +311,13 @@ pub(crate) fn column_size(call: &Call<'_>) -> Result<Value> {
             push_any(call, 0, row, &mut text);
             count(text.len() + 4)
         }
+    })
+}
+
+/// `num_nulls` and `num_nonnulls`
+pub(crate) fn count_nulls(call: &Call<'_>, nulls: bool) -> Result<Value> {
+    each_datum_nulls(call, |args| {
+        let count = args.iter().filter(|arg| arg.is_null() == nulls).count();
+        Ok(Datum::Int4(i32::try_from(count).unwrap_or(i32::MAX)))
     })
 }

@@ -517,3 +517,26 @@ pub(crate) fn overlaps(call: &Call<'_>) -> Result<Value> {
         b.values.iter().any(|value| !value.is_null() && keys.contains(&element_key(value)))
     })
 }
+
+/// `width_bucket(operand, thresholds)`: how many thresholds are not above the operand.
+pub(crate) fn width_bucket(call: &Call<'_>) -> Result<Value> {
+    let key = |value: &Datum| {
+        let mut key = Vec::new();
+        omen_core::key::encode(value, &mut key);
+        key
+    };
+    each_datum(call, |args| {
+        let thresholds = array_of_datum(&args[1], call.types[1]);
+        if thresholds.dims.len() > 1 {
+            let message = "thresholds must be one-dimensional array";
+            return Err(ValueError::new(SqlState::ARRAY_SUBSCRIPT_ERROR, message));
+        }
+        if thresholds.values.iter().any(Datum::is_null) {
+            let message = "thresholds array must not contain NULLs";
+            return Err(ValueError::new(SqlState::NULL_VALUE_NOT_ALLOWED, message));
+        }
+        let operand = key(&args[0]);
+        let bucket = thresholds.values.partition_point(|threshold| key(threshold) <= operand);
+        Ok(Datum::Int4(i32::try_from(bucket).unwrap_or(i32::MAX)))
+    })
+}

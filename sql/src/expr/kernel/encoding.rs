@@ -7,7 +7,7 @@ use omen_core::error::ValueError;
 use omen_core::types::{Datum, PgType};
 
 use super::Call;
-use super::lift::{Bytes, I32, Result, Text, map2, text2};
+use super::lift::{Bytes, Result, Text, text2};
 use crate::expr::value::Value;
 use crate::types::text::{parse, utf8};
 
@@ -90,16 +90,5 @@ pub(crate) fn convert_from(call: &Call<'_>) -> Result<Value> {
         check_encoding(encoding)?;
         out.extend_from_slice(utf8(bytes)?.as_bytes());
         Ok(())
-    })
-}
-
-pub(crate) fn get_byte(call: &Call<'_>) -> Result<Value> {
-    map2::<Bytes, I32, i32>(call, |bytes, index| {
-        let found = usize::try_from(index).ok().and_then(|index| bytes.get(index));
-        found.map(|byte| i32::from(*byte)).ok_or_else(|| {
-            let last = bytes.len() as i64 - 1;
-            let message = format!("index {index} out of valid range, 0..{last}");
-            ValueError::new(SqlState::ARRAY_SUBSCRIPT_ERROR, message)
-        })
     })
 }

@@ -1,9 +1,9 @@
 //! What the session and the server say of themselves.
 
-use omen_core::types::Datum;
+use omen_core::types::{ArrayValue, Datum, PgType};
 
 use super::Call;
-use super::lift::{I64, Result, Text, text1};
+use super::lift::{I64, Result, Text, each_datum, each_datum_nulls, text1};
 use crate::expr::value::Value;
 
 /// The version of PostgreSQL whose behaviour clients may expect.
@@ -87,5 +87,36 @@ pub(crate) fn json_typeof(call: &Call<'_>) -> Result<Value> {
             _ => b"number",
         });
         Ok(())
+    })
+}
+
+/// `current_schemas`
+pub(crate) fn current_schemas(call: &Call<'_>) -> Result<Value> {
+    each_datum(call, |args| {
+        let mut names = vec![Datum::Text("public".into())];
+        if args[0] == Datum::Bool(true) {
+            names.insert(0, Datum::Text("pg_catalog".into()));
+        }
+        Ok(ArrayValue::list(PgType::Text, names).into_datum())
+    })
+}
+
+/// `format_type`, of types that there are.
+pub(crate) fn format_type(call: &Call<'_>) -> Result<Value> {
+    each_datum_nulls(call, |args| {
+        let oid = match args[0] {
+            Datum::Int4(oid) => oid as u32,
+            Datum::Int8(oid) => u32::try_from(oid).unwrap_or(0),
+            _ => return Ok(Datum::Null),
+        };
+        let modifier = match args[1] {
+            Datum::Int4(modifier) => modifier,
+            _ => -1,
+        };
+        let name = PgType::from_oid(oid).map(|pg_type| match pg_type.element() {
+            Some(element) => format!("{}[]", element.with_modifier(modifier)),
+            None => pg_type.with_modifier(modifier).to_string(),
+        });
+        Ok(Datum::Text(name.unwrap_or_else(|| if oid == 0 { "-" } else { "???" }.to_owned()).into()))
     })
 }

@@ -3,15 +3,16 @@
 pub(crate) mod any;
 pub(crate) mod array;
 mod base64;
+pub(crate) mod bits;
 pub(crate) mod compare;
 pub(crate) mod datetime;
 pub(crate) mod decimal;
+pub(crate) mod degrees;
 pub(crate) mod encoding;
 pub(crate) mod json;
 pub(crate) mod lift;
 mod md5;
 pub(crate) mod misc;
-pub(crate) mod more;
 pub(crate) mod number;
 pub(crate) mod numeric;
 pub(crate) mod pattern;

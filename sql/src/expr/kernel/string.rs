@@ -464,3 +464,32 @@ pub(crate) fn gen_random_uuid(call: &Call<'_>) -> Result<Value> {
     let values: Vec<[u8; 16]> = (0..call.rows).map(|_| one()).collect();
     Ok(Value::Array(<[u8; 16]>::array(values, None, call.result)))
 }
+
+/// `unistr`: resolves `\\`, `\XXXX`, `\+XXXXXX`, `\uXXXX` and `\UXXXXXXXX`.
+pub(crate) fn unistr(call: &Call<'_>) -> Result<Value> {
+    let invalid = || ValueError::new(SqlState::SYNTAX_ERROR, "invalid Unicode escape");
+    text1::<Text>(call, |text, out| {
+        let mut rest = text;
+        while let Some(at) = rest.find('\\') {
+            out.extend_from_slice(&rest.as_bytes()[..at]);
+            rest = &rest[at + 1..];
+            if let Some(after) = rest.strip_prefix('\\') {
+                out.push(b'\\');
+                rest = after;
+                continue;
+            }
+            let (digits, len) = match rest.as_bytes().first() {
+                Some(b'+') => (&rest[1..], 6),
+                Some(b'u') => (&rest[1..], 4),
+                Some(b'U') => (&rest[1..], 8),
+                _ => (rest, 4),
+            };
+            let code = digits.get(..len).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+            let c = code.and_then(char::from_u32).ok_or_else(invalid)?;
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            rest = &digits[len..];
+        }
+        out.extend_from_slice(rest.as_bytes());
+        Ok(())
+    })
+}

@@ -5,14 +5,13 @@ use omen_core::types::Interval;
 use super::Function;
 use super::short::*;
 use crate::expr::kernel::datetime::{self as t, field, make};
-use crate::expr::kernel::more as o;
 use crate::expr::kernel::template;
 
 pub(super) static FUNCTIONS: &[Function] = &[
-    Function::new("overlaps", &[DA, DA, DA, DA], BOOL, o::overlaps),
-    Function::new("overlaps", &[TI, TI, TI, TI], BOOL, o::overlaps),
-    Function::new("overlaps", &[TS, TS, TS, TS], BOOL, o::overlaps),
-    Function::new("overlaps", &[TZ, TZ, TZ, TZ], BOOL, o::overlaps),
+    Function::new("overlaps", &[DA, DA, DA, DA], BOOL, t::overlaps),
+    Function::new("overlaps", &[TI, TI, TI, TI], BOOL, t::overlaps),
+    Function::new("overlaps", &[TS, TS, TS, TS], BOOL, t::overlaps),
+    Function::new("overlaps", &[TZ, TZ, TZ, TZ], BOOL, t::overlaps),
     Function::new("age", &[TS, TS], INTERVAL, make::age),
     Function::new("age", &[TZ, TZ], INTERVAL, make::age_in_zone).stable(),
     Function::new("age", &[TS], INTERVAL, make::age_today).stable(),

@@ -4,21 +4,20 @@ use omen_core::types::Numeric;
 
 use super::Function;
 use super::short::*;
-use crate::expr::kernel::more as o;
-use crate::expr::kernel::{number as n, numeric as d, template as f};
+use crate::expr::kernel::{any, array, degrees as g, number as n, numeric as d, template as f};
 
 pub(super) static FUNCTIONS: &[Function] = &[
-    Function::new("acosd", &[F8], FLOAT8, o::acosd),
-    Function::new("asind", &[F8], FLOAT8, o::asind),
-    Function::new("atan2d", &[F8, F8], FLOAT8, o::atan2d),
-    Function::new("atand", &[F8], FLOAT8, o::atand),
-    Function::new("cosd", &[F8], FLOAT8, o::cosd),
-    Function::new("cotd", &[F8], FLOAT8, o::cotd),
-    Function::new("num_nonnulls", &[ANY], INT4, |c| o::count_nulls(c, false)).variadic().sees_nulls(),
-    Function::new("num_nulls", &[ANY], INT4, |c| o::count_nulls(c, true)).variadic().sees_nulls(),
-    Function::new("sind", &[F8], FLOAT8, o::sind),
-    Function::new("tand", &[F8], FLOAT8, o::tand),
-    Function::new("width_bucket", &[ELE, ARR], INT4, o::width_bucket).compatible(),
+    Function::new("acosd", &[F8], FLOAT8, g::acosd),
+    Function::new("asind", &[F8], FLOAT8, g::asind),
+    Function::new("atan2d", &[F8, F8], FLOAT8, g::atan2d),
+    Function::new("atand", &[F8], FLOAT8, g::atand),
+    Function::new("cosd", &[F8], FLOAT8, g::cosd),
+    Function::new("cotd", &[F8], FLOAT8, g::cotd),
+    Function::new("num_nonnulls", &[ANY], INT4, |c| any::count_nulls(c, false)).variadic().sees_nulls(),
+    Function::new("num_nulls", &[ANY], INT4, |c| any::count_nulls(c, true)).variadic().sees_nulls(),
+    Function::new("sind", &[F8], FLOAT8, g::sind),
+    Function::new("tand", &[F8], FLOAT8, g::tand),
+    Function::new("width_bucket", &[ELE, ARR], INT4, array::width_bucket).compatible(),
     Function::new("abs", &[I2], INT2, n::int2::abs),
     Function::new("abs", &[I4], INT4, n::int4::abs),
     Function::new("abs", &[I8], INT8, n::int8::abs),

@@ -2,7 +2,6 @@
 
 use super::short::*;
 use super::{Function, Param};
-use crate::expr::kernel::more as o;
 use crate::expr::kernel::{any as a, misc as m};
 
 pub(super) static FUNCTIONS: &[Function] = &[
@@ -11,9 +10,9 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("current_database", &[], TEXT, m::current_database).stable(),
     Function::new("current_role", &[], TEXT, m::current_user).stable(),
     Function::new("current_schema", &[], TEXT, m::current_schema).stable(),
-    Function::new("current_schemas", &[Param::Is(BOOL)], TEXT.array_of(), o::current_schemas).stable(),
+    Function::new("current_schemas", &[Param::Is(BOOL)], TEXT.array_of(), m::current_schemas).stable(),
     Function::new("current_user", &[], TEXT, m::current_user).stable(),
-    Function::new("format_type", &[I8, I4], TEXT, o::format_type).sees_nulls().stable(),
+    Function::new("format_type", &[I8, I4], TEXT, m::format_type).sees_nulls().stable(),
     Function::new("obj_description", &[ANY, TX], TEXT, m::nothing).stable(),
     Function::new("pg_backend_pid", &[], INT4, m::backend_pid).stable(),
     Function::new("pg_column_size", &[ANY], INT4, a::column_size).stable(),

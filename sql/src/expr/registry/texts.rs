@@ -2,14 +2,14 @@
 
 use super::Function;
 use super::short::*;
-use crate::expr::kernel::{any as a, encoding as e, misc, pattern as p, string as s};
-use crate::expr::kernel::{more as o, regexp as r};
+use crate::expr::kernel::regexp as r;
+use crate::expr::kernel::{any as a, bits as b, encoding as e, misc, pattern as p, string as s};
 
 const TEXTS: omen_core::types::PgType = TEXT.array_of();
 
 pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("ascii", &[TX], INT4, s::ascii),
-    Function::new("bit_count", &[BY], INT8, o::bit_count),
+    Function::new("bit_count", &[BY], INT8, b::bit_count),
     Function::new("bit_length", &[TX], INT4, s::bit_length),
     Function::new("bit_length", &[BY], INT4, s::bytea_bits),
     Function::new("btrim", &[TX], TEXT, |c| s::trim1(c, s::BOTH)),
@@ -27,8 +27,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("format", &[TX], TEXT, a::format).sees_nulls().stable(),
     Function::new("format", &[TX, ANY], TEXT, a::format).variadic().sees_nulls().stable(),
     Function::new("gen_random_uuid", &[], UUID, s::gen_random_uuid).volatile(),
-    Function::new("get_bit", &[BY, I8], INT4, o::get_bit),
-    Function::new("get_byte", &[BY, I4], INT4, e::get_byte),
+    Function::new("get_bit", &[BY, I8], INT4, b::get_bit),
+    Function::new("get_byte", &[BY, I4], INT4, b::get_byte),
     Function::new("initcap", &[TX], TEXT, s::initcap),
     Function::new("json_typeof", &[JS], TEXT, misc::json_typeof),
     Function::new("jsonb_typeof", &[JB], TEXT, misc::json_typeof),
@@ -85,8 +85,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("rpad", &[TX, I4, TX], TEXT, s::rpad3),
     Function::new("rtrim", &[TX], TEXT, |c| s::trim1(c, s::END)),
     Function::new("rtrim", &[TX, TX], TEXT, |c| s::trim2(c, s::END)),
-    Function::new("set_bit", &[BY, I8, I4], BYTEA, o::set_bit),
-    Function::new("set_byte", &[BY, I4, I4], BYTEA, o::set_byte),
+    Function::new("set_bit", &[BY, I8, I4], BYTEA, b::set_bit),
+    Function::new("set_byte", &[BY, I4, I4], BYTEA, b::set_byte),
     Function::new("similar_to_escape", &[TX], TEXT, p::similar_escape),
     Function::new("similar_to_escape", &[TX, TX], TEXT, p::similar_escape),
     Function::new("split_part", &[TX, TX, I4], TEXT, s::split_part),
@@ -104,6 +104,6 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("to_hex", &[I4], TEXT, s::to_hex4),
     Function::new("to_hex", &[I8], TEXT, s::to_hex8),
     Function::new("translate", &[TX, TX, TX], TEXT, s::translate),
-    Function::new("unistr", &[TX], TEXT, o::unistr),
+    Function::new("unistr", &[TX], TEXT, s::unistr),
     Function::new("upper", &[TX], TEXT, s::upper),
 ];

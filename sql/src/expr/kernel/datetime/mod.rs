@@ -8,7 +8,7 @@ use omen_core::error::ValueError;
 use omen_core::types::{Datum, Interval, PgType};
 
 use super::Call;
-use super::lift::{Clock, Day, F64, I32, Kind, Result, Span, Stamp, map1, map2};
+use super::lift::{Clock, Day, F64, I32, Kind, Result, Span, Stamp, each_datum, map1, map2};
 use crate::expr::value::Value;
 use crate::types::TimeZone;
 use crate::types::calendar::{
@@ -339,5 +339,33 @@ pub(crate) fn to_timestamp(call: &Call<'_>) -> Result<Value> {
             let message = format!("timestamp out of range: \"{}\"", String::from_utf8_lossy(&text));
             Err(ValueError::new(SqlState::DATETIME_FIELD_OVERFLOW, message))
         }
+    })
+}
+
+/// Whether two intervals have a common instant. An end may come before its start; it is exclusive then, too.
+fn intervals_overlap(start: i128, end: i128, other_start: i128, other_end: i128) -> bool {
+    let (start, end) = (start.min(end), start.max(end));
+    let (other_start, other_end) = (other_start.min(other_end), other_start.max(other_end));
+    if start == other_start {
+        true
+    } else if start > other_start {
+        start < other_end
+    } else {
+        other_start < end
+    }
+}
+
+/// `(a, b) OVERLAPS (c, d)` of dates, times and timestamps.
+pub(crate) fn overlaps(call: &Call<'_>) -> Result<Value> {
+    each_datum(call, |args| {
+        let mut places = [0i128; 4];
+        for (place, arg) in places.iter_mut().zip(args) {
+            *place = match arg {
+                Datum::Date(day) => i128::from(*day),
+                Datum::Time(at) | Datum::Timestamp(at) => i128::from(*at),
+                _ => return Ok(Datum::Null),
+            };
+        }
+        Ok(Datum::Bool(intervals_overlap(places[0], places[1], places[2], places[3])))
     })
 }

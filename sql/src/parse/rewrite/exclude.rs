@@ -7,7 +7,8 @@ use sqlparser::ast::Ident;
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
-use super::fold_identifier;
+use super::is_word;
+use crate::parse::fold_identifier;
 
 /// Between the name and what is excluded.
 const MARK: char = '\0';
@@ -25,20 +26,12 @@ pub(crate) fn window_name(ident: &Ident) -> (Option<String>, Option<&'static str
     ((!name.is_empty()).then(|| fold_identifier(name, ident.quote_style)), exclude)
 }
 
-fn is_word(token: &Token, word: &str) -> bool {
-    matches!(token, Token::Word(own) if own.quote_style.is_none() && own.value.eq_ignore_ascii_case(word))
-}
-
-/// The tokens without exclusions at the end of window definitions.
-pub(super) fn with_exclusions(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    if !tokens.iter().any(|token| is_word(&token.token, "exclude")) {
-        return tokens;
-    }
+/// Takes exclusions from the end of window definitions, and tells them in the definitions' names.
+pub(super) fn take_exclusions(tokens: &mut Vec<TokenWithSpan>) {
     let mut kept: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let mut open: Vec<usize> = Vec::new();
     let mut next = 0;
-    while next < tokens.len() {
-        let token = &tokens[next];
+    while let Some(token) = tokens.get(next) {
         match &token.token {
             Token::LParen => open.push(kept.len()),
             Token::RParen => {
@@ -47,40 +40,35 @@ pub(super) fn with_exclusions(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> 
             _ => {}
         }
         let found = exclusion(&tokens[next..]).zip(open.last().copied());
-        let Some(((word, count), start)) = found else {
+        if let Some(((word, count), start)) = found {
+            next += count;
+            mark(&mut kept, start, word);
+        } else {
             kept.push(token.clone());
             next += 1;
-            continue;
-        };
-        next += count;
-        mark(&mut kept, start, word);
+        }
     }
-    kept
+    *tokens = kept;
 }
 
 /// What is excluded by the tokens that begin here, and how many they are; a bracket closes behind them.
 fn exclusion(tokens: &[TokenWithSpan]) -> Option<(&'static str, usize)> {
-    if !is_word(&tokens.first()?.token, "exclude") {
+    let (exclude, rest) = tokens.split_first()?;
+    if !is_word(exclude, "exclude") {
         return None;
     }
-    let solid = tokens.iter().enumerate().filter(|(_, token)| !matches!(token.token, Token::Whitespace(_)));
-    let mut solid = solid.skip(1);
-    let first = &solid.next()?.1.token;
-    let (word, second) = EXCLUSIONS.iter().find(|(word, _)| is_word(first, word))?;
-    if let Some(second) = second
-        && !is_word(&solid.next()?.1.token, second)
-    {
+    let (word, second) =
+        EXCLUSIONS.iter().find(|(word, _)| rest.first().is_some_and(|t| is_word(t, word)))?;
+    let words = 1 + usize::from(second.is_some());
+    if second.is_some_and(|second| !rest.get(1).is_some_and(|token| is_word(token, second))) {
         return None;
     }
-    let (end, closing) = solid.next()?;
-    (closing.token == Token::RParen).then_some((word, end))
+    (rest.get(words)?.token == Token::RParen).then_some((word, 1 + words))
 }
 
 /// Marks the definition that the bracket at `start` opens.
-fn mark(kept: &mut Vec<TokenWithSpan>, start: usize, word: &str) {
-    let first = kept[start + 1..].iter().position(|token| !matches!(token.token, Token::Whitespace(_)));
-    let place = start + 1 + first.unwrap_or(0);
-    if let Some(TokenWithSpan { token: Token::Word(own), .. }) = kept.get_mut(place)
+fn mark(tokens: &mut Vec<TokenWithSpan>, start: usize, word: &str) {
+    if let Some(TokenWithSpan { token: Token::Word(own), .. }) = tokens.get_mut(start + 1)
         && own.keyword == Keyword::NoKeyword
     {
         own.value = format!("{}{MARK}{word}", own.value);
@@ -88,6 +76,6 @@ fn mark(kept: &mut Vec<TokenWithSpan>, start: usize, word: &str) {
     }
     let value = format!("{MARK}{word}");
     let token = Token::Word(Word { value, quote_style: None, keyword: Keyword::NoKeyword });
-    let span = kept[start].span;
-    kept.insert(start + 1, TokenWithSpan { token, span });
+    let span = tokens[start].span;
+    tokens.insert(start + 1, TokenWithSpan { token, span });
 }

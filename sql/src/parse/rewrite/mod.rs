@@ -1,0 +1,147 @@
+//! Says in words that `sqlparser` reads what only PostgreSQL reads.
+//!
+//! Each step changes the tokens of one statement, whose whitespace is gone by then. Tokens keep their places, and
+//! errors are told from the tokens as they came. Where something has no place in the tree that `sqlparser` builds, a
+//! name tells it, with a character in it that no name of a client has.
+
+mod exclude;
+mod group_by;
+
+use sqlparser::keywords::Keyword;
+use sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
+
+use crate::error::{Result, SqlError};
+pub(crate) use exclude::window_name;
+pub(crate) use group_by::is_group_by_distinct;
+
+/// The type of the columns that a CREATE TABLE AS only names.
+pub(crate) const UNTYPED_COLUMN: &str = "unknown";
+
+/// The tokens of a statement as `sqlparser` wants them.
+///
+/// # Errors
+/// 0A000 for what is read but not supported.
+pub(super) fn for_sqlparser(tokens: &[TokenWithSpan]) -> Result<Vec<TokenWithSpan>> {
+    let mut tokens = solid(tokens);
+    take_data_clause(&mut tokens)?;
+    add_column_types(&mut tokens);
+    take_only(&mut tokens);
+    name_rows_from(&mut tokens);
+    exclude::take_exclusions(&mut tokens);
+    group_by::mark_kinds(&mut tokens);
+    Ok(tokens)
+}
+
+/// The tokens without whitespace and comments. String literals with a line's end between them are one literal.
+fn solid(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
+    let mut kept: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut has_line_end = false;
+    for token in tokens {
+        if let Token::Whitespace(space) = &token.token {
+            has_line_end |= matches!(space, Whitespace::Newline | Whitespace::SingleLineComment { .. });
+            continue;
+        }
+        match (kept.last_mut().map(|last| &mut last.token), &token.token) {
+            (Some(Token::SingleQuotedString(text)), Token::SingleQuotedString(more)) if has_line_end => {
+                text.push_str(more);
+            }
+            _ => kept.push(token.clone()),
+        }
+        has_line_end = false;
+    }
+    kept
+}
+
+/// Whether a token is this word, not quoted.
+fn is_word(token: &TokenWithSpan, text: &str) -> bool {
+    match &token.token {
+        Token::Word(word) => word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text),
+        _ => false,
+    }
+}
+
+/// Whether a token is one of these keywords, not quoted.
+fn is_keyword(token: &TokenWithSpan, keywords: &[Keyword]) -> bool {
+    match &token.token {
+        Token::Word(word) => word.quote_style.is_none() && keywords.contains(&word.keyword),
+        _ => false,
+    }
+}
+
+/// Takes `WITH DATA` from the end of a CREATE TABLE AS.
+fn take_data_clause(tokens: &mut Vec<TokenWithSpan>) -> Result<()> {
+    let is_create = tokens.first().is_some_and(|first| is_keyword(first, &[Keyword::CREATE]));
+    match tokens.as_slice() {
+        [.., with, no, data]
+            if is_create && is_word(with, "with") && is_word(no, "no") && is_word(data, "data") =>
+        {
+            return Err(SqlError::unsupported("WITH NO DATA", "Give the query LIMIT 0."));
+        }
+        [.., with, data] if is_create && is_word(with, "with") && is_word(data, "data") => {
+            tokens.truncate(tokens.len() - 2);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Gives a type to each column of `CREATE TABLE t (a, b) AS ..`.
+fn add_column_types(tokens: &mut Vec<TokenWithSpan>) {
+    let Some(open) = tokens.iter().position(|token| token.token == Token::LParen) else { return };
+    let head = &tokens[..open];
+    let has = |keyword: Keyword| head.iter().any(|token| is_keyword(token, &[keyword]));
+    let is_create = head.first().is_some_and(|first| is_keyword(first, &[Keyword::CREATE]));
+    if !is_create || !has(Keyword::TABLE) || has(Keyword::AS) || has(Keyword::WITH) {
+        return;
+    }
+    let text = |place: usize| tokens.get(place).map_or(&Token::EOF, |token| &token.token);
+    let mut close = open;
+    while text(close) != &Token::RParen {
+        if !matches!(text(close), Token::LParen | Token::Comma) || !matches!(text(close + 1), Token::Word(_))
+        {
+            return;
+        }
+        close += 2;
+    }
+    let untyped = |name: TokenWithSpan| {
+        let pg_type = TokenWithSpan { token: Token::make_word(UNTYPED_COLUMN, None), span: name.span };
+        [name, pg_type]
+    };
+    let rest = tokens.split_off(close);
+    for token in tokens.split_off(open) {
+        match token.token {
+            Token::Word(_) => tokens.extend(untyped(token)),
+            _ => tokens.push(token),
+        }
+    }
+    tokens.extend(rest);
+}
+
+/// Takes `ONLY` from the front of tables: tables have no descendants, so it says nothing.
+fn take_only(tokens: &mut Vec<TokenWithSpan>) {
+    const IN_FRONT: [Keyword; 5] =
+        [Keyword::FROM, Keyword::UPDATE, Keyword::TABLE, Keyword::TRUNCATE, Keyword::JOIN];
+    let mut in_front_of_table = false;
+    tokens.retain(|token| {
+        let is_only = in_front_of_table && is_word(token, "only");
+        in_front_of_table = is_keyword(token, &IN_FRONT);
+        !is_only
+    });
+}
+
+/// Makes `ROWS FROM (` the name of a function: its arguments are the calls.
+fn name_rows_from(tokens: &mut Vec<TokenWithSpan>) {
+    let mut kept: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    for token in tokens.drain(..) {
+        kept.push(token);
+        if let [.., rows, from, open] = kept.as_mut_slice()
+            && is_word(rows, "rows")
+            && is_word(from, "from")
+            && open.token == Token::LParen
+        {
+            rows.token = Token::make_word(crate::bind::ROWS_FROM, Some('"'));
+            kept.remove(kept.len() - 2);
+        }
+    }
+    *tokens = kept;
+}
