@@ -8,12 +8,12 @@ use std::sync::Arc;
 use omen_core::catalog::Table;
 use sqlparser::ast::{self, JoinConstraint, JoinOperator, TableFactor};
 
+use super::Binder;
 use super::expr::ExprScope;
 use super::names::{Named, Relation, Scope, fold, parts};
 use super::select::{BoundQuery, Untyped, scope_columns};
 use super::subquery::OuterQuery;
 use super::table_function::TableFunction;
-use super::{Binder, HINT_FROM};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::Expr;
 use crate::logical::{Apply, ApplyKind, Join, JoinKind, Logical, ProjectSet, Scan};
@@ -77,31 +77,32 @@ fn is_true(constraint: &JoinConstraint) -> bool {
     matches!(constraint, JoinConstraint::On(ast::Expr::Value(value)) if value.value == ast::Value::Boolean(true))
 }
 
-/// A join; a dependent one if the right side reads the left one by that number.
-fn joined(
-    left: Logical,
-    right: Logical,
-    number: usize,
-    kind: JoinKind,
-    conjuncts: Vec<Expr>,
-) -> Result<Logical> {
-    if !right.reads_outer(number) {
-        return Ok(Logical::Join(Box::new(Join::new(left, right, kind, conjuncts))));
-    }
-    right.check_correlated()?;
-    let kind = match kind {
-        JoinKind::Inner => ApplyKind::Inner(conjuncts),
-        JoinKind::Left => ApplyKind::Left(conjuncts),
-        _ => {
-            let message = "invalid reference to FROM-clause entry in LATERAL";
-            return Err(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message)
-                .detail("The combining JOIN type must be INNER or LEFT for a LATERAL reference."));
-        }
-    };
-    Ok(Logical::Apply(Box::new(Apply { left, right, scope: number, kind })))
-}
-
 impl Binder<'_> {
+    /// A join; a dependent one if the right side reads the left one by that number.
+    fn joined(
+        &mut self,
+        left: Logical,
+        right: Logical,
+        number: usize,
+        kind: JoinKind,
+        conjuncts: Vec<Expr>,
+    ) -> Result<Logical> {
+        if !right.reads_outer(number) {
+            return Ok(Logical::Join(Box::new(Join::new(left, right, kind, conjuncts))));
+        }
+        right.check_correlated()?;
+        let kind = match kind {
+            JoinKind::Inner => ApplyKind::Inner(conjuncts),
+            JoinKind::Left => ApplyKind::Left(conjuncts),
+            _ => {
+                let message = "invalid reference to FROM-clause entry in LATERAL";
+                return Err(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message)
+                    .detail("The combining JOIN type must be INNER or LEFT for a LATERAL reference."));
+            }
+        };
+        self.dependent(Apply { left, right, scope: number, kind })
+    }
+
     /// Binds a FROM clause.
     ///
     /// # Errors
@@ -125,7 +126,7 @@ impl Binder<'_> {
                 None => source,
                 Some(left) => {
                     let (mut both, right) = left.beside(source)?;
-                    both.plan = joined(both.plan, right, number, JoinKind::Inner, Vec::new())?;
+                    both.plan = self.joined(both.plan, right, number, JoinKind::Inner, Vec::new())?;
                     both
                 }
             });
@@ -217,14 +218,14 @@ impl Binder<'_> {
         let (mut asking, plain): (Vec<Expr>, Vec<Expr>) =
             conjuncts.into_iter().partition(|conjunct| self.has_subqueries(conjunct));
         if asking.is_empty() {
-            return joined(left, right, number, kind, plain);
+            return self.joined(left, right, number, kind, plain);
         }
         let left_width = left.types().len();
         match kind {
             JoinKind::Inner => {
-                let mut plan = joined(left, right, number, kind, plain)?;
+                let mut plan = self.joined(left, right, number, kind, plain)?;
                 for conjunct in asking {
-                    plan = self.filtered(plan, conjunct);
+                    plan = self.filtered(plan, conjunct)?;
                 }
                 Ok(plan)
             }
@@ -233,9 +234,9 @@ impl Binder<'_> {
                 let mut right = right;
                 for mut conjunct in plain.into_iter().chain(asking.drain(..)) {
                     self.split_outer(&mut conjunct, left_width, number);
-                    right = self.filtered(right, conjunct);
+                    right = self.filtered(right, conjunct)?;
                 }
-                joined(left, right, number, JoinKind::Left, Vec::new())
+                self.joined(left, right, number, JoinKind::Left, Vec::new())
             }
             _ => {
                 let hint = "Write it as a LEFT JOIN.";
@@ -330,7 +331,10 @@ impl Binder<'_> {
                     Some(alias) => renamed_join(source, alias),
                 }
             }
-            _ => Err(SqlError::unsupported("a function in FROM", HINT_FROM)),
+            _ => {
+                let hint = "FROM can name tables, subqueries and functions.";
+                Err(SqlError::unsupported("this kind of table", hint))
+            }
         }
     }
 
@@ -351,7 +355,7 @@ impl Binder<'_> {
         else {
             return Ok(());
         };
-        self.refuse(args.is_some() || *with_ordinality, "a function in FROM", HINT_FROM)?;
+        self.not_postgres(args.is_some() || *with_ordinality, "a function here")?;
         self.refuse(sample.is_some(), "TABLESAMPLE", "Filter by random() instead.")?;
         let foreign = !with_hints.is_empty()
             || version.is_some()

@@ -129,7 +129,8 @@ impl Binder<'_> {
         let list = match &function.args {
             FunctionArguments::None => return Ok(call),
             FunctionArguments::Subquery(_) => {
-                return Err(SqlError::unsupported("a subquery as an argument", super::HINT_FROM));
+                self.not_postgres(true, "a query as an argument without parentheses of its own")?;
+                return Ok(call);
             }
             FunctionArguments::List(list) => list,
         };

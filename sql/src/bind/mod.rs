@@ -152,7 +152,3 @@ impl<'a> Binder<'a> {
         }
     }
 }
-
-/// What queries can read, where something else is refused.
-pub(crate) const HINT_FROM: &str =
-    "A query can join tables and subqueries in FROM; combine several results in the application.";

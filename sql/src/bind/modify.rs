@@ -148,13 +148,13 @@ impl Binder<'_> {
             None => plan,
             Some(condition) => {
                 let condition = self.condition(condition, &mut ExprScope::plain(&scope, "WHERE"))?;
-                self.filtered(plan, condition)
+                self.filtered(plan, condition)?
             }
         };
         let rows = match &mut change {
             Change::Update(assignments) => {
                 let mut values: Vec<&mut Expr> = assignments.iter_mut().map(|(_, value)| value).collect();
-                self.attach(rows, &mut values)
+                self.attach(rows, &mut values)?
             }
             Change::Delete => rows,
         };

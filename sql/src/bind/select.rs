@@ -128,7 +128,7 @@ impl Binder<'_> {
             }
             SetExpr::SetOperation { .. } => self.set_operation(body, order_by)?,
             SetExpr::Table(_) => {
-                return Err(SqlError::unsupported("TABLE", "Write SELECT * FROM the table."));
+                return Err(SqlError::unsupported("TABLE here", "Write SELECT * FROM the table."));
             }
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
                 return Err(SqlError::unsupported(
@@ -150,7 +150,7 @@ impl Binder<'_> {
         let Source { mut plan, scope, tables } = self.from(&select.from)?;
         if let Some(condition) = &select.selection {
             let condition = self.condition(condition, &mut ExprScope::plain(&scope, "WHERE"))?;
-            plan = self.filtered(plan, condition);
+            plan = self.filtered(plan, condition)?;
         }
         let mut outputs = ExprScope::aggregating(&scope, "SELECT");
         window::check_named(&select.named_window)?;
@@ -187,7 +187,7 @@ impl Binder<'_> {
             if let Some(sets) = &grouping_sets {
                 let asks = groups.iter().any(|group| self.has_subqueries(group));
                 self.refuse(asks, "a subquery in GROUPING SETS", "Compute it in a subquery in FROM.")?;
-                plan = self.attach(plan, &mut aggregate_exprs(&mut aggregates));
+                plan = self.attach(plan, &mut aggregate_exprs(&mut aggregates))?;
                 plan = grouping::expand(plan, &mut groups, sets, &mut aggregates);
             }
             let groupings = grouping::calls(&groupings, &groups, grouping_sets.as_deref())?;
@@ -206,15 +206,15 @@ impl Binder<'_> {
             self.regroup(&mut items, others, &groups, &groupings, &scope)?;
             let mut below: Vec<&mut Expr> = groups.iter_mut().collect();
             below.extend(aggregate_exprs(&mut aggregates));
-            plan = self.attach(plan, &mut below);
+            plan = self.attach(plan, &mut below)?;
             plan = grouping::aggregate(plan, groups, aggregates, grouping_sets);
             if let Some(having) = having {
-                plan = self.filtered(plan, having);
+                plan = self.filtered(plan, having)?;
             }
         }
         let mut args: Vec<&mut Expr> = sets.iter_mut().flat_map(|call| &mut call.args).collect();
         args.extend(windows.iter_mut().flat_map(Collected::exprs_mut));
-        plan = self.attach(plan, &mut args);
+        plan = self.attach(plan, &mut args)?;
         let exprs = items.iter_mut().map(|item| &mut item.expr);
         let args = sets.iter_mut().flat_map(|call| &mut call.args);
         plan = window::plan(plan, windows, exprs.chain(order_exprs(&mut order)).chain(args));
@@ -222,7 +222,7 @@ impl Binder<'_> {
         plan = project_set::project(plan, sets, exprs.chain(order_exprs(&mut order)));
         let exprs = items.iter_mut().map(|item| &mut item.expr);
         let mut above: Vec<&mut Expr> = exprs.chain(order_exprs(&mut order)).collect();
-        plan = self.attach(plan, &mut above);
+        plan = self.attach(plan, &mut above)?;
         let exprs = items.into_iter().map(|item| item.expr).collect();
         Ok(BoundQuery { plan: finish_select(plan, exprs, distinct, order)?, columns })
     }
@@ -477,14 +477,14 @@ impl Binder<'_> {
                 table: None,
             })
             .collect();
-        let bound = BoundQuery { plan: self.values_plan(rows, types), columns };
+        let bound = BoundQuery { plan: self.values_plan(rows, types)?, columns };
         if order_by.is_none() { Ok(bound) } else { self.order_outputs(bound, order_by) }
     }
 
     /// Rows of expressions. With subqueries: each row is computed where its number is.
-    fn values_plan(&mut self, mut rows: Vec<Vec<Expr>>, types: Vec<PgType>) -> Logical {
+    fn values_plan(&mut self, mut rows: Vec<Vec<Expr>>, types: Vec<PgType>) -> Result<Logical> {
         if !rows.iter().flatten().any(|expr| self.has_subqueries(expr)) {
-            return Logical::Values { rows, types };
+            return Ok(Logical::Values { rows, types });
         }
         let number = |row: usize| Expr::Literal {
             value: omen_core::types::Datum::Int8(i64::try_from(row).unwrap_or(i64::MAX)),
@@ -493,7 +493,7 @@ impl Binder<'_> {
         let numbers = (0..rows.len()).map(|row| vec![number(row)]).collect();
         let numbers = Logical::Values { rows: numbers, types: vec![PgType::Int8] };
         let mut exprs: Vec<&mut Expr> = rows.iter_mut().flatten().collect();
-        let input = Box::new(self.attach(numbers, &mut exprs));
+        let input = Box::new(self.attach(numbers, &mut exprs)?);
         let mut columns = Vec::with_capacity(types.len());
         for (column, pg_type) in types.into_iter().enumerate() {
             let mut arms = Vec::with_capacity(rows.len());
@@ -504,7 +504,7 @@ impl Binder<'_> {
             }
             columns.push(Expr::Case { arms, otherwise: None, pg_type });
         }
-        Logical::Project { input, exprs: columns }
+        Ok(Logical::Project { input, exprs: columns })
     }
 
     fn limit(

@@ -12,6 +12,7 @@ use super::expr::{ExprScope, bare};
 use super::group::{not_grouped, over_groups};
 use super::names::Scope;
 use super::select::{BoundQuery, Untyped};
+use super::with::has_volatile;
 use super::{Binder, LateKind, LateValue};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::Expr;
@@ -238,18 +239,23 @@ impl Binder<'_> {
     }
 
     /// The plan with a column more for each subquery of the expressions, which read these columns then.
-    pub(super) fn attach(&mut self, mut plan: Logical, exprs: &mut [&mut Expr]) -> Logical {
+    pub(super) fn attach(&mut self, mut plan: Logical, exprs: &mut [&mut Expr]) -> Result<Logical> {
         if self.subqueries.is_empty() {
-            return plan;
+            return Ok(plan);
         }
         let mut known = Vec::new();
         for expr in exprs {
-            plan = self.attach_one(plan, expr, &mut known);
+            plan = self.attach_one(plan, expr, &mut known)?;
         }
-        plan
+        Ok(plan)
     }
 
-    fn attach_one(&self, mut plan: Logical, expr: &mut Expr, known: &mut Vec<(usize, Expr)>) -> Logical {
+    fn attach_one(
+        &mut self,
+        mut plan: Logical,
+        expr: &mut Expr,
+        known: &mut Vec<(usize, Expr)>,
+    ) -> Result<Logical> {
         for id in subqueries_of(expr) {
             if known.iter().any(|(other, _)| *other == id) {
                 continue;
@@ -259,11 +265,11 @@ impl Binder<'_> {
                 SubqueryKind::Scalar => ApplyKind::Single,
                 SubqueryKind::Mark(None) => ApplyKind::Mark(None),
                 SubqueryKind::Mark(Some(mut condition)) => {
-                    plan = self.attach_one(plan, &mut condition, known);
+                    plan = self.attach_one(plan, &mut condition, known)?;
                     ApplyKind::Mark(Some(over_answer(condition, plan.types().len())))
                 }
             };
-            plan = Logical::Apply(Box::new(Apply { left: plan, right, scope, kind }));
+            plan = self.dependent(Apply { left: plan, right, scope, kind })?;
             let types = plan.types();
             let index = types.len() - 1;
             known.push((id, Expr::Column { index, pg_type: types[index] }));
@@ -276,13 +282,29 @@ impl Binder<'_> {
             },
             _ => part,
         });
-        plan
+        Ok(plan)
+    }
+
+    /// A dependent join. Unnesting may read its left side twice, so one that would give other rows is shared.
+    ///
+    /// # Errors
+    /// 0A000 if such a left side reads a query around it, too.
+    pub(super) fn dependent(&mut self, mut apply: Apply) -> Result<Logical> {
+        if has_volatile(&apply.left) && apply.right.reads_outer(apply.scope) {
+            if apply.left.is_correlated() {
+                let what = "a subquery that reads volatile rows of a query that reads another one";
+                let hint = "Compute the volatile rows in a query of WITH .. AS MATERIALIZED.";
+                return Err(SqlError::unsupported(what, hint));
+            }
+            apply.left = self.shared(apply.left);
+        }
+        Ok(Logical::Apply(Box::new(apply)))
     }
 
     /// The plan under a condition.
-    pub(super) fn filtered(&mut self, plan: Logical, mut condition: Expr) -> Logical {
-        let plan = self.attach(plan, &mut [&mut condition]);
-        Logical::Filter { input: Box::new(plan), conjuncts: condition.into_conjuncts() }
+    pub(super) fn filtered(&mut self, plan: Logical, mut condition: Expr) -> Result<Logical> {
+        let plan = self.attach(plan, &mut [&mut condition])?;
+        Ok(Logical::Filter { input: Box::new(plan), conjuncts: condition.into_conjuncts() })
     }
 
     /// Whether an expression has subqueries that are not part of a plan yet.

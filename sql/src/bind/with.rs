@@ -83,11 +83,7 @@ impl Binder<'_> {
             let source = if plan.is_correlated() {
                 CteSource::Plan(plan)
             } else {
-                let table = self.add_table(materialized, Some(plan));
-                // The plan itself follows once it is known who reads it.
-                let plan = Logical::one_row();
-                self.initial.push(InitialValue { parameter: table, plan, kind: InitialKind::Table });
-                CteSource::Table(table)
+                CteSource::Table(self.initial_table(materialized, plan))
             };
             self.ctes.push(Cte { name, columns, source });
         }
@@ -97,6 +93,23 @@ impl Binder<'_> {
     fn add_table(&mut self, materialized: Option<bool>, plan: Option<Logical>) -> usize {
         self.tables.push(SharedTable { readers: 0, materialized, plan });
         self.tables.len() - 1
+    }
+
+    /// A table that is computed before the statement, if anybody reads it.
+    fn initial_table(&mut self, materialized: Option<bool>, plan: Logical) -> usize {
+        let table = self.add_table(materialized, Some(plan));
+        // The plan itself follows once it is known who reads it.
+        let plan = Logical::one_row();
+        self.initial.push(InitialValue { parameter: table, plan, kind: InitialKind::Table });
+        table
+    }
+
+    /// The rows of a plan that reads no query around it, computed once whoever reads them.
+    pub(super) fn shared(&mut self, plan: Logical) -> Logical {
+        let types = plan.types();
+        let table = self.initial_table(Some(true), plan);
+        self.tables[table].readers += 1;
+        Logical::Shared { table, types }
     }
 
     fn rename_columns(&self, name: &str, columns: &mut [ColumnInfo], alias: &ast::TableAlias) -> Result<()> {
@@ -278,7 +291,8 @@ fn column_of(plan: &Logical, index: usize) -> Option<Expr> {
     }
 }
 
-fn has_volatile(plan: &Logical) -> bool {
+/// Whether evaluating the plan again may give other rows.
+pub(super) fn has_volatile(plan: &Logical) -> bool {
     let mut found = false;
     plan.visit_exprs(&mut |part| found |= matches!(part, Expr::Call { .. }) && is_volatile(part));
     found

@@ -26,6 +26,7 @@ pub(super) fn for_sqlparser(tokens: &[TokenWithSpan]) -> Result<Vec<TokenWithSpa
     take_data_clause(&mut tokens)?;
     add_column_types(&mut tokens);
     take_only(&mut tokens);
+    select_tables(&mut tokens);
     name_rows_from(&mut tokens);
     exclude::take_exclusions(&mut tokens);
     group_by::mark_kinds(&mut tokens);
@@ -127,6 +128,25 @@ fn take_only(tokens: &mut Vec<TokenWithSpan>) {
         in_front_of_table = is_keyword(token, &IN_FRONT);
         !is_only
     });
+}
+
+/// Makes `SELECT * FROM t` of the query `TABLE t`.
+fn select_tables(tokens: &mut Vec<TokenWithSpan>) {
+    const IN_FRONT: [Keyword; 6] =
+        [Keyword::AS, Keyword::UNION, Keyword::INTERSECT, Keyword::EXCEPT, Keyword::ALL, Keyword::DISTINCT];
+    let mut kept: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    for token in tokens.drain(..) {
+        let begins_query = kept.last().is_none_or(|last| {
+            matches!(last.token, Token::LParen | Token::RParen) || is_keyword(last, &IN_FRONT)
+        });
+        if begins_query && is_keyword(&token, &[Keyword::TABLE]) {
+            let select = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];
+            kept.extend(select.map(|part| TokenWithSpan { token: part, span: token.span }));
+        } else {
+            kept.push(token);
+        }
+    }
+    *tokens = kept;
 }
 
 /// Makes `ROWS FROM (` the name of a function: its arguments are the calls.
