@@ -4,9 +4,9 @@ use omen_core::types::{Datum, PgType};
 use sqlparser::ast::{self, AccessExpr, BinaryOperator, Expr as Ast, Subscript};
 
 use super::Binder;
-use super::expr::{ExprScope, HINT_SUBQUERY, bare, operator_name};
+use super::expr::{ExprScope, bare, operator_name};
+use super::subquery::Quantifier;
 use crate::error::{Result, SqlError, SqlState};
-use crate::expr::build::{LikeKind, LikeParts};
 use crate::expr::{Coercion, Expr, registry};
 
 /// Most elements that are written out instead of being looked up in an array.
@@ -18,15 +18,15 @@ pub(super) fn is_list(array: &ast::Array) -> bool {
 }
 
 impl Binder<'_> {
-    /// `ARRAY[..]`, of elements of a type if it is known.
+    /// `ARRAY[..]` and `ARRAY(SELECT ..)`, of elements of a type if it is known.
     pub(super) fn array(
         &mut self,
         array: &ast::Array,
         element: Option<PgType>,
         scope: &mut ExprScope<'_>,
     ) -> Result<Expr> {
-        if !is_list(array) {
-            return Err(SqlError::unsupported("a subquery inside an expression", HINT_SUBQUERY));
+        if let [Ast::Subquery(query)] = array.elem.as_slice() {
+            return self.array_subquery(query, scope);
         }
         let mut elements = Vec::with_capacity(array.elem.len());
         for ast in &array.elem {
@@ -47,12 +47,22 @@ impl Binder<'_> {
         all: bool,
         scope: &mut ExprScope<'_>,
     ) -> Result<Expr> {
-        let left = match bare(right) {
-            Ast::Subquery(_) => {
-                return Err(SqlError::unsupported("a subquery inside an expression", HINT_SUBQUERY));
-            }
-            _ => self.expr(left, scope)?,
+        let like = match op {
+            BinaryOperator::PGLikeMatch => Some("~~"),
+            BinaryOperator::PGNotLikeMatch => Some("!~~"),
+            BinaryOperator::PGILikeMatch => Some("~~*"),
+            BinaryOperator::PGNotILikeMatch => Some("!~~*"),
+            _ => None,
         };
+        let name = match like {
+            Some(name) => name.to_owned(),
+            None => operator_name(op)?,
+        };
+        if let Ast::Subquery(query) = bare(right) {
+            let quantifier = if all { Quantifier::All } else { Quantifier::Any };
+            return self.quantified(left, &name, quantifier, query, scope);
+        }
+        let left = self.expr(left, scope)?;
         let negated = match (op, all) {
             (BinaryOperator::Eq, false) => Some(false),
             (BinaryOperator::NotEq, true) => Some(true),
@@ -67,30 +77,8 @@ impl Binder<'_> {
             return self.build().in_list(left, list, negated);
         }
         let array = self.expr(right, scope)?;
-        let like = match op {
-            BinaryOperator::PGLikeMatch => Some("~~"),
-            BinaryOperator::PGNotLikeMatch => Some("!~~"),
-            BinaryOperator::PGILikeMatch => Some("~~*"),
-            BinaryOperator::PGNotILikeMatch => Some("!~~*"),
-            _ => None,
-        };
-        let name = match like {
-            Some(name) => name.to_owned(),
-            None => operator_name(op)?,
-        };
         let bound = self.build().any_all(&name, left, array, all)?;
         Ok(listed(bound, negated))
-    }
-
-    /// `x LIKE ANY (..)`
-    pub(super) fn like_any(&mut self, parts: LikeParts) -> Result<Expr> {
-        let name = match (parts.kind, parts.negated) {
-            (LikeKind::Like, false) => "~~",
-            (LikeKind::Like, true) => "!~~",
-            (LikeKind::ILike, false) => "~~*",
-            _ => "!~~*",
-        };
-        self.build().any_all(name, parts.arg, parts.pattern, false)
     }
 
     /// `a[1]`, `a[1:2][3]`, `j['key']`

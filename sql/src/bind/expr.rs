@@ -87,9 +87,6 @@ impl<'s> ExprScope<'s> {
     }
 }
 
-pub(super) const HINT_SUBQUERY: &str =
-    "Run the inner query first and give its answer as a parameter or IN list.";
-
 impl Binder<'_> {
     /// Binds an expression.
     ///
@@ -184,26 +181,21 @@ impl Binder<'_> {
                 self.build().between(arg, low, high, false, *negated)
             }
             Ast::Like { negated, any, expr, pattern, escape_char } => {
-                if *any {
-                    let (arg, pattern) = (self.expr(expr, scope)?, self.expr(pattern, scope)?);
-                    let parts =
-                        LikeParts { arg, pattern, escape: None, kind: LikeKind::Like, negated: *negated };
-                    return self.like_any(parts);
-                }
+                let pattern = if *any { Pattern::Any(pattern) } else { Pattern::of(pattern) };
                 self.like(LikeKind::Like, *negated, expr, pattern, escape_char.as_ref(), scope)
             }
             Ast::ILike { negated, any, expr, pattern, escape_char } => {
-                if *any {
-                    let (arg, pattern) = (self.expr(expr, scope)?, self.expr(pattern, scope)?);
-                    let parts =
-                        LikeParts { arg, pattern, escape: None, kind: LikeKind::ILike, negated: *negated };
-                    return self.like_any(parts);
-                }
+                let pattern = if *any { Pattern::Any(pattern) } else { Pattern::of(pattern) };
                 self.like(LikeKind::ILike, *negated, expr, pattern, escape_char.as_ref(), scope)
             }
-            Ast::SimilarTo { negated, expr, pattern, escape_char } => {
-                self.like(LikeKind::SimilarTo, *negated, expr, pattern, escape_char.as_ref(), scope)
-            }
+            Ast::SimilarTo { negated, expr, pattern, escape_char } => self.like(
+                LikeKind::SimilarTo,
+                *negated,
+                expr,
+                Pattern::One(pattern),
+                escape_char.as_ref(),
+                scope,
+            ),
             Ast::Exists { subquery, negated } => self.exists(subquery, *negated, scope),
             Ast::Subquery(query) => self.scalar_subquery(query, scope),
             Ast::InSubquery { expr, subquery, negated: false } => {
@@ -211,12 +203,6 @@ impl Binder<'_> {
             }
             Ast::InSubquery { expr, subquery, negated: true } => {
                 self.quantified(expr, "<>", Quantifier::All, subquery, scope)
-            }
-            Ast::AnyOp { left, compare_op, right, is_some: _ } if let Ast::Subquery(query) = bare(right) => {
-                self.quantified(left, &operator_name(compare_op)?, Quantifier::Any, query, scope)
-            }
-            Ast::AllOp { left, compare_op, right } if let Ast::Subquery(query) = bare(right) => {
-                self.quantified(left, &operator_name(compare_op)?, Quantifier::All, query, scope)
             }
             Ast::AnyOp { left, compare_op, right, is_some: _ } => {
                 self.any_all(left, compare_op, right, false, scope)
@@ -330,7 +316,7 @@ impl Binder<'_> {
             _ => None,
         };
         if let Some((kind, negated)) = like {
-            return self.like(kind, negated, left, right, None, scope);
+            return self.like(kind, negated, left, Pattern::One(right), None, scope);
         }
         let name = operator_name(op)?;
         // A chain of operators is as deep as it is long: bind its left operands first, in a loop.
@@ -523,18 +509,24 @@ impl Binder<'_> {
         kind: LikeKind,
         negated: bool,
         arg: &Ast,
-        pattern: &Ast,
+        pattern: Pattern<'_>,
         escape: Option<&ast::ValueWithSpan>,
         scope: &mut ExprScope<'_>,
     ) -> Result<Expr> {
-        if let (Some(list), None) = (all_of(pattern), escape) {
-            let op = match (kind, negated) {
-                (LikeKind::Like, false) => BinaryOperator::PGLikeMatch,
-                (LikeKind::Like, true) => BinaryOperator::PGNotLikeMatch,
-                (_, false) => BinaryOperator::PGILikeMatch,
-                (_, true) => BinaryOperator::PGNotILikeMatch,
-            };
-            return self.any_all(arg, &op, list, true, scope);
+        let op = match (kind, negated) {
+            (LikeKind::Like, false) => BinaryOperator::PGLikeMatch,
+            (LikeKind::Like, true) => BinaryOperator::PGNotLikeMatch,
+            (_, false) => BinaryOperator::PGILikeMatch,
+            (_, true) => BinaryOperator::PGNotILikeMatch,
+        };
+        let (pattern, all) = match pattern {
+            Pattern::One(pattern) => (pattern, None),
+            Pattern::Any(pattern) => (pattern, Some(false)),
+            Pattern::All(pattern) => (pattern, Some(true)),
+        };
+        if let Some(all) = all {
+            self.not_postgres(escape.is_some(), "ESCAPE behind several patterns")?;
+            return self.any_all(arg, &op, pattern, all, scope);
         }
         let arg = self.expr(arg, scope)?;
         let pattern = self.expr(pattern, scope)?;
@@ -609,19 +601,22 @@ impl Binder<'_> {
     }
 }
 
-/// `LIKE ALL (..)`, which the parser takes for a call of a function.
-fn all_of(pattern: &Ast) -> Option<&Ast> {
-    let Ast::Function(ast::Function { name, args: ast::FunctionArguments::List(list), .. }) = pattern else {
-        return None;
-    };
-    let [ast::ObjectNamePart::Identifier(ident)] = name.0.as_slice() else { return None };
-    match list.args.as_slice() {
-        [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(arg))]
-            if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("all") =>
-        {
-            Some(arg)
+/// What LIKE compares with.
+enum Pattern<'a> {
+    One(&'a Ast),
+    /// `ANY (..)`
+    Any(&'a Ast),
+    /// `ALL (..)`
+    All(&'a Ast),
+}
+
+impl Pattern<'_> {
+    /// A pattern that may be what our dialect makes of `ALL (..)`.
+    fn of(pattern: &Ast) -> Pattern<'_> {
+        match pattern {
+            Ast::AllOp { right, compare_op: BinaryOperator::Custom(_), .. } => Pattern::All(right),
+            one => Pattern::One(one),
         }
-        _ => None,
     }
 }
 

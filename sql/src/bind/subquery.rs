@@ -5,7 +5,7 @@
 //! expression refers to its subquery by number until the plan below the expression is known. Then
 //! [`Binder::attach`] puts a dependent join there, which adds a column, and that column takes the subquery's place.
 
-use omen_core::types::PgType;
+use omen_core::types::{ArrayValue, PgType};
 use sqlparser::ast::{self, Expr as Ast};
 
 use super::expr::{ExprScope, bare};
@@ -16,7 +16,7 @@ use super::with::has_volatile;
 use super::{Binder, LateKind, LateValue};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::Expr;
-use crate::logical::{Apply, ApplyKind, Logical};
+use crate::logical::{Aggregate, Apply, ApplyKind, Logical};
 use crate::parse::too_deep;
 
 /// Most queries around a subquery.
@@ -102,10 +102,23 @@ impl Binder<'_> {
     /// `(SELECT ..)` as a value.
     pub(super) fn scalar_subquery(&mut self, query: &ast::Query, scope: &ExprScope<'_>) -> Result<Expr> {
         let (bound, number) = self.inner_query(query, scope.columns)?;
-        if bound.columns.len() != 1 {
-            return Err(SqlError::new(SqlState::SYNTAX_ERROR, "subquery must return only one column"));
-        }
+        only_column(&bound)?;
         self.scalar(bound.plan, number)
+    }
+
+    /// `ARRAY(SELECT ..)`: the rows of the only column in their order; none are an empty array.
+    pub(super) fn array_subquery(&mut self, query: &ast::Query, scope: &ExprScope<'_>) -> Result<Expr> {
+        let (bound, number) = self.inner_query(query, scope.columns)?;
+        let element = only_column(&bound)?;
+        let call =
+            self.build().aggregate("array_agg", vec![Expr::Column { index: 0, pg_type: element }], false)?;
+        let pg_type = call.pg_type;
+        let aggregates = vec![Aggregate { call, filter: None }];
+        let input = Logical::Aggregate { input: Box::new(bound.plan), groups: Vec::new(), aggregates };
+        let empty = ArrayValue::empty(element.element().unwrap_or(element)).into_datum();
+        let values = vec![Expr::Column { index: 0, pg_type }, Expr::Literal { value: empty, pg_type }];
+        let plan = Logical::Project { input: Box::new(input), exprs: vec![Expr::Coalesce(values)] };
+        self.scalar(plan, number)
     }
 
     /// The columns of `(SELECT ..)` as values.
@@ -404,6 +417,14 @@ impl Binder<'_> {
             },
             other => other,
         });
+    }
+}
+
+/// The type of a query's column, if it has one.
+fn only_column(bound: &BoundQuery) -> Result<PgType> {
+    match bound.columns.as_slice() {
+        [column] => Ok(column.pg_type),
+        _ => Err(SqlError::new(SqlState::SYNTAX_ERROR, "subquery must return only one column")),
     }
 }
 

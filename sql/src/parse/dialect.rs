@@ -2,7 +2,7 @@
 
 use std::any::TypeId;
 
-use sqlparser::ast::{Array, CastKind, Expr};
+use sqlparser::ast::{Array, BinaryOperator, CastKind, Expr, Value};
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
@@ -76,6 +76,7 @@ impl Dialect for Postgres15 {
                 behind(parser, |parser| parser.parse_array_expr(true))
             }
             Keyword::ARRAY if opens => behind(parser, array_of_query),
+            Keyword::ALL if opens => behind(parser, all_patterns),
             Keyword::SUBSTR | Keyword::SUBSTRING if opens => Some(parser.parse_substring()),
             Keyword::INTERVAL if opens => Some(parser.expected_ref("a string", parser.peek_nth_token_ref(1))),
             _ => None,
@@ -139,6 +140,21 @@ fn position(parser: &mut Parser<'_>) -> Result<Expr, ParserError> {
     let within = parser.parse_expr()?;
     parser.expect_token(&Token::RParen)?;
     Ok(Expr::Position { expr: Box::new(expr), r#in: Box::new(within) })
+}
+
+/// `ALL (..)` where an expression is expected, which is behind LIKE: an operator without left side.
+fn all_patterns(parser: &mut Parser<'_>) -> Result<Expr, ParserError> {
+    const BEGIN_QUERY: [Keyword; 3] = [Keyword::SELECT, Keyword::WITH, Keyword::VALUES];
+    parser.expect_token(&Token::LParen)?;
+    let is_query =
+        matches!(&parser.peek_token_ref().token, Token::Word(word) if BEGIN_QUERY.contains(&word.keyword));
+    let right = match is_query {
+        true => Expr::Subquery(parser.parse_query()?),
+        false => parser.parse_expr()?,
+    };
+    parser.expect_token(&Token::RParen)?;
+    let left = Box::new(Expr::Value(Value::Null.into()));
+    Ok(Expr::AllOp { left, compare_op: BinaryOperator::Custom("LIKE".to_owned()), right: Box::new(right) })
 }
 
 /// `ARRAY(SELECT ..)`

@@ -6,6 +6,7 @@
 mod fold_constants;
 mod merge_projects;
 mod null_rejection;
+mod order_aggregates;
 mod prune_columns;
 mod push_filters;
 mod push_limits;
@@ -32,7 +33,8 @@ pub(crate) fn optimize(plan: Logical, context: &EvalContext) -> Logical {
 fn optimize_here(mut plan: Logical, context: &EvalContext) -> Logical {
     fold_constants::apply(&mut plan, context);
     // Limits lie next to the order that they mean.
-    let plan = unnest::apply(push_limits::apply(plan));
+    let plan = push_limits::apply(order_aggregates::apply(plan));
+    let plan = unnest::apply(plan);
     let plan = push_filters::apply(plan);
     let plan = take_keys::apply(plan);
     let plan = push_to_engine::apply(plan);

@@ -64,6 +64,13 @@ impl AggregateCall {
     pub fn needs_all_rows(&self) -> bool {
         self.distinct || !self.order.is_empty()
     }
+
+    /// Whether the same rows in another order may give another result.
+    pub fn depends_on_order(&self) -> bool {
+        use AggregateFunction::{Collect, StringAgg};
+        matches!(AggregateFunction::named(self.name), Some(Collect(_) | StringAgg))
+    }
+
     /// A call of the function that [`resolve`] has found, for types that it gave.
     pub fn plain(name: &'static str, args: Vec<Expr>, pg_type: PgType) -> AggregateCall {
         AggregateCall { name, args, order: Vec::new(), distinct: false, pg_type }
