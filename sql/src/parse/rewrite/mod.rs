@@ -6,6 +6,7 @@
 
 mod exclude;
 mod group_by;
+mod nested_joins;
 
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
@@ -20,7 +21,7 @@ pub(crate) const UNTYPED_COLUMN: &str = "unknown";
 /// The tokens of a statement as `sqlparser` wants them.
 ///
 /// # Errors
-/// 0A000 for what is read but not supported.
+/// 0A000 for what is read but not supported, 54001 for what is nested too deeply.
 pub(super) fn for_sqlparser(tokens: &[TokenWithSpan]) -> Result<Vec<TokenWithSpan>> {
     let mut tokens = solid(tokens);
     take_data_clause(&mut tokens)?;
@@ -28,6 +29,7 @@ pub(super) fn for_sqlparser(tokens: &[TokenWithSpan]) -> Result<Vec<TokenWithSpa
     take_only(&mut tokens);
     select_tables(&mut tokens);
     name_rows_from(&mut tokens);
+    nested_joins::bracket(&mut tokens)?;
     exclude::take_exclusions(&mut tokens);
     group_by::mark_kinds(&mut tokens);
     Ok(tokens)
