@@ -239,8 +239,15 @@ impl Binder<'_> {
                 self.joined(left, right, number, JoinKind::Left, Vec::new())
             }
             _ => {
-                let hint = "Write it as a LEFT JOIN.";
-                Err(SqlError::unsupported("a subquery in the condition of a RIGHT or FULL JOIN", hint))
+                let right_width = right.types().len();
+                let conjuncts = plain.into_iter().chain(asking).collect();
+                let (left, right, conjuncts) = self.attach_to_sides(left, right, conjuncts)?;
+                let first_right = left.types().len();
+                let plan = self.joined(left, right, number, kind, conjuncts)?;
+                let types = plan.types();
+                let kept = (0..left_width).chain(first_right..first_right + right_width);
+                let exprs = kept.map(|index| Expr::Column { index, pg_type: types[index] }).collect();
+                Ok(Logical::Project { input: Box::new(plan), exprs })
             }
         }
     }

@@ -298,6 +298,91 @@ impl Binder<'_> {
         Ok(plan)
     }
 
+    /// Two inputs of a join, each with a column more for each subquery of the conditions that reads it alone; and the
+    /// conditions over both, which read these columns then.
+    ///
+    /// # Errors
+    /// 0A000 for a subquery that reads both.
+    pub(super) fn attach_to_sides(
+        &mut self,
+        mut left: Logical,
+        mut right: Logical,
+        conjuncts: Vec<Expr>,
+    ) -> Result<(Logical, Logical, Vec<Expr>)> {
+        let width = left.types().len();
+        // Columns of the right side are counted from here until it is known where they begin.
+        const RIGHT: usize = 1 << 32;
+        let mut known: Vec<(usize, Expr)> = Vec::new();
+        for id in conjuncts.iter().flat_map(subqueries_of).collect::<Vec<usize>>() {
+            if known.iter().any(|(other, _)| *other == id) {
+                continue;
+            }
+            let mut asked = Expr::Subquery { id, pg_type: PgType::Bool };
+            let mut reads = [false; 2];
+            for column in self.outer_columns(&asked) {
+                column.visit(&mut |part| {
+                    if let Expr::Column { index, .. } = part {
+                        reads[usize::from(*index >= width)] = true;
+                    }
+                });
+            }
+            let first = match reads {
+                [true, true] => {
+                    let what = "a subquery in the condition of a RIGHT or FULL JOIN that reads both sides";
+                    return Err(SqlError::unsupported(what, "Write it as a LEFT JOIN."));
+                }
+                [_, false] => 0,
+                [false, true] => width,
+            };
+            self.shift_outer(id, first);
+            let side = if first == 0 { &mut left } else { &mut right };
+            let plan = std::mem::replace(side, Logical::one_row());
+            *side = self.attach(plan, &mut [&mut asked])?;
+            if let Expr::Column { index, .. } = &mut asked
+                && first > 0
+            {
+                *index += RIGHT;
+            }
+            known.push((id, asked));
+        }
+        let first_right = left.types().len();
+        let over_both = |expr: Expr| {
+            expr.transform(&mut |part| match part {
+                Expr::Subquery { id, .. } => match known.iter().find(|(other, _)| *other == id) {
+                    Some((_, Expr::Column { index, pg_type })) if *index >= RIGHT => {
+                        Expr::Column { index: index - RIGHT + first_right, pg_type: *pg_type }
+                    }
+                    Some((_, column)) => column.clone(),
+                    None => part,
+                },
+                Expr::Column { index, pg_type } if index >= width => {
+                    Expr::Column { index: index - width + first_right, pg_type }
+                }
+                _ => part,
+            })
+        };
+        Ok((left, right, conjuncts.into_iter().map(over_both).collect()))
+    }
+
+    /// Makes a subquery read the columns of a row that begins so many columns later.
+    fn shift_outer(&mut self, id: usize, by: usize) {
+        let Subquery { plan, scope: number, kind, .. } = &mut self.subqueries[id];
+        plan.transform_exprs(&mut |part| match part {
+            Expr::Outer { scope, index, pg_type } if scope == *number => {
+                Expr::Outer { scope, index: index - by, pg_type }
+            }
+            other => other,
+        });
+        let SubqueryKind::Mark(Some(condition)) = kind else { return };
+        let mut inner = subqueries_of(condition);
+        let old = std::mem::replace(condition, Expr::Unknown(None));
+        *condition = old.transform(&mut |part| match part {
+            Expr::Column { index, pg_type } => Expr::Column { index: index - by, pg_type },
+            other => other,
+        });
+        inner.drain(..).for_each(|id| self.shift_outer(id, by));
+    }
+
     /// A dependent join. Unnesting may read its left side twice, so one that would give other rows is shared.
     ///
     /// # Errors
