@@ -8,9 +8,10 @@ use sqlparser::ast;
 
 use crate::bind::ddl::{CreateTable, CreateTableAs, DropTable};
 use crate::bind::insert::{Conflict, Insert, InsertSource, Returning};
-use crate::bind::modify::{Change, Modify};
+use crate::bind::modify::{Change, Modify, Write};
 use crate::bind::select::{BoundQuery, Untyped};
-use crate::bind::subquery::{InitialKind, InitialValue};
+use crate::bind::subquery::{InitialKind, InitialSource, InitialValue};
+use crate::bind::with::write_of;
 use crate::bind::{Binder, LateValue};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::{EvalContext, Expr, ParameterTypes};
@@ -32,7 +33,7 @@ pub(crate) enum Plan {
     /// CREATE TABLE.
     CreateTable(CreateTable),
     /// CREATE TABLE AS.
-    CreateTableAs(CreateTable, QueryPlan),
+    CreateTableAs(CreateTable, Option<QueryPlan>),
     /// DROP TABLE.
     DropTable(DropTable),
     /// TRUNCATE.
@@ -125,35 +126,47 @@ pub(crate) struct Compiled {
     pub(crate) initial: Vec<InitialPlan>,
 }
 
-/// A subquery that is computed once, before the statement.
+/// What is computed once, before the statement.
 #[derive(Clone, Debug)]
 pub(crate) struct InitialPlan {
     /// The parameter that takes its answer, or the table.
     pub(crate) parameter: usize,
-    /// The subquery.
-    pub(crate) plan: QueryPlan,
+    /// A query, INSERT, UPDATE or DELETE.
+    pub(crate) plan: Plan,
     /// What its answer is.
     pub(crate) kind: InitialKind,
+}
+
+impl InitialPlan {
+    /// Whether it changes rows.
+    pub(crate) fn is_write(&self) -> bool {
+        !matches!(self.plan, Plan::Query(_))
+    }
 }
 
 /// Plans the subqueries that are computed once.
 pub(crate) fn plan_initial(binder: &mut Binder<'_>, context: &EvalContext) -> Vec<InitialPlan> {
     let mut plans = Vec::new();
-    for InitialValue { parameter, plan, kind } in std::mem::take(&mut binder.initial) {
-        let plan = match kind {
+    for InitialValue { parameter, source, kind } in std::mem::take(&mut binder.initial) {
+        let plan = match source {
             // One row is enough to know.
-            InitialKind::Exists => {
+            InitialSource::Query(plan) if kind == InitialKind::Exists => {
                 let one = Expr::Literal { value: Datum::Int8(1), pg_type: PgType::Int8 };
                 Logical::Limit { input: Box::new(plan), limit: Some(one), offset: None }
             }
-            InitialKind::Value => plan,
-            InitialKind::Table => match binder.shared_table(parameter) {
+            InitialSource::Query(plan) => plan,
+            InitialSource::Table => match binder.shared_table(parameter) {
                 Some(plan) => plan,
                 None => continue,
             },
+            InitialSource::Write(write) => {
+                let (plan, _) = plan_write(write, binder, context);
+                plans.push(InitialPlan { parameter, plan, kind });
+                continue;
+            }
         };
-        let plan = plan_query(optimize(binder.with_tables(plan), context)).in_batches();
-        plans.push(InitialPlan { parameter, plan, kind });
+        let query = plan_query(optimize(binder.with_tables(plan), context)).in_batches();
+        plans.push(InitialPlan { parameter, plan: Plan::Query(query), kind });
     }
     plans
 }
@@ -191,6 +204,10 @@ pub(crate) fn compile(
     }
     let (plan, columns) = bind(&mut binder, statement, context)?;
     let initial = plan_initial(&mut binder, context);
+    let plan = match plan {
+        Plan::Query(query) if initial.iter().any(InitialPlan::is_write) => Plan::Query(query.in_batches()),
+        other => other,
+    };
     Ok(Compiled { plan, columns, parameters: binder.parameters.finish()?, late: binder.late, initial })
 }
 
@@ -201,25 +218,28 @@ fn bind(
 ) -> Result<(Plan, Option<Vec<ColumnInfo>>)> {
     Ok(match statement {
         ast::Statement::Query(query) => {
+            if let Some(create) = binder.select_into(query)? {
+                return bind(binder, &ast::Statement::CreateTable(create), context);
+            }
+            binder.is_top = true;
+            if let Some(write) = write_of(query) {
+                binder.with(query.with.as_ref())?;
+                return bind(binder, write, context);
+            }
             let BoundQuery { plan, columns } = binder.query(query, Untyped::Text)?;
             (Plan::Query(plan_query(optimize(binder.with_tables(plan), context))), Some(columns))
         }
-        ast::Statement::Insert(insert) => {
-            let mut insert = binder.insert(insert)?;
-            if let InsertSource::Query(plan) = &mut insert.source {
-                let rows = std::mem::replace(plan, Logical::one_row());
-                *plan = binder.with_tables(rows);
+        ast::Statement::Insert(_) | ast::Statement::Update(_) | ast::Statement::Delete(_) => {
+            match binder.write(statement)? {
+                Some(write) => plan_write(write, binder, context),
+                None => return Err(unsupported(statement)),
             }
-            let plan = plan_insert(insert, context);
-            let columns = plan.returning.as_ref().map(|returning| returning.columns.clone());
-            (Plan::Insert(plan), columns)
         }
-        ast::Statement::Update(update) => modified(with_tables(binder.update(update), binder)?, context),
-        ast::Statement::Delete(delete) => modified(with_tables(binder.delete(delete), binder)?, context),
         ast::Statement::CreateTable(create) => match binder.create_table_as(create)? {
             None => (Plan::CreateTable(binder.create_table(create)?), None),
             Some(CreateTableAs { table, rows }) => {
-                (Plan::CreateTableAs(table, plan_query(optimize(binder.with_tables(rows), context))), None)
+                let rows = rows.map(|rows| plan_query(optimize(binder.with_tables(rows), context)));
+                (Plan::CreateTableAs(table, rows), None)
             }
         },
         ast::Statement::Truncate(truncate) => (Plan::Truncate(binder.truncate(truncate)?), None),
@@ -231,11 +251,23 @@ fn bind(
     })
 }
 
-/// With the queries of WITH in their places.
-fn with_tables(modify: Result<Modify>, binder: &Binder<'_>) -> Result<Modify> {
-    let mut modify = modify?;
-    modify.rows = binder.with_tables(modify.rows);
-    Ok(modify)
+/// The plan of a write, and what it answers.
+fn plan_write(write: Write, binder: &Binder<'_>, context: &EvalContext) -> (Plan, Option<Vec<ColumnInfo>>) {
+    let columns = write.returning().map(|returning| returning.columns.clone());
+    let plan = match write {
+        Write::Insert(mut insert) => {
+            if let InsertSource::Query(plan) = &mut insert.source {
+                let rows = std::mem::replace(plan, Logical::one_row());
+                *plan = binder.with_tables(rows);
+            }
+            Plan::Insert(plan_insert(insert, context))
+        }
+        Write::Modify(mut modify) => {
+            modify.rows = binder.with_tables(modify.rows);
+            Plan::Modify(plan_modify(modify, context))
+        }
+    };
+    (plan, columns)
 }
 
 /// 0A000 for a statement that is not there yet.
@@ -265,12 +297,6 @@ fn plan_insert(insert: Insert, context: &EvalContext) -> InsertPlan {
 
 fn types_of(table: &Table) -> Vec<PgType> {
     table.schema.columns.iter().map(|column| column.pg_type).collect()
-}
-
-fn modified(modify: Modify, context: &EvalContext) -> (Plan, Option<Vec<ColumnInfo>>) {
-    let plan = plan_modify(modify, context);
-    let columns = plan.returning.as_ref().map(|returning| returning.columns.clone());
-    (Plan::Modify(plan), columns)
 }
 
 fn plan_modify(modify: Modify, context: &EvalContext) -> ModifyPlan {

@@ -17,7 +17,7 @@ use super::select::{BoundQuery, Untyped};
 use crate::error::{Result, SqlError, SqlState};
 use crate::logical::Logical;
 use crate::parse::utility::TableName;
-use crate::parse::{NAME_BYTES_MAX, UNTYPED_COLUMN};
+use crate::parse::{NAME_BYTES_MAX, NO_DATA, UNTYPED_COLUMN};
 
 /// A CREATE TABLE.
 #[derive(Clone, Debug)]
@@ -35,8 +35,8 @@ pub(crate) struct CreateTable {
 pub(crate) struct CreateTableAs {
     /// The table, with a hidden key.
     pub(crate) table: CreateTable,
-    /// Its rows.
-    pub(crate) rows: Logical,
+    /// Its rows; `None` for WITH NO DATA.
+    pub(crate) rows: Option<Logical>,
 }
 
 /// A DROP TABLE.
@@ -123,7 +123,9 @@ impl Binder<'_> {
         }
         let name = self.table_name(&create.name)?;
         self.creation_schema(&name)?;
-        let BoundQuery { plan: rows, columns } = self.query(query, Untyped::Text)?;
+        let without_data = query_without_data(query);
+        let BoundQuery { plan, columns } = self.query(without_data.unwrap_or(query), Untyped::Text)?;
+        let rows = without_data.is_none().then_some(plan);
         if create.columns.len() > columns.len() {
             let message = "too many column names were specified";
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
@@ -142,6 +144,21 @@ impl Binder<'_> {
         schema.index = self.index_kind(&create.table_options)?;
         let table = CreateTable { name: name.name, schema, if_not_exists: create.if_not_exists };
         Ok(Some(CreateTableAs { table, rows }))
+    }
+
+    /// The CREATE TABLE AS that a SELECT INTO means.
+    ///
+    /// # Errors
+    /// 0A000 for tables that are not there.
+    pub(crate) fn select_into(&self, query: &ast::Query) -> Result<Option<ast::CreateTable>> {
+        if first_select(&query.body).is_none_or(|select| select.into.is_none()) {
+            return Ok(None);
+        }
+        let mut query = query.clone();
+        let Some(into) = take_into(&mut query.body) else { return Ok(None) };
+        self.refuse(into.unlogged, "SELECT INTO UNLOGGED", "Leave UNLOGGED out.")?;
+        let create = ast::helpers::stmt_create_table::CreateTableBuilder::new(into.name);
+        Ok(Some(create.temporary(into.temporary).query(Some(Box::new(query))).build()))
     }
 
     /// Everything but what is handled must be as if it were not written.
@@ -376,6 +393,42 @@ impl Binder<'_> {
         let restart = matches!(identity, Some(TruncateIdentityOption::Restart));
         self.refuse(restart, "RESTART IDENTITY", "There are no sequences; leave it out.")?;
         table_names.iter().map(|target| self.table(&self.table_name(&target.name)?)).collect()
+    }
+}
+
+/// The query in front of WITH NO DATA.
+fn query_without_data(query: &ast::Query) -> Option<&ast::Query> {
+    let ast::SetExpr::Select(select) = query.body.as_ref() else { return None };
+    match select.from.first().map(|from| &from.relation) {
+        Some(ast::TableFactor::Derived { subquery, alias: Some(alias), .. })
+            if alias.name.value == NO_DATA =>
+        {
+            Some(subquery)
+        }
+        _ => None,
+    }
+}
+
+/// The first branch of a query.
+fn first_select(body: &ast::SetExpr) -> Option<&ast::Select> {
+    let mut body = body;
+    while let ast::SetExpr::SetOperation { left, .. } = body {
+        body = left;
+    }
+    match body {
+        ast::SetExpr::Select(select) => Some(select),
+        _ => None,
+    }
+}
+
+/// Takes INTO from the first branch of a query.
+fn take_into(mut body: &mut ast::SetExpr) -> Option<ast::SelectInto> {
+    while let ast::SetExpr::SetOperation { left, .. } = body {
+        body = left;
+    }
+    match body {
+        ast::SetExpr::Select(select) => select.into.take(),
+        _ => None,
     }
 }
 

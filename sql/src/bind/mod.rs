@@ -22,7 +22,7 @@ pub(crate) mod subquery;
 mod table_function;
 pub(crate) mod types;
 mod window;
-mod with;
+pub(crate) mod with;
 
 use omen_core::catalog::Catalog;
 use omen_core::types::PgType;
@@ -98,6 +98,8 @@ pub(crate) struct Binder<'a> {
     ctes: Vec<with::Cte>,
     /// Tables that parts of the statement share.
     tables: Vec<with::SharedTable>,
+    /// Whether the next WITH is that of a statement that may write.
+    pub(crate) is_top: bool,
     /// Numbers of dependent joins that are taken.
     scopes: usize,
     depth: usize,
@@ -127,6 +129,7 @@ impl<'a> Binder<'a> {
             subqueries: Vec::new(),
             ctes: Vec::new(),
             tables: Vec::new(),
+            is_top: false,
             scopes: 0,
             depth: 0,
         }

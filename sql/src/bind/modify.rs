@@ -10,7 +10,7 @@ use sqlparser::ast::{
 use super::Binder;
 use super::expr::{ExprScope, bare};
 use super::from::Source;
-use super::insert::{Returning, is_default};
+use super::insert::{Insert, Returning, is_default};
 use super::names::{Relation, Scope, fold};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::Expr;
@@ -40,7 +40,39 @@ pub(crate) enum Change {
     Delete,
 }
 
+/// A statement that changes rows of a table.
+#[derive(Clone, Debug)]
+pub(crate) enum Write {
+    /// INSERT
+    Insert(Insert),
+    /// UPDATE or DELETE
+    Modify(Modify),
+}
+
+impl Write {
+    /// What it answers.
+    pub(crate) fn returning(&self) -> Option<&Returning> {
+        match self {
+            Write::Insert(insert) => insert.returning.as_ref(),
+            Write::Modify(modify) => modify.returning.as_ref(),
+        }
+    }
+}
+
 impl Binder<'_> {
+    /// Binds an INSERT, UPDATE or DELETE; `None` for any other statement.
+    ///
+    /// # Errors
+    /// All that binding reports.
+    pub(crate) fn write(&mut self, statement: &ast::Statement) -> Result<Option<Write>> {
+        Ok(Some(match statement {
+            ast::Statement::Insert(insert) => Write::Insert(self.insert(insert)?),
+            ast::Statement::Update(update) => Write::Modify(self.update(update)?),
+            ast::Statement::Delete(delete) => Write::Modify(self.delete(delete)?),
+            _ => return Ok(None),
+        }))
+    }
+
     /// Binds an UPDATE.
     ///
     /// # Errors

@@ -131,10 +131,8 @@ impl Binder<'_> {
                 return Err(SqlError::unsupported("TABLE here", "Write SELECT * FROM the table."));
             }
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
-                return Err(SqlError::unsupported(
-                    "a write inside a query",
-                    "Use RETURNING of the write itself.",
-                ));
+                return Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error: a write is no subquery")
+                    .hint("Name it in WITH, and read what it returns."));
             }
         })
     }
@@ -299,7 +297,10 @@ impl Binder<'_> {
             value_table_mode,
             flavor,
         } = select;
-        self.refuse(into.is_some(), "SELECT INTO", "Use CREATE TABLE AS.")?;
+        if into.is_some() {
+            let message = "SELECT ... INTO is not allowed here";
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
+        }
         let foreign = select_modifiers.as_ref().is_some_and(ast::SelectModifiers::is_any_set)
             || top.is_some()
             || exclude.is_some()

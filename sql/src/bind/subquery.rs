@@ -10,6 +10,7 @@ use sqlparser::ast::{self, Expr as Ast};
 
 use super::expr::{ExprScope, bare};
 use super::group::{not_grouped, over_groups};
+use super::modify::Write;
 use super::names::Scope;
 use super::select::{BoundQuery, Untyped};
 use super::with::has_volatile;
@@ -56,10 +57,21 @@ enum SubqueryKind {
 pub(crate) struct InitialValue {
     /// The parameter that takes its answer, or the table.
     pub(crate) parameter: usize,
-    /// The subquery.
-    pub(crate) plan: Logical,
+    /// What is computed.
+    pub(crate) source: InitialSource,
     /// What its answer is.
     pub(crate) kind: InitialKind,
+}
+
+/// What is computed once.
+#[derive(Clone, Debug)]
+pub(crate) enum InitialSource {
+    /// A subquery.
+    Query(Logical),
+    /// A query of WITH that the binder keeps until it is known who reads it.
+    Table,
+    /// A write of WITH; its answer is what it returns.
+    Write(Write),
 }
 
 /// What is computed once.
@@ -247,7 +259,7 @@ impl Binder<'_> {
         self.late.push(LateValue { kind: LateKind::Subquery, args: Vec::new() });
         let parameter = self.parameter_count + self.late.len() - 1;
         let kind = if exists { InitialKind::Exists } else { InitialKind::Value };
-        self.initial.push(InitialValue { parameter, plan, kind });
+        self.initial.push(InitialValue { parameter, source: InitialSource::Query(plan), kind });
         Expr::Parameter { index: parameter, pg_type }
     }
 

@@ -9,7 +9,7 @@ use sqlparser::ast::{self, CteAsMaterialized, SetExpr, SetOperator, SetQuantifie
 use super::Binder;
 use super::names::fold;
 use super::select::{BoundQuery, Untyped, comparable};
-use super::subquery::{InitialKind, InitialValue};
+use super::subquery::{InitialKind, InitialSource, InitialValue};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::Expr;
 use crate::logical::{Logical, Recursive};
@@ -32,6 +32,8 @@ enum CteSource {
     Plan(Logical),
     /// The query that is being bound: its rows of the last step, with the number of queries around it then.
     Working { table: usize, level: usize },
+    /// A write that returns nothing.
+    Silent,
     /// The query that is being bound cannot be named, for this reason.
     Refused(&'static str),
 }
@@ -57,8 +59,9 @@ impl SharedTable {
 
 impl Binder<'_> {
     /// Binds a WITH clause; answers how many names there were before.
-    pub(super) fn with(&mut self, with: Option<&ast::With>) -> Result<usize> {
+    pub(crate) fn with(&mut self, with: Option<&ast::With>) -> Result<usize> {
         let before = self.ctes.len();
+        let may_write = std::mem::take(&mut self.is_top);
         let Some(with) = with else { return Ok(before) };
         let mut names: Vec<String> = Vec::new();
         for cte in &with.cte_tables {
@@ -70,6 +73,17 @@ impl Binder<'_> {
                 return Err(SqlError::new(SqlState::DUPLICATE_ALIAS, message).at(self.place_of(&alias.name)));
             }
             names.push(name.clone());
+            if let Some(statement) = write_of(query) {
+                if !may_write {
+                    let message =
+                        "WITH clause containing a data-modifying statement must be at the top level";
+                    let error = SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message);
+                    return Err(error.at(self.place_of(&alias.name)));
+                }
+                let cte = self.writing_cte(name, alias, query, statement)?;
+                self.ctes.push(cte);
+                continue;
+            }
             let bound = if with.recursive {
                 self.recursive_query(&name, alias, query)?
             } else {
@@ -98,10 +112,36 @@ impl Binder<'_> {
     /// A table that is computed before the statement, if anybody reads it.
     fn initial_table(&mut self, materialized: Option<bool>, plan: Logical) -> usize {
         let table = self.add_table(materialized, Some(plan));
-        // The plan itself follows once it is known who reads it.
-        let plan = Logical::one_row();
-        self.initial.push(InitialValue { parameter: table, plan, kind: InitialKind::Table });
+        let source = InitialSource::Table;
+        self.initial.push(InitialValue { parameter: table, source, kind: InitialKind::Table });
         table
+    }
+
+    /// A query of WITH that changes rows, and is named for what it returns.
+    fn writing_cte(
+        &mut self,
+        name: String,
+        alias: &ast::TableAlias,
+        query: &ast::Query,
+        statement: &ast::Statement,
+    ) -> Result<Cte> {
+        let around = self.with(query.with.as_ref())?;
+        let write = self.write(statement);
+        self.ctes.truncate(around);
+        let Some(write) = write? else {
+            return Err(SqlError::unsupported("MERGE", "Use INSERT .. ON CONFLICT, UPDATE and DELETE."));
+        };
+        let mut columns = write.returning().map_or_else(Vec::new, |returning| returning.columns.clone());
+        let returns = write.returning().is_some();
+        columns.iter_mut().for_each(|column| column.table = None);
+        if returns {
+            self.rename_columns(&name, &mut columns, alias)?;
+        }
+        let table = self.add_table(Some(true), None);
+        let source = InitialSource::Write(write);
+        self.initial.push(InitialValue { parameter: table, source, kind: InitialKind::Table });
+        let source = if returns { CteSource::Table(table) } else { CteSource::Silent };
+        Ok(Cte { name, columns, source })
     }
 
     /// The rows of a plan that reads no query around it, computed once whoever reads them.
@@ -245,6 +285,10 @@ impl Binder<'_> {
                 self.tables[table].readers += 1;
                 Logical::Shared { table, types }
             }
+            CteSource::Silent => {
+                let message = format!("WITH query \"{name}\" does not have a RETURNING clause");
+                return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+            }
             CteSource::Refused(reason) if reason.starts_with("does") => {
                 let message = format!("recursive query \"{name}\" {reason}");
                 return Err(SqlError::new(SqlState::INVALID_RECURSION, message));
@@ -280,6 +324,17 @@ impl Binder<'_> {
             return None;
         }
         shared.plan.clone().map(|plan| self.with_tables(plan))
+    }
+}
+
+/// The INSERT, UPDATE, DELETE or MERGE that stands for a query.
+pub(crate) fn write_of(query: &ast::Query) -> Option<&ast::Statement> {
+    match query.body.as_ref() {
+        SetExpr::Insert(statement)
+        | SetExpr::Update(statement)
+        | SetExpr::Delete(statement)
+        | SetExpr::Merge(statement) => Some(statement),
+        _ => None,
     }
 }
 

@@ -90,3 +90,14 @@ fn describe(pg_type: PgType, value: &Datum) -> String {
         None => text,
     }
 }
+
+/// With ON CONFLICT a key that exists all the same was inserted after this transaction's snapshot: 40001.
+pub(crate) fn upsert_error(error: SqlError) -> SqlError {
+    if error.state != SqlState::UNIQUE_VIOLATION {
+        return error;
+    }
+    let message = "could not serialize access due to concurrent update";
+    let mut conflict = SqlError::new(SqlState::SERIALIZATION_FAILURE, message);
+    conflict.retryable = true;
+    conflict
+}

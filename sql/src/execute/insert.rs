@@ -11,7 +11,7 @@ use omen_core::row::{Row, RowBuilder};
 use omen_core::types::{Datum, PgType};
 use omen_core::write_batch::WriteBatch;
 
-use super::errors::{duplicate_key, engine_error, not_null};
+use super::errors::{duplicate_key, engine_error, not_null, upsert_error};
 use super::query::{Reader, Running};
 use super::rows::{Column, batch_of_rows, push_key};
 use super::{Context, OutputRows, StatementTxn, WRITE_BYTES, Watch};
@@ -99,11 +99,29 @@ impl<'a, R: Router> InsertRun<'a, R> {
     /// # Errors
     /// All that evaluation, constraints and the engine report.
     pub(crate) async fn run(mut self, mut txn: StatementTxn<R>) -> Result<Written<R>> {
+        let last = self.all_changes(&mut txn).await?;
+        let txn = txn.finish(self.router, &self.plan.table, last).await.map_err(|e| self.concurrent(e))?;
+        Ok(Written { count: self.count, returned: self.output.batches, txn })
+    }
+
+    /// Runs it as a part of a statement that goes on. Answers how many rows changed, and what RETURNING does.
+    ///
+    /// # Errors
+    /// As [`InsertRun::run`].
+    pub(crate) async fn run_part(mut self, txn: &mut StatementTxn<R>) -> Result<(u64, Vec<RecordBatch>)> {
+        txn.set_upsert(self.plan.conflict.is_some());
+        let last = self.all_changes(txn).await?;
+        txn.write(self.router, &self.plan.table, last).await?;
+        Ok((self.count, self.output.batches))
+    }
+
+    /// Makes all changes but the last ones, which it answers.
+    async fn all_changes(&mut self, txn: &mut StatementTxn<R>) -> Result<WriteBatch> {
         match &self.plan.source {
             InsertRows::Cells(rows) => {
                 for cells in rows {
                     self.add_cells(cells, rows.len())?;
-                    self.flush_if_full(&mut txn).await?;
+                    self.flush_if_full(txn).await?;
                 }
             }
             InsertRows::Query(query) => {
@@ -120,14 +138,12 @@ impl<'a, R: Router> InsertRun<'a, R> {
                     for row in 0..batch.num_rows() {
                         let values = columns.iter().map(|column| Cow::Owned(column.datum(row))).collect();
                         self.add(values, batch.num_rows())?;
-                        self.flush_if_full(&mut txn).await?;
+                        self.flush_if_full(txn).await?;
                     }
                 }
             }
         }
-        let batch = self.changes(&mut txn).await?;
-        let txn = txn.finish(self.router, &self.plan.table, batch).await.map_err(|e| self.concurrent(e))?;
-        Ok(Written { count: self.count, returned: self.output.batches, txn })
+        self.changes(txn).await
     }
 
     async fn flush_if_full(&mut self, txn: &mut StatementTxn<R>) -> Result<()> {
@@ -271,15 +287,8 @@ impl<'a, R: Router> InsertRun<'a, R> {
         self.output.add(self.plan.returning.as_ref(), types, written.iter().map(AsRef::as_ref), self.context)
     }
 
-    /// With ON CONFLICT a key that exists all the same was inserted after this transaction's snapshot.
     fn concurrent(&self, error: SqlError) -> SqlError {
-        if self.plan.conflict.is_none() || error.state != SqlState::UNIQUE_VIOLATION {
-            return error;
-        }
-        let message = "could not serialize access due to concurrent update";
-        let mut conflict = SqlError::new(SqlState::SERIALIZATION_FAILURE, message);
-        conflict.retryable = true;
-        conflict
+        if self.plan.conflict.is_none() { error } else { upsert_error(error) }
     }
 }
 

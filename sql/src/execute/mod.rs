@@ -1,6 +1,7 @@
 //! Running plans: reading through cursors, writing inside transactions.
 
 pub(crate) mod errors;
+pub(crate) mod initial;
 pub(crate) mod insert;
 pub(crate) mod join;
 pub(crate) mod key_values;
@@ -136,18 +137,60 @@ pub(crate) struct StatementTxn<R: Router> {
     /// The transaction.
     pub(crate) txn: R::Txn,
     /// It ends with the statement.
-    pub(crate) alone: bool,
+    alone: bool,
+    held: Option<HeldWrites>,
+}
+
+/// Writes that wait until all of a statement has read.
+#[derive(Default)]
+struct HeldWrites {
+    writes: Vec<HeldWrite>,
+    /// Whether those that come now are of an INSERT with ON CONFLICT.
+    is_upsert: bool,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+struct HeldWrite {
+    table: Arc<Table>,
+    batch: WriteBatch,
+    is_upsert: bool,
 }
 
 impl<R: Router> StatementTxn<R> {
+    /// A transaction that ends with the statement if it is `alone`.
+    pub(crate) fn new(txn: R::Txn, alone: bool) -> StatementTxn<R> {
+        StatementTxn { txn, alone, held: None }
+    }
+
+    /// One whose writes wait for [`StatementTxn::finish_held`]; they may take so much memory.
+    pub(crate) fn holding(txn: R::Txn, alone: bool, bytes_max: usize) -> StatementTxn<R> {
+        StatementTxn { txn, alone, held: Some(HeldWrites { bytes_max, ..HeldWrites::default() }) }
+    }
+
     /// What the statement sees.
     pub(crate) fn view(&self) -> ReadView {
         self.txn.view()
     }
 
+    /// Tells whether the writes that are held back from here on are of an INSERT with ON CONFLICT.
+    pub(crate) fn set_upsert(&mut self, is_upsert: bool) {
+        if let Some(held) = &mut self.held {
+            held.is_upsert = is_upsert;
+        }
+    }
+
     /// Writes; more follows.
-    pub(crate) async fn write(&mut self, router: &R, table: &Table, batch: WriteBatch) -> Result<()> {
+    pub(crate) async fn write(&mut self, router: &R, table: &Arc<Table>, batch: WriteBatch) -> Result<()> {
         if batch.is_empty() {
+            return Ok(());
+        }
+        if let Some(held) = &mut self.held {
+            held.bytes += batch.as_bytes().len();
+            if held.bytes > held.bytes_max {
+                return Err(out_of_memory("a write in WITH", held.bytes_max).into());
+            }
+            held.writes.push(HeldWrite { table: table.clone(), batch, is_upsert: held.is_upsert });
             return Ok(());
         }
         router.write(&mut self.txn, table.id, batch).await.map_err(|e| engine_error(e, table))
@@ -156,6 +199,21 @@ impl<R: Router> StatementTxn<R> {
     /// Writes part of a load; what the engine refuses may be reported by a later call.
     pub(crate) async fn write_behind(&mut self, router: &R, table: &Table, batch: WriteBatch) -> Result<()> {
         router.write_behind(&mut self.txn, table.id, batch).await.map_err(|e| engine_error(e, table))
+    }
+
+    /// Makes the writes that were held back, and commits if the transaction ends with the statement. Answers the
+    /// transaction if it goes on.
+    pub(crate) async fn finish_held(mut self, router: &R) -> Result<Option<R::Txn>> {
+        let mut last: Option<Arc<Table>> = None;
+        for HeldWrite { table, batch, is_upsert } in self.held.take().unwrap_or_default().writes {
+            let written = self.write(router, &table, batch).await;
+            written.map_err(|error| if is_upsert { errors::upsert_error(error) } else { error })?;
+            last = Some(table);
+        }
+        match last {
+            Some(table) => self.finish(router, &table, WriteBatch::new()).await,
+            None => Ok((!self.alone).then_some(self.txn)),
+        }
     }
 
     /// Writes the last changes of the statement and commits if the transaction ends with it. Answers the transaction

@@ -78,6 +78,23 @@ impl<'a, R: Router> ModifyRun<'a, R> {
     /// # Errors
     /// All that evaluation, constraints and the engine report.
     pub(crate) async fn run(mut self, mut txn: StatementTxn<R>) -> Result<Written<R>> {
+        let last = self.all_changes(&mut txn).await?;
+        let txn = txn.finish(self.router, &self.plan.table, last).await?;
+        Ok(Written { count: self.count, returned: self.output.batches, txn })
+    }
+
+    /// Runs it as a part of a statement that goes on. Answers how many rows changed, and what RETURNING does.
+    ///
+    /// # Errors
+    /// As [`ModifyRun::run`].
+    pub(crate) async fn run_part(mut self, txn: &mut StatementTxn<R>) -> Result<(u64, Vec<RecordBatch>)> {
+        let last = self.all_changes(txn).await?;
+        txn.write(self.router, &self.plan.table, last).await?;
+        Ok((self.count, self.output.batches))
+    }
+
+    /// Makes all changes but the last ones, which it answers.
+    async fn all_changes(&mut self, txn: &mut StatementTxn<R>) -> Result<WriteBatch> {
         let (view, _reading) = super::reading_view(self.router, &txn.txn);
         let reader = Reader { router: self.router, view, context: self.context, watch: self.watch };
         let mut running = reader.start(&self.plan.rows, None).await?;
@@ -104,9 +121,7 @@ impl<'a, R: Router> ModifyRun<'a, R> {
             }
         }
         self.add_moved();
-        let batch = std::mem::take(&mut self.batch);
-        let txn = txn.finish(self.router, &self.plan.table, batch).await?;
-        Ok(Written { count: self.count, returned: self.output.batches, txn })
+        Ok(std::mem::take(&mut self.batch))
     }
 
     fn apply(&mut self, batch: &RecordBatch) -> Result<()> {

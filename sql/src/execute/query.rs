@@ -1,12 +1,11 @@
 //! Reading: a source, and the pipeline of the session's core behind it.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::rc::Rc;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use omen_core::filter::ColumnFilter;
-use omen_core::fragment::{BATCH_ROWS, Flow, FragmentRun, batch_bytes};
+use omen_core::fragment::{BATCH_ROWS, Flow, FragmentRun};
 use omen_core::key::{self, KEY_BYTES_MAX, Key};
 use omen_core::router::{Cursor, ReadView, Router, Scan};
 use omen_core::row::Row;
@@ -18,13 +17,11 @@ use super::project_set::RunningSet;
 use super::recursive::{RunningRecursive, RunningShared};
 use super::rows::{array_of, batch_of_rows, types_of};
 use super::set::RunningCombine;
-use super::{Context, Surroundings, Watch, yield_now};
-use crate::bind::subquery::InitialKind;
-use crate::error::{Result, SqlError, SqlState};
-use crate::expr::{EvalContext, Expr, datum_at};
-use crate::fragment::{Pipeline, PipelineRun, ScanFragment, batch_of, out_of_memory, schema_of};
+use super::{Context, Watch};
+use crate::error::Result;
+use crate::expr::{EvalContext, Expr};
+use crate::fragment::{Pipeline, PipelineRun, ScanFragment, batch_of, schema_of};
 use crate::physical::{PointRead, QueryPlan, ScanPlan, Source, Step};
-use crate::plan::InitialPlan;
 use crate::route::{KeyFilter, Keys};
 
 /// Rows that a running query gives.
@@ -239,68 +236,6 @@ impl<R: Router> Reader<'_, R> {
 /// Types of the columns that a scan reads.
 pub(crate) fn scan_types(scan: &ScanPlan) -> Vec<PgType> {
     scan.columns.iter().map(|column| scan.table.schema.columns[*column].pg_type).collect()
-}
-
-/// The parameters with the answers of subqueries that are computed once, and the surroundings with tables that are.
-/// Each may read the answers of those before it.
-///
-/// # Errors
-/// Those of the subqueries; 21000 if one has more than one row.
-pub(crate) async fn with_initial<R: Router>(
-    router: &R,
-    view: ReadView,
-    initial: &[InitialPlan],
-    parameters: &[Datum],
-    surroundings: &Surroundings,
-    watch: &Watch<R>,
-) -> Result<(Vec<Datum>, Surroundings)> {
-    let mut values = parameters.to_vec();
-    let mut surroundings = surroundings.clone();
-    for InitialPlan { parameter, plan, kind } in initial {
-        let context = Context::new(&values, &surroundings);
-        let reader = Reader { router, view, context: &context, watch };
-        let mut running = reader.start(plan, None).await?;
-        if *kind == InitialKind::Table {
-            let batches = all_batches(&mut running, surroundings.memory_bytes).await?;
-            let mut tables = BTreeMap::clone(&surroundings.tables);
-            tables.insert(*parameter, batches);
-            surroundings.tables = Rc::new(tables);
-            continue;
-        }
-        let exists = *kind == InitialKind::Exists;
-        let mut answer = if exists { Datum::Bool(false) } else { Datum::Null };
-        let mut rows = 0;
-        while let Some(batch) = running.next_batch().await? {
-            rows += batch.num_rows();
-            if rows > 1 && !exists {
-                let message = "more than one row returned by a subquery used as an expression";
-                return Err(SqlError::new(SqlState::CARDINALITY_VIOLATION, message));
-            }
-            if exists {
-                answer = Datum::Bool(true);
-                break;
-            }
-            if batch.num_rows() > 0 {
-                answer = datum_at(batch.column(0), plan.types[0], 0);
-            }
-        }
-        values[*parameter] = answer;
-    }
-    Ok((values, surroundings))
-}
-
-/// All that a query gives.
-async fn all_batches<R: Router>(running: &mut Running<R>, memory_bytes: usize) -> Result<Vec<RecordBatch>> {
-    let (mut batches, mut size_bytes) = (Vec::new(), 0);
-    while let Some(batch) = running.next_batch().await? {
-        size_bytes += batch_bytes(&batch);
-        if size_bytes > memory_bytes {
-            return Err(out_of_memory("a query of WITH", memory_bytes).into());
-        }
-        batches.push(batch);
-        yield_now().await;
-    }
-    Ok(batches)
 }
 
 /// The key of a point whose values are parameters and literals; the inner `None` means that no row can have it.

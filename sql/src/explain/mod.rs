@@ -36,7 +36,8 @@ pub(crate) struct Explained<'a> {
 /// The scans of a plan.
 pub(crate) fn scans_of(plan: &Plan) -> Vec<&ScanPlan> {
     match plan {
-        Plan::Query(query) | Plan::CreateTableAs(_, query) => query.scans(),
+        Plan::Query(query) => query.scans(),
+        Plan::CreateTableAs(_, query) => query.iter().flat_map(QueryPlan::scans).collect(),
         Plan::Insert(insert) => match &insert.source {
             InsertRows::Query(query) => query.scans(),
             InsertRows::Cells(_) => Vec::new(),
@@ -79,7 +80,7 @@ impl Explained<'_> {
             Plan::Modify(modify) => self.modify(modify),
             Plan::CreateTable(create) => vec![format!("Create table: {}", create.name)],
             Plan::CreateTableAs(create, rows) => {
-                let mut lines = self.query(rows).0;
+                let mut lines = rows.as_ref().map_or_else(Vec::new, |rows| self.query(rows).0);
                 lines.push(format!("Create table: {}", create.name));
                 lines
             }
@@ -101,7 +102,7 @@ impl Explained<'_> {
             InitialKind::Exists => format!("First: ${} is whether there is a row of", initial.parameter + 1),
             InitialKind::Table => format!("First: shared table {} of", initial.parameter + 1),
         }];
-        lines.extend(self.query(&initial.plan).0.into_iter().map(|line| format!("  {line}")));
+        lines.extend(self.lines(&initial.plan).into_iter().map(|line| format!("  {line}")));
         lines
     }
 

@@ -9,6 +9,7 @@ use omen_core::row::RowBuilder;
 use omen_core::types::{Datum, PgType};
 use omen_core::write_batch::WriteBatch;
 
+use super::prepared::tables_of_plan;
 use super::transaction::TxnSlot;
 use super::{Outcome, Scope, Session, Tag};
 use crate::bind::insert::visible_count;
@@ -19,8 +20,9 @@ use crate::copy::{
 };
 use crate::error::{Result, SqlError, SqlState};
 use crate::execute::errors::not_null;
+use crate::execute::initial::InitialRun;
 use crate::execute::insert::RowIds;
-use crate::execute::query::{Reader, Running, with_initial};
+use crate::execute::query::{Reader, Running};
 use crate::execute::rows::{batch_of_rows, datums_of, types_of};
 use crate::execute::{Context, StatementTxn, Surroundings, WRITE_BYTES, Watch};
 use crate::expr::{Expr, ParameterTypes};
@@ -169,7 +171,7 @@ fn plan_copy_query(query: &Statement, copy: &CopyStatement, binder: &mut Binder<
     let mut tables = tables;
     let context = binder.context;
     let initial = plan_initial(binder, context);
-    tables.extend(initial.iter().flat_map(|initial| initial.plan.tables()));
+    tables.extend(initial.iter().flat_map(|initial| tables_of_plan(&initial.plan)));
     Ok(CopyPlan::Out(Box::new(CopyOutPlan { query, late, initial, names, options, tables })))
 }
 
@@ -262,7 +264,7 @@ impl<R: Router> Session<R> {
                 self.check_may_write("COPY FROM")?;
                 let alone = self.transaction.is_alone(scope);
                 let txn = if alone { self.router.begin() } else { self.transaction.take(&self.router) };
-                let txn = StatementTxn { txn, alone };
+                let txn = StatementTxn::new(txn, alone);
                 let slot = self.transaction.slot();
                 let sink = Sink::new(self.router.clone(), plan, surroundings, self.watch());
                 let decoder =
@@ -274,9 +276,8 @@ impl<R: Router> Session<R> {
                 let parameters = self.late_values(&plan.late, &[], &surroundings).await?;
                 let (view, txn) = self.read_view(scope);
                 let watch = self.watch();
-                let initial = &plan.initial;
-                let (parameters, surroundings) =
-                    with_initial(&self.router, view, initial, &parameters, &surroundings, &watch).await?;
+                let run = InitialRun { router: &self.router, view, watch: &watch, txn: None };
+                let (parameters, surroundings) = run.run(&plan.initial, &parameters, &surroundings).await?;
                 let context = Context::new(&parameters, &surroundings);
                 let reader = Reader { router: &self.router, view, context: &context, watch: &watch };
                 let running = reader.start(&plan.query, txn).await?;

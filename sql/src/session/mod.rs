@@ -15,6 +15,7 @@ mod rows;
 mod run;
 mod transaction;
 mod utility;
+mod write;
 
 use std::fmt;
 use std::rc::Rc;

@@ -252,7 +252,7 @@ fn tables_of(body: &Body) -> Vec<Arc<Table>> {
         Body::Plan(compiled) => {
             let Compiled { plan, initial, .. } = &**compiled;
             let mut tables = tables_of_plan(plan);
-            tables.extend(initial.iter().flat_map(|initial| initial.plan.tables()));
+            tables.extend(initial.iter().flat_map(|initial| tables_of_plan(&initial.plan)));
             tables
         }
         Body::Copy(copy) => copy.tables(),
@@ -260,9 +260,11 @@ fn tables_of(body: &Body) -> Vec<Arc<Table>> {
     }
 }
 
-fn tables_of_plan(plan: &Plan) -> Vec<Arc<Table>> {
+/// The tables that a plan uses.
+pub(super) fn tables_of_plan(plan: &Plan) -> Vec<Arc<Table>> {
     match plan {
-        Plan::Query(query) | Plan::CreateTableAs(_, query) => query.tables(),
+        Plan::Query(query) => query.tables(),
+        Plan::CreateTableAs(_, query) => query.iter().flat_map(|query| query.tables()).collect(),
         Plan::Insert(InsertPlan { table, source, .. }) => {
             let mut tables = vec![table.clone()];
             if let InsertRows::Query(query) = source {

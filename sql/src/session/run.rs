@@ -13,17 +13,12 @@ use crate::bind::ddl::{CreateTable, DropTable};
 use crate::bind::{LateKind, LateValue};
 use crate::error::{Result, SqlError, SqlState};
 use crate::execute::errors::engine_error;
-use crate::execute::insert::{InsertRun, Written};
-use crate::execute::modify::ModifyRun;
-use crate::execute::query::with_initial;
+use crate::execute::initial::InitialRun;
 use crate::execute::query::{Reader, Running, plain_key, read_point};
-use crate::execute::{Context, StatementTxn, Surroundings, Watch, reading_view, yield_now};
+use crate::execute::{Context, Surroundings, Watch};
 use crate::parse::utility::TableName;
 use crate::physical::{QueryPlan, Source};
-use crate::plan::{Action, Compiled, InitialPlan, InsertPlan, InsertRows, Plan};
-
-/// How often a statement that is a transaction by itself is run again after conflicts.
-const TRIES_MAX: u32 = 100;
+use crate::plan::{Compiled, InitialPlan, InsertPlan, InsertRows, Plan};
 
 impl<R: Router> Session<R> {
     /// Runs a statement.
@@ -86,6 +81,7 @@ impl<R: Router> Session<R> {
         (view, None)
     }
 
+    /// Runs a planned statement.
     pub(super) async fn run_plan(
         &mut self,
         compiled: &Compiled,
@@ -111,15 +107,17 @@ impl<R: Router> Session<R> {
             &with_late
         };
         let context = Context::new(parameters, &surroundings);
+        if compiled.initial.iter().any(InitialPlan::is_write) {
+            return self.run_writing_with(compiled, &context, scope).await;
+        }
         match &compiled.plan {
             Plan::Query(query) => {
                 let (view, txn) = self.read_view(scope);
                 let watch = self.watch();
                 if !compiled.initial.is_empty() {
                     let router = &self.router;
-                    let initial = &compiled.initial;
-                    let values =
-                        Box::pin(with_initial(router, view, initial, parameters, &surroundings, &watch));
+                    let run = InitialRun { router, view, watch: &watch, txn: None };
+                    let values = Box::pin(run.run(&compiled.initial, parameters, &surroundings));
                     let (values, surroundings) = values.await?;
                     let context = Context::new(&values, &surroundings);
                     let reader = Reader { router, view, context: &context, watch: &watch };
@@ -137,7 +135,7 @@ impl<R: Router> Session<R> {
                 Ok(Outcome::Done(Tag::Word("CREATE TABLE")))
             }
             Plan::CreateTableAs(create, rows) => {
-                self.create_table_as(create, rows, &compiled.initial, &context).await
+                self.create_table_as(create, rows.as_ref(), &compiled.initial, &context).await
             }
             Plan::DropTable(drop) => self.drop_tables(drop).await,
             Plan::Truncate(tables) => {
@@ -157,69 +155,6 @@ impl<R: Router> Session<R> {
         }
         let message = format!("cannot execute {command} in a read-only transaction");
         Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, message))
-    }
-
-    async fn run_write(
-        &mut self,
-        plan: &Plan,
-        initial: &[InitialPlan],
-        context: &Context<'_>,
-        scope: Scope,
-    ) -> Result<Outcome<R>> {
-        type MakeTag = fn(u64) -> Tag;
-        let (command, tag): (&str, MakeTag) = match plan {
-            Plan::Modify(modify) if matches!(modify.action, Action::Update(_)) => ("UPDATE", Tag::Update),
-            Plan::Modify(_) => ("DELETE", Tag::Delete),
-            _ => ("INSERT", Tag::Insert),
-        };
-        self.check_may_write(command)?;
-        let alone = self.transaction.is_alone(scope);
-        let watch = self.watch();
-        let mut tries = 0;
-        loop {
-            let txn = if alone { self.router.begin() } else { self.transaction.take(&self.router) };
-            let txn = StatementTxn { txn, alone };
-            let ((with_answers, with_tables), own);
-            let context = if initial.is_empty() {
-                context
-            } else {
-                let (view, _reading) = reading_view(&self.router, &txn.txn);
-                let Context { parameters, surroundings, .. } = context;
-                let router = &self.router;
-                let values = Box::pin(with_initial(router, view, initial, parameters, surroundings, &watch));
-                (with_answers, with_tables) = values.await?;
-                own = Context::new(&with_answers, &with_tables);
-                &own
-            };
-            let (written, returns) = match plan {
-                Plan::Insert(insert) => {
-                    let run = InsertRun::new(&self.router, insert, context, &watch);
-                    (run.run(txn).await, insert.returning.is_some())
-                }
-                Plan::Modify(modify) => {
-                    let run = ModifyRun::new(&self.router, modify, context, &watch);
-                    (run.run(txn).await, modify.returning.is_some())
-                }
-                _ => return Err(SqlError::new(SqlState::INTERNAL_ERROR, "not a write")),
-            };
-            match written {
-                Ok(Written { count, returned, txn }) => {
-                    if let Some(txn) = txn {
-                        self.transaction.put(txn);
-                    }
-                    return Ok(match returns {
-                        true => Outcome::Rows(RowStream::of_batches(returned, Some(tag(count)))),
-                        false => Outcome::Done(tag(count)),
-                    });
-                }
-                Err(error) if alone && error.retryable && tries < TRIES_MAX => {
-                    tries += 1;
-                    watch.check()?;
-                    yield_now().await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
     }
 
     /// Computes what only the session can, in order.
@@ -328,14 +263,15 @@ impl<R: Router> Session<R> {
     async fn create_table_as(
         &mut self,
         create: &CreateTable,
-        rows: &QueryPlan,
+        rows: Option<&QueryPlan>,
         initial: &[InitialPlan],
         context: &Context<'_>,
     ) -> Result<Outcome<R>> {
         self.before_catalog_change("CREATE TABLE AS").await?;
-        if !self.create_table(create).await? {
+        let is_new = self.create_table(create).await?;
+        let Some(rows) = rows.filter(|_| is_new) else {
             return Ok(Outcome::Done(Tag::Word("CREATE TABLE AS")));
-        }
+        };
         let table = self.router.catalog().table_named(&create.name).cloned();
         let Some(table) = table else {
             let message = format!("relation \"{}\" was dropped while its rows were read", create.name);

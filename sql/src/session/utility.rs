@@ -385,7 +385,7 @@ impl<R: Router> Session<R> {
         let rows = estimate_scans(&self.router, &scans_of(&compiled.plan), &context).await?;
         let mut lines = Vec::new();
         for initial in &compiled.initial {
-            let rows = estimate_scans(&self.router, &initial.plan.scans(), &context).await?;
+            let rows = estimate_scans(&self.router, &scans_of(&initial.plan), &context).await?;
             lines.extend(Explained { catalog: &catalog, context: &context, rows: &rows }.initial(initial));
         }
         lines.extend(Explained { catalog: &catalog, context: &context, rows: &rows }.lines(&compiled.plan));

@@ -11,20 +11,23 @@ mod nested_joins;
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
 
-use crate::error::{Result, SqlError};
+use crate::error::Result;
 pub(crate) use exclude::window_name;
 pub(crate) use group_by::is_group_by_distinct;
 
 /// The type of the columns that a CREATE TABLE AS only names.
 pub(crate) const UNTYPED_COLUMN: &str = "unknown";
 
+/// The name of the subquery whose rows a CREATE TABLE AS leaves out.
+pub(crate) const NO_DATA: &str = "\0no data";
+
 /// The tokens of a statement as `sqlparser` wants them.
 ///
 /// # Errors
-/// 0A000 for what is read but not supported, 54001 for what is nested too deeply.
+/// 54001 for what is nested too deeply.
 pub(super) fn for_sqlparser(tokens: &[TokenWithSpan]) -> Result<Vec<TokenWithSpan>> {
     let mut tokens = solid(tokens);
-    take_data_clause(&mut tokens)?;
+    take_data_clause(&mut tokens);
     add_column_types(&mut tokens);
     take_only(&mut tokens);
     select_tables(&mut tokens);
@@ -71,21 +74,26 @@ fn is_keyword(token: &TokenWithSpan, keywords: &[Keyword]) -> bool {
     }
 }
 
-/// Takes `WITH DATA` from the end of a CREATE TABLE AS.
-fn take_data_clause(tokens: &mut Vec<TokenWithSpan>) -> Result<()> {
+/// Takes `WITH DATA` from the end of a CREATE TABLE AS; for `WITH NO DATA`, its query becomes a subquery of that name.
+fn take_data_clause(tokens: &mut Vec<TokenWithSpan>) {
     let is_create = tokens.first().is_some_and(|first| is_keyword(first, &[Keyword::CREATE]));
-    match tokens.as_slice() {
-        [.., with, no, data]
-            if is_create && is_word(with, "with") && is_word(no, "no") && is_word(data, "data") =>
-        {
-            return Err(SqlError::unsupported("WITH NO DATA", "Give the query LIMIT 0."));
-        }
-        [.., with, data] if is_create && is_word(with, "with") && is_word(data, "data") => {
-            tokens.truncate(tokens.len() - 2);
-        }
-        _ => {}
+    let count = match tokens.as_slice() {
+        [.., with, no, data] if is_word(with, "with") && is_word(no, "no") && is_word(data, "data") => 3,
+        [.., with, data] if is_word(with, "with") && is_word(data, "data") => 2,
+        _ => 0,
+    };
+    if !is_create || count == 0 {
+        return;
     }
-    Ok(())
+    tokens.truncate(tokens.len() - count);
+    let Some(query) = tokens.iter().position(|token| is_keyword(token, &[Keyword::AS])) else { return };
+    if count == 3 {
+        let span = tokens[query].span;
+        let front = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM"), Token::LParen];
+        let with_span = |token| TokenWithSpan { token, span };
+        tokens.splice(query + 1..query + 1, front.map(with_span));
+        tokens.extend([Token::RParen, Token::make_word(NO_DATA, Some('"'))].map(with_span));
+    }
 }
 
 /// Gives a type to each column of `CREATE TABLE t (a, b) AS ..`.

@@ -1,0 +1,157 @@
+//! Running statements that change rows, and running them again after conflicts.
+
+use omen_core::router::Router;
+
+use super::{Outcome, RowStream, Scope, Session, Tag};
+use crate::error::{Result, SqlError, SqlState};
+use crate::execute::initial::{InitialRun, all_batches};
+use crate::execute::insert::{InsertRun, Written};
+use crate::execute::modify::ModifyRun;
+use crate::execute::query::Reader;
+use crate::execute::{Context, StatementTxn, Watch, reading_view, yield_now};
+use crate::plan::{Action, Compiled, InitialPlan, Plan};
+
+/// How often a statement that is a transaction by itself is run again after conflicts.
+const TRIES_MAX: u32 = 100;
+
+type MakeTag = fn(u64) -> Tag;
+
+/// The command's name, and its tag for so many rows.
+fn command_of(plan: &Plan) -> (&'static str, MakeTag) {
+    match plan {
+        Plan::Query(_) => ("SELECT", Tag::Select),
+        Plan::Modify(modify) if matches!(modify.action, Action::Update(_)) => ("UPDATE", Tag::Update),
+        Plan::Modify(_) => ("DELETE", Tag::Delete),
+        _ => ("INSERT", Tag::Insert),
+    }
+}
+
+impl<R: Router> Session<R> {
+    /// Runs an INSERT, UPDATE or DELETE.
+    pub(super) async fn run_write(
+        &mut self,
+        plan: &Plan,
+        initial: &[InitialPlan],
+        context: &Context<'_>,
+        scope: Scope,
+    ) -> Result<Outcome<R>> {
+        let (command, tag) = command_of(plan);
+        self.check_may_write(command)?;
+        let alone = self.transaction.is_alone(scope);
+        let watch = self.watch();
+        let mut tries = 0;
+        loop {
+            let txn = if alone { self.router.begin() } else { self.transaction.take(&self.router) };
+            let txn = StatementTxn::new(txn, alone);
+            let ((with_answers, with_tables), own);
+            let context = if initial.is_empty() {
+                context
+            } else {
+                let (view, _reading) = reading_view(&self.router, &txn.txn);
+                let Context { parameters, surroundings, .. } = context;
+                let run = InitialRun { router: &self.router, view, watch: &watch, txn: None };
+                (with_answers, with_tables) = Box::pin(run.run(initial, parameters, surroundings)).await?;
+                own = Context::new(&with_answers, &with_tables);
+                &own
+            };
+            let (written, returns) = match plan {
+                Plan::Insert(insert) => {
+                    let run = InsertRun::new(&self.router, insert, context, &watch);
+                    (run.run(txn).await, insert.returning.is_some())
+                }
+                Plan::Modify(modify) => {
+                    let run = ModifyRun::new(&self.router, modify, context, &watch);
+                    (run.run(txn).await, modify.returning.is_some())
+                }
+                _ => return Err(SqlError::new(SqlState::INTERNAL_ERROR, "not a write")),
+            };
+            match written {
+                Ok(Written { count, returned, txn }) => {
+                    if let Some(txn) = txn {
+                        self.transaction.put(txn);
+                    }
+                    return Ok(match returns {
+                        true => Outcome::Rows(RowStream::of_batches(returned, Some(tag(count)))),
+                        false => Outcome::Done(tag(count)),
+                    });
+                }
+                Err(error) if alone && error.retryable && tries < TRIES_MAX => {
+                    tries += 1;
+                    watch.check()?;
+                    yield_now().await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Runs a statement whose WITH writes.
+    pub(super) async fn run_writing_with(
+        &mut self,
+        compiled: &Compiled,
+        context: &Context<'_>,
+        scope: Scope,
+    ) -> Result<Outcome<R>> {
+        let (command, _) = command_of(&compiled.plan);
+        self.check_may_write(command)?;
+        let alone = self.transaction.is_alone(scope);
+        let watch = self.watch();
+        let mut tries = 0;
+        loop {
+            let txn = if alone { self.router.begin() } else { self.transaction.take(&self.router) };
+            let memory_bytes = context.surroundings.memory_bytes;
+            let mut txn = StatementTxn::holding(txn, alone, memory_bytes);
+            let outcome = Box::pin(self.try_writing_with(compiled, context, &watch, &mut txn)).await;
+            let ended = match outcome {
+                Ok(outcome) => txn.finish_held(&self.router).await.map(|txn| (outcome, txn)),
+                Err(error) => Err(error),
+            };
+            match ended {
+                Ok((outcome, txn)) => {
+                    if let Some(txn) = txn {
+                        self.transaction.put(txn);
+                    }
+                    return Ok(outcome);
+                }
+                Err(error) if alone && error.retryable && tries < TRIES_MAX => {
+                    tries += 1;
+                    watch.check()?;
+                    yield_now().await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Reads all that the statement reads; its writes are held back.
+    async fn try_writing_with(
+        &self,
+        compiled: &Compiled,
+        context: &Context<'_>,
+        watch: &Watch<R>,
+        txn: &mut StatementTxn<R>,
+    ) -> Result<Outcome<R>> {
+        let router = &self.router;
+        let (view, _reading) = reading_view(router, &txn.txn);
+        let Context { parameters, surroundings, .. } = context;
+        let run = InitialRun { router, view, watch, txn: Some(&mut *txn) };
+        let (values, surroundings) = run.run(&compiled.initial, parameters, surroundings).await?;
+        let context = Context::new(&values, &surroundings);
+        let (_, tag) = command_of(&compiled.plan);
+        let (count, returned) = match &compiled.plan {
+            Plan::Query(query) => {
+                let reader = Reader { router, view, context: &context, watch };
+                let mut running = reader.start(query, None).await?;
+                let batches = all_batches(&mut running, surroundings.memory_bytes).await?;
+                return Ok(Outcome::Rows(RowStream::of_batches(batches, None)));
+            }
+            Plan::Insert(insert) => InsertRun::new(router, insert, &context, watch).run_part(txn).await?,
+            Plan::Modify(modify) => ModifyRun::new(router, modify, &context, watch).run_part(txn).await?,
+            _ => return Err(SqlError::new(SqlState::INTERNAL_ERROR, "not a write")),
+        };
+        Ok(match compiled.columns {
+            Some(_) => Outcome::Rows(RowStream::of_batches(returned, Some(tag(count)))),
+            None => Outcome::Done(tag(count)),
+        })
+    }
+}
