@@ -99,6 +99,7 @@ sqlstates! {
     INVALID_TABLE_DEFINITION = "42P16", "A table definition contradicts itself.";
     OUT_OF_MEMORY = "53200", "The memory budget is used up.";
     DISK_FULL = "53100", "No space is left for writes.";
+    CONFIGURATION_LIMIT_EXCEEDED = "53400", "A limit that a setting gives is reached.";
     TOO_MANY_CONNECTIONS = "53300", "No connection is left.";
     PROGRAM_LIMIT_EXCEEDED = "54000", "A limit of OmenDB is exceeded.";
     STATEMENT_TOO_COMPLEX = "54001", "A statement is nested too deeply.";

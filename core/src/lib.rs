@@ -27,6 +27,7 @@ pub mod segment;
 pub mod shard;
 pub mod stamp;
 pub mod sync;
+pub mod temporary;
 #[cfg(test)]
 mod test_rows;
 pub mod types;

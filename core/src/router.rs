@@ -14,6 +14,7 @@ use crate::fragment::Fragment;
 use crate::id::{CoreId, TableId, TxnId};
 use crate::key::{Key, KeySpan};
 use crate::row::Row;
+use crate::temporary::TemporaryFile;
 use crate::write_batch::WriteBatch;
 
 /// What a statement sees: all that was committed at or before `snapshot`, and the writes of `txn`.
@@ -144,6 +145,8 @@ pub trait Router: Clone + 'static {
     fn relation_size_bytes(&self, table: TableId) -> impl Future<Output = Result<u64>>;
     /// About how many rows of a table lie in disjoint spans of keys: what memory knows, without reading from disk.
     fn estimate_rows(&self, table: TableId, spans: Vec<KeySpan>) -> impl Future<Output = Result<u64>>;
+    /// A new temporary file of this core.
+    fn temporary_file(&self) -> impl Future<Output = Result<Rc<dyn TemporaryFile>>>;
 
     /// Registers a session of this core; its flag is set by [`Router::cancel_session`] from any core.
     fn register_session(&self, secret: u32) -> (SessionId, CancelFlag);

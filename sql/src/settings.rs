@@ -32,6 +32,8 @@ enum Kind {
     Duration,
     /// Kilobytes; units are allowed.
     Memory,
+    /// Kilobytes, or -1 for no limit; units are allowed.
+    SpaceLimit,
     /// Cannot be changed.
     ReadOnly,
     /// Only the default, because OmenDB always behaves so.
@@ -62,8 +64,7 @@ macro_rules! definitions {
     };
 }
 
-/// Default of `work_mem`. Operators that need more fail, as nothing is put aside on disk; so it is far above
-/// PostgreSQL's 4 MB.
+/// Default of `work_mem`, far above PostgreSQL's 4 MB: what fits needs no disk.
 const WORK_MEM_BYTES: usize = 256 << 20;
 
 const MESSAGE_LEVELS: &[&str] =
@@ -104,6 +105,7 @@ static DEFINITIONS: &[Definition] = definitions! {
     "session_authorization" Kind::ReadOnly, "", true, "The role of the session.";
     "standard_conforming_strings" Kind::Fixed, "on", true, "Whether backslashes in '..' are plain.";
     "statement_timeout" Kind::Duration, "0", false, "Longest time of a statement; 0 is unlimited.";
+    "temp_file_limit" Kind::SpaceLimit, "-1", false, "Most disk space of a statement's temporary files; -1 is unlimited.";
     "TimeZone" Kind::TimeZone, "UTC", true, "Time zone of timestamps.";
     "transaction_deferrable" Kind::Bool, "off", false, "Whether the present transaction is deferrable.";
     "transaction_isolation" Kind::Isolation, "repeatable read", false, "Isolation of the present transaction.";
@@ -134,6 +136,7 @@ pub struct Settings {
     format: FormatOptions,
     statement_timeout_us: Option<u64>,
     work_mem_bytes: usize,
+    temp_file_limit_bytes: Option<u64>,
     public_in_path: bool,
     default_isolation: Isolation,
     default_read_only: bool,
@@ -150,6 +153,7 @@ impl Default for Settings {
             format: FormatOptions::default(),
             statement_timeout_us: None,
             work_mem_bytes: WORK_MEM_BYTES,
+            temp_file_limit_bytes: None,
             public_in_path: true,
             default_isolation: Isolation::RepeatableRead,
             default_read_only: false,
@@ -303,6 +307,11 @@ impl Settings {
         self.work_mem_bytes
     }
 
+    /// `temp_file_limit`, unless unlimited.
+    pub fn temp_file_limit_bytes(&self) -> Option<u64> {
+        self.temp_file_limit_bytes
+    }
+
     /// Whether unqualified names are looked up in schema `public`.
     pub fn public_in_path(&self) -> bool {
         self.public_in_path
@@ -396,6 +405,9 @@ impl Settings {
                 let bytes = kilobytes(&value).and_then(|kilobytes| usize::try_from(kilobytes << 10).ok());
                 self.work_mem_bytes = bytes.unwrap_or(WORK_MEM_BYTES);
             }
+            "temp_file_limit" => {
+                self.temp_file_limit_bytes = kilobytes(&value).map(|kilobytes| kilobytes << 10);
+            }
             "TimeZone" => self.format.timezone = TimeZone::parse_setting(&value).unwrap_or(TimeZone::UTC),
             _ => {}
         }
@@ -439,7 +451,9 @@ fn canonical(definition: &Definition, name: &str, value: &str, current: &str) ->
             Err(_) => Err(invalid(name, value)),
         },
         Kind::Duration => duration(name, value),
-        Kind::Memory => memory(name, value),
+        Kind::Memory => memory(name, value, 64),
+        Kind::SpaceLimit if value.trim() == "-1" => Ok(Cow::Borrowed("-1")),
+        Kind::SpaceLimit => memory(name, value, 0),
         Kind::ReadOnly => Err(unchangeable(definition)),
         Kind::Fixed => fixed(definition, value),
         Kind::DateStyle => date_style(definition, value, current),
@@ -547,17 +561,19 @@ fn kilobytes(value: &str) -> Option<u64> {
     number.checked_mul(1 << shift).filter(|kilobytes| *kilobytes <= i32::MAX as u64)
 }
 
-fn memory(name: &str, value: &str) -> Result<Cow<'static, str>> {
-    const LEAST: u64 = 64;
+fn memory(name: &str, value: &str, least: u64) -> Result<Cow<'static, str>> {
     let Some(kilobytes) = kilobytes(value) else {
         let hint = "Valid units for this parameter are \"B\", \"kB\", \"MB\", \"GB\", and \"TB\".";
         return Err(invalid(name, value).hint(hint));
     };
-    if kilobytes < LEAST {
+    if kilobytes < least {
         let message = format!(
-            "{kilobytes} kB is outside the valid range for parameter \"{name}\" ({LEAST} .. 2147483647)"
+            "{kilobytes} kB is outside the valid range for parameter \"{name}\" ({least} .. 2147483647)"
         );
         return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+    }
+    if kilobytes == 0 {
+        return Ok(Cow::Borrowed("0"));
     }
     let units = [(1 << 20, "GB"), (1 << 10, "MB"), (1, "kB")];
     let (size, unit) = units.into_iter().find(|(size, _)| kilobytes % size == 0).unwrap_or((1, "kB"));

@@ -33,6 +33,7 @@ use crate::mesh::{Full, Outbox, Seat};
 use crate::router::{CancelFlag, SessionId};
 use crate::shard::{Recovered, Shard, ShardConfig};
 use crate::sync::{Receiver, Sender, Signal, oneshot};
+use crate::temporary::TemporaryFiles;
 
 pub use cursor::NodeCursor;
 use message::{Body, CallId, Message, Notice, Reply, Request};
@@ -98,6 +99,7 @@ pub(crate) struct Local<E: Env> {
     sessions_total: Cell<u32>,
     scans_total: Cell<u64>,
     row_id_core: Cell<u16>,
+    temporary: TemporaryFiles<E>,
     meta: Meta,
 }
 
@@ -149,6 +151,7 @@ impl<E: Env> NodeCore<E> {
         let shard_config = ShardConfig { dir: config.shard_dir(core), ..config.shard.clone() };
         let Recovered { shard, in_doubt } =
             Shard::open(env.clone(), core, clock.clone(), shard_config).await?;
+        let temporary = TemporaryFiles::open(env.clone(), &config.shard_dir(core)).await?;
         let first = shard.reserve_sequence(SEQUENCE_BLOCK).await?;
         let (outbox, mut inbox) = seat.join(env.waker());
         assert!(outbox.core_count() <= CORES_MAX, "a node has at most {CORES_MAX} cores");
@@ -170,6 +173,7 @@ impl<E: Env> NodeCore<E> {
             sessions_total: Cell::new(0),
             scans_total: Cell::new(0),
             row_id_core: Cell::new(core.0),
+            temporary,
             meta: Meta::default(),
             env: env.clone(),
         });

@@ -13,6 +13,7 @@ use crate::key::{Key, KeySpan, prefix64};
 use crate::router::{CancelFlag, CatalogChange, ReadView, Router, Scan, SessionId, Transaction};
 use crate::row::Row;
 use crate::shard::WriteMode;
+use crate::temporary::TemporaryFile;
 use crate::write_batch::WriteBatch;
 
 use super::message::{Notice, Reply, Request};
@@ -354,6 +355,10 @@ impl<E: Env> Router for NodeCore<E> {
     async fn estimate_rows(&self, table: TableId, spans: Vec<KeySpan>) -> Result<u64> {
         let table = self.0.table(table)?;
         self.0.estimate(&table, spans.into()).await
+    }
+
+    async fn temporary_file(&self) -> Result<Rc<dyn TemporaryFile>> {
+        self.0.temporary.create().await
     }
 
     fn register_session(&self, secret: u32) -> (SessionId, CancelFlag) {

@@ -11,7 +11,6 @@ use std::pin::Pin;
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use omen_core::filter::ColumnFilter;
-use omen_core::fragment::{Flow, FragmentRun};
 use omen_core::key::KeySpan;
 use omen_core::router::Router;
 use omen_core::types::{Datum, PgType};
@@ -21,8 +20,9 @@ use super::query::{Reader, Running};
 use super::{Watch, yield_now};
 use crate::error::Result;
 use crate::expr::{EvalContext, Expr, datum_at};
+use crate::fragment::Pipeline;
 use crate::fragment::join::{BuildSide, FEW_KEYS, Gives, JoinRun, JoinStage, KeyValues, Next};
-use crate::fragment::{Pipeline, PipelineRun};
+use crate::fragment::local::{Given, LocalRun};
 use crate::physical::join::JoinPlan;
 use crate::physical::join_order::{JoinTree, OrderedJoin, order};
 use crate::physical::{QueryPlan, ScanPlan, Source};
@@ -42,8 +42,7 @@ pub(crate) struct RunningJoin<R: Router> {
     probe: Running<R>,
     /// None once all rows have been given.
     join: Option<JoinRun>,
-    pipeline: PipelineRun,
-    ready: VecDeque<RecordBatch>,
+    pipeline: LocalRun,
     watch: Watch<R>,
     /// A transaction that lasts as long as the join.
     txn: Option<R::Txn>,
@@ -53,15 +52,22 @@ impl<R: Router> RunningJoin<R> {
     /// The next batch; never an empty one.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            if let Some(batch) = self.ready.pop_front() {
-                return Ok(Some(batch));
+            match self.pipeline.next().await? {
+                Given::Batch(batch) => return Ok(Some(batch)),
+                Given::End => {
+                    self.end();
+                    return Ok(None);
+                }
+                Given::Input => {}
             }
-            let Some(join) = &mut self.join else { return Ok(None) };
+            let Some(join) = &mut self.join else {
+                self.pipeline.end();
+                continue;
+            };
             self.watch.check()?;
-            let mut out = Vec::new();
-            let is_done = match join.next()? {
-                Next::Batch(batch) => self.pipeline.push(batch, &mut out)? == Flow::Done,
-                Next::Idle => false,
+            match join.next()? {
+                Next::Batch(batch) => self.pipeline.push(batch),
+                Next::Idle => {}
                 Next::Input => {
                     match Box::pin(self.probe.next_batch()).await? {
                         Some(batch) => join.push(batch)?,
@@ -69,18 +75,17 @@ impl<R: Router> RunningJoin<R> {
                     }
                     continue;
                 }
-                Next::End => true,
-            };
-            if is_done {
-                self.join = None;
-                self.probe = Running::Batches(VecDeque::new());
-                self.txn = None;
-                self.pipeline.finish(&mut out)?;
+                Next::End => self.end(),
             }
-            self.ready.extend(out);
             // A step may take as long as a core may be kept from its other work.
             yield_now().await;
         }
+    }
+
+    fn end(&mut self) {
+        self.join = None;
+        self.probe = Running::Batches(VecDeque::new());
+        self.txn = None;
     }
 }
 
@@ -216,8 +221,7 @@ impl<R: Router> Reader<'_, R> {
             Ok(Running::Join(Box::new(RunningJoin {
                 probe,
                 join: Some(run),
-                pipeline: pipeline.start(),
-                ready: VecDeque::new(),
+                pipeline: self.start_local(&pipeline),
                 watch: self.watch.clone(),
                 txn,
             })))

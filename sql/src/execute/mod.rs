@@ -19,14 +19,17 @@ use std::task::Poll;
 
 use arrow_array::RecordBatch;
 use omen_core::catalog::Table;
+use omen_core::error::ValueError;
 use omen_core::fragment::batch_bytes;
 use omen_core::router::{CancelFlag, ReadView, Router, Transaction};
+use omen_core::temporary::Answer;
 use omen_core::types::{Datum, PgType};
 use omen_core::write_batch::WriteBatch;
 
 use crate::bind::insert::Returning;
-use crate::error::{Result, SqlError, SqlState};
+use crate::error::{Result, SqlState};
 use crate::expr::{EvalContext, Expr};
+use crate::fragment::spill::{DiskSpace, Work};
 use crate::fragment::{batch_of, out_of_memory, schema_of};
 use crate::types::FormatOptions;
 use errors::engine_error;
@@ -51,15 +54,32 @@ impl<R: Router> Watch<R> {
 
     /// 57014 if the statement is to stop.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.cancel.replace(false) {
-            let message = "canceling statement due to user request";
-            return Err(SqlError::new(SqlState::QUERY_CANCELED, message));
-        }
-        if self.deadline_us.is_some_and(|deadline| self.router.monotonic_us() >= deadline) {
-            let message = "canceling statement due to statement timeout";
-            return Err(SqlError::new(SqlState::QUERY_CANCELED, message));
-        }
-        Ok(())
+        Ok(self.stop()?)
+    }
+
+    /// As [`Watch::check`].
+    fn stop(&self) -> std::result::Result<(), ValueError> {
+        let message = if self.cancel.replace(false) {
+            "canceling statement due to user request"
+        } else if self.deadline_us.is_some_and(|deadline| self.router.monotonic_us() >= deadline) {
+            "canceling statement due to statement timeout"
+        } else {
+            return Ok(());
+        };
+        Err(ValueError::new(SqlState::QUERY_CANCELED, message))
+    }
+}
+
+impl<R: Router> Watch<R> {
+    /// What operators of this core work with.
+    pub(crate) fn work(&self, surroundings: &Surroundings) -> Work {
+        let (watch, router) = (self.clone(), self.router.clone());
+        let create = move || -> Answer<'static, _> {
+            let router = router.clone();
+            Box::pin(async move { router.temporary_file().await })
+        };
+        let check = move || watch.stop();
+        Work::new(check, create, surroundings.space.clone(), surroundings.spill_bytes)
     }
 }
 
@@ -82,6 +102,10 @@ pub(crate) struct Surroundings {
     pub(crate) random_seed: u64,
     /// `work_mem`
     pub(crate) memory_bytes: usize,
+    /// Memory beyond which operators put rows aside that can: `work_mem`, too.
+    pub(crate) spill_bytes: usize,
+    /// Disk space for what does not fit into it.
+    pub(crate) space: DiskSpace,
     /// Tables that parts of the statement share.
     pub(crate) tables: recursive::Tables,
 }

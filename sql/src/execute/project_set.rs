@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use arrow_array::RecordBatch;
-use omen_core::fragment::{Flow, FragmentRun};
 use omen_core::router::Router;
 use omen_core::types::PgType;
 
@@ -11,7 +10,7 @@ use super::query::{Reader, Running};
 use super::{Watch, yield_now};
 use crate::error::Result;
 use crate::expr::EvalContext;
-use crate::fragment::PipelineRun;
+use crate::fragment::local::{Given, LocalRun};
 use crate::fragment::project_set::SetRun;
 use crate::logical::added_types;
 use crate::physical::{QueryPlan, SetPlan};
@@ -21,8 +20,7 @@ pub(crate) struct RunningSet<R: Router> {
     input: Running<R>,
     /// None once all rows have been given.
     run: Option<SetRun>,
-    pipeline: PipelineRun,
-    ready: VecDeque<RecordBatch>,
+    pipeline: LocalRun,
     watch: Watch<R>,
 }
 
@@ -30,30 +28,36 @@ impl<R: Router> RunningSet<R> {
     /// The next batch; never an empty one.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            if let Some(batch) = self.ready.pop_front() {
-                return Ok(Some(batch));
+            match self.pipeline.next().await? {
+                Given::Batch(batch) => return Ok(Some(batch)),
+                Given::End => {
+                    self.end();
+                    return Ok(None);
+                }
+                Given::Input => {}
             }
-            let Some(run) = &mut self.run else { return Ok(None) };
+            let Some(run) = &mut self.run else {
+                self.pipeline.end();
+                continue;
+            };
             self.watch.check()?;
-            let mut out = Vec::new();
-            let is_done = match run.next()? {
-                Some(batch) => batch.num_rows() > 0 && self.pipeline.push(batch, &mut out)? == Flow::Done,
+            match run.next()? {
+                Some(batch) => self.pipeline.push(batch),
                 None => match Box::pin(self.input.next_batch()).await? {
                     Some(batch) => {
                         run.push(batch)?;
                         continue;
                     }
-                    None => true,
+                    None => self.end(),
                 },
-            };
-            if is_done {
-                self.run = None;
-                self.input = Running::Batches(VecDeque::new());
-                self.pipeline.finish(&mut out)?;
             }
-            self.ready.extend(out);
             yield_now().await;
         }
+    }
+
+    fn end(&mut self) {
+        self.run = None;
+        self.input = Running::Batches(VecDeque::new());
     }
 }
 
@@ -72,17 +76,11 @@ impl<R: Router> Reader<'_, R> {
         }
         let types: Vec<PgType> =
             set.input.types.iter().copied().chain(added_types(&calls, set.ordinality)).collect();
-        let pipeline = self.pipeline(types, plan.steps.iter())?.start();
+        let pipeline = self.start_local(&self.pipeline(types, plan.steps.iter())?);
         let input = Box::pin(self.start(&set.input, txn)).await?;
         let context = EvalContext::clone(context);
         let run = SetRun::new(&set.input.types, calls, set.ordinality, set.keeps_input, context);
         let watch = self.watch.clone();
-        Ok(Running::Set(Box::new(RunningSet {
-            input,
-            run: Some(run),
-            pipeline,
-            ready: VecDeque::new(),
-            watch,
-        })))
+        Ok(Running::Set(Box::new(RunningSet { input, run: Some(run), pipeline, watch })))
     }
 }

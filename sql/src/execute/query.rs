@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use omen_core::filter::ColumnFilter;
-use omen_core::fragment::{BATCH_ROWS, Flow, FragmentRun};
+use omen_core::fragment::BATCH_ROWS;
 use omen_core::key::{self, KEY_BYTES_MAX, Key};
 use omen_core::router::{Cursor, ReadView, Router, Scan};
 use omen_core::row::Row;
@@ -20,7 +20,8 @@ use super::set::RunningCombine;
 use super::{Context, Watch};
 use crate::error::Result;
 use crate::expr::{EvalContext, Expr};
-use crate::fragment::{Pipeline, PipelineRun, ScanFragment, batch_of, schema_of};
+use crate::fragment::local::{Given, LocalRun};
+use crate::fragment::{Pipeline, ScanFragment, batch_of, schema_of};
 use crate::physical::{PointRead, QueryPlan, ScanPlan, Source, Step};
 use crate::route::{KeyFilter, Keys};
 
@@ -47,7 +48,7 @@ pub(crate) enum Running<R: Router> {
 /// A scan whose batches go through a pipeline.
 pub(crate) struct RunningScan<R: Router> {
     cursor: Option<R::Cursor>,
-    pipeline: PipelineRun,
+    pipeline: LocalRun,
     ready: VecDeque<RecordBatch>,
     watch: Watch<R>,
     /// A transaction that lasts as long as the scan.
@@ -58,32 +59,36 @@ impl<R: Router> RunningScan<R> {
     /// The next batch; never an empty one.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            if let Some(batch) = self.ready.pop_front() {
-                return Ok(Some(batch));
-            }
-            let Some(cursor) = &mut self.cursor else { return Ok(None) };
-            self.watch.check()?;
-            let mut out = Vec::new();
-            let batches = cursor.next().await?;
-            let is_done = match batches {
-                None => true,
-                Some(batches) => {
-                    let mut flow = Flow::More;
-                    for batch in batches {
-                        if flow == Flow::More {
-                            flow = self.pipeline.push(batch, &mut out)?;
-                        }
-                    }
-                    flow == Flow::Done
+            match self.pipeline.next().await? {
+                Given::Batch(batch) => return Ok(Some(batch)),
+                Given::End => {
+                    self.end();
+                    return Ok(None);
                 }
-            };
-            if is_done {
-                self.cursor = None;
-                self.txn = None;
-                self.pipeline.finish(&mut out)?;
+                Given::Input => {}
             }
-            self.ready.extend(out);
+            if let Some(batch) = self.ready.pop_front() {
+                self.pipeline.push(batch);
+            } else {
+                self.watch.check()?;
+                match &mut self.cursor {
+                    Some(cursor) => match cursor.next().await? {
+                        Some(batches) => self.ready.extend(batches),
+                        None => self.pipeline.end(),
+                    },
+                    None => self.pipeline.end(),
+                }
+            }
+            if self.pipeline.has_ended() {
+                self.end();
+            }
         }
+    }
+
+    fn end(&mut self) {
+        self.cursor = None;
+        self.txn = None;
+        self.ready.clear();
     }
 }
 
@@ -109,7 +114,7 @@ impl<R: Router> Reader<'_, R> {
             Source::Point(point) => self.point(point).await.map(Running::Row),
             Source::Values { rows, types } => {
                 let pipeline = self.pipeline(types.clone(), plan.steps.iter())?;
-                self.run_locally(pipeline, values(rows, types, self.context.get())?)
+                self.run_locally(pipeline, values(rows, types, self.context.get())?).await
             }
             Source::Scan(scan) => self.scan(scan, &plan.steps, txn).await,
             // In a box: it is large, and most plans have none.
@@ -157,14 +162,14 @@ impl<R: Router> Reader<'_, R> {
             Keys::Points(keys) => {
                 let batch = self.read_points(scan, keys).await?;
                 let pipeline = self.pipeline(types, scan.fragment.iter().chain(steps))?;
-                return self.run_locally(pipeline, vec![batch]);
+                return self.run_locally(pipeline, vec![batch]).await;
             }
             Keys::Spans(spans) => spans,
         };
         let fragment = self.pipeline(types, scan.fragment.iter())?;
         let pipeline = self.pipeline(fragment.output_types(), steps.iter())?;
         if spans.is_empty() {
-            return self.run_locally(pipeline, Vec::new());
+            return self.run_locally(pipeline, Vec::new()).await;
         }
         filters.reserve_exact(scan.pushed.len());
         for pushed in &scan.pushed {
@@ -175,7 +180,7 @@ impl<R: Router> Reader<'_, R> {
         let cursor = self.router.scan(request).map_err(|e| engine_error(e, &scan.table))?;
         Ok(Running::Scan(Box::new(RunningScan {
             cursor: Some(cursor),
-            pipeline: pipeline.start(),
+            pipeline: self.start_local(&pipeline),
             ready: VecDeque::new(),
             watch: self.watch.clone(),
             txn,
@@ -219,17 +224,32 @@ impl<R: Router> Reader<'_, R> {
         Ok(Pipeline { input, stages, context: self.context.get().clone(), memory_bytes })
     }
 
-    fn run_locally(&self, pipeline: Pipeline, batches: Vec<RecordBatch>) -> Result<Running<R>> {
-        let mut run = pipeline.start();
-        let mut out = Vec::new();
-        for batch in batches.into_iter().filter(|batch| batch.num_rows() > 0) {
-            self.watch.check()?;
-            if run.push(batch, &mut out)? == Flow::Done {
-                break;
+    /// Starts a pipeline on this core.
+    pub(super) fn start_local(&self, pipeline: &Pipeline) -> LocalRun {
+        pipeline.start_local(&self.watch.work(self.context.surroundings))
+    }
+
+    async fn run_locally(&self, pipeline: Pipeline, batches: Vec<RecordBatch>) -> Result<Running<R>> {
+        if pipeline.stages.is_empty() {
+            let batches = batches.into_iter().filter(|batch| batch.num_rows() > 0);
+            return Ok(Running::Batches(batches.collect()));
+        }
+        let mut run = self.start_local(&pipeline);
+        let mut batches = batches.into_iter();
+        let mut out = VecDeque::new();
+        loop {
+            match run.next().await? {
+                Given::Batch(batch) => out.push_back(batch),
+                Given::End => return Ok(Running::Batches(out)),
+                Given::Input => match batches.next() {
+                    Some(batch) => {
+                        self.watch.check()?;
+                        run.push(batch);
+                    }
+                    None => run.end(),
+                },
             }
         }
-        run.finish(&mut out)?;
-        Ok(Running::Batches(out.into()))
     }
 }
 

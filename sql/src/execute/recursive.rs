@@ -9,15 +9,16 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
 use hashbrown::HashSet;
-use omen_core::fragment::{Flow, FragmentRun, batch_bytes};
+use omen_core::fragment::batch_bytes;
 use omen_core::router::{ReadView, Router};
 use omen_core::types::{Datum, PgType};
 
 use super::query::{Reader, Running};
 use super::{Context, Surroundings, Watch, yield_now};
 use crate::error::Result;
+use crate::fragment::local::{Given, LocalRun};
 use crate::fragment::rowkey::RowKeys;
-use crate::fragment::{PipelineRun, filter, out_of_memory};
+use crate::fragment::{filter, out_of_memory};
 use crate::physical::Step;
 use crate::physical::recursive::RecursivePlan;
 
@@ -44,8 +45,7 @@ pub(crate) struct RunningRecursive<R: Router> {
     /// Rows that were given, if each is to be given once.
     seen: Option<HashSet<Box<[u8]>>>,
     seen_bytes: usize,
-    pipeline: PipelineRun,
-    ready: VecDeque<RecordBatch>,
+    pipeline: LocalRun,
     /// A transaction that lasts as long as the query.
     txn: Option<R::Txn>,
 }
@@ -53,9 +53,7 @@ pub(crate) struct RunningRecursive<R: Router> {
 /// A shared table whose batches go through a pipeline.
 pub(crate) struct RunningShared<R: Router> {
     batches: VecDeque<RecordBatch>,
-    /// None once all rows have been given.
-    pipeline: Option<PipelineRun>,
-    ready: VecDeque<RecordBatch>,
+    pipeline: LocalRun,
     watch: Watch<R>,
 }
 
@@ -81,8 +79,7 @@ impl<R: Router> Reader<'_, R> {
             made_bytes: 0,
             seen: plan.distinct.then(HashSet::new),
             seen_bytes: 0,
-            pipeline: pipeline.start(),
-            ready: VecDeque::new(),
+            pipeline: self.start_local(&pipeline),
             txn,
         })))
     }
@@ -93,8 +90,7 @@ impl<R: Router> Reader<'_, R> {
         let batches = self.context.surroundings.tables.get(&table).cloned().unwrap_or_default();
         Ok(Running::Shared(Box::new(RunningShared {
             batches: batches.into(),
-            pipeline: Some(pipeline.start()),
-            ready: VecDeque::new(),
+            pipeline: self.start_local(&pipeline),
             watch: self.watch.clone(),
         })))
     }
@@ -104,21 +100,16 @@ impl<R: Router> RunningShared<R> {
     /// The next batch; never an empty one.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            if let Some(batch) = self.ready.pop_front() {
-                return Ok(Some(batch));
+            match self.pipeline.next().await? {
+                Given::Batch(batch) => return Ok(Some(batch)),
+                Given::End => return Ok(None),
+                Given::Input => {}
             }
-            let Some(pipeline) = &mut self.pipeline else { return Ok(None) };
             self.watch.check()?;
-            let mut out = Vec::new();
-            let flow = match self.batches.pop_front() {
-                Some(batch) => pipeline.push(batch, &mut out)?,
-                None => Flow::Done,
-            };
-            if flow == Flow::Done {
-                pipeline.finish(&mut out)?;
-                self.pipeline = None;
+            match self.batches.pop_front() {
+                Some(batch) => self.pipeline.push(batch),
+                None => self.pipeline.end(),
             }
-            self.ready.extend(out);
             yield_now().await;
         }
     }
@@ -128,34 +119,39 @@ impl<R: Router> RunningRecursive<R> {
     /// The next batch; never an empty one.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            if let Some(batch) = self.ready.pop_front() {
-                return Ok(Some(batch));
+            match self.pipeline.next().await? {
+                Given::Batch(batch) => return Ok(Some(batch)),
+                Given::End => {
+                    self.step = None;
+                    self.txn = None;
+                    return Ok(None);
+                }
+                Given::Input => {}
             }
             if !self.started {
                 self.started = true;
                 self.start_step(false).await?;
             }
-            let Some(step) = &mut self.step else { return Ok(None) };
             self.watch.check()?;
-            let mut out = Vec::new();
-            let mut is_done = false;
-            match Box::pin(step.next_batch()).await? {
+            let batch = match &mut self.step {
+                Some(step) => Box::pin(step.next_batch()).await?,
+                None => None,
+            };
+            match batch {
                 Some(batch) => {
                     let batch = self.unseen(batch)?;
                     if batch.num_rows() > 0 {
                         self.keep(&batch)?;
-                        is_done = self.pipeline.push(batch, &mut out)? == Flow::Done;
+                        self.pipeline.push(batch);
                     }
                 }
-                None if self.made.is_empty() => is_done = true,
+                None if self.made.is_empty() => {
+                    self.step = None;
+                    self.txn = None;
+                    self.pipeline.end();
+                }
                 None => self.start_step(true).await?,
             }
-            if is_done {
-                self.step = None;
-                self.txn = None;
-                self.pipeline.finish(&mut out)?;
-            }
-            self.ready.extend(out);
             yield_now().await;
         }
     }

@@ -1,10 +1,8 @@
 //! Running set operations on the session's core. Inputs start one after another, each when those before it have ended.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use omen_core::fragment::{Flow, FragmentRun};
 use omen_core::router::{ReadView, Router};
 use omen_core::types::Datum;
 
@@ -12,7 +10,7 @@ use super::query::{Reader, Running};
 use super::{Context, Surroundings, Watch, yield_now};
 use crate::error::Result;
 use crate::expr::EvalContext;
-use crate::fragment::PipelineRun;
+use crate::fragment::local::{Given, LocalRun};
 use crate::fragment::set::{SetRows, SetRun};
 use crate::logical::SetKind;
 use crate::physical::Step;
@@ -48,8 +46,7 @@ pub(crate) struct RunningCombine<R: Router> {
     phase: Phase<R>,
     /// What compares rows; None if none are compared.
     compared: Option<SetRun>,
-    pipeline: PipelineRun,
-    ready: VecDeque<RecordBatch>,
+    pipeline: LocalRun,
     later: Later<R>,
     /// A transaction that lasts as long as the operation.
     txn: Option<R::Txn>,
@@ -82,8 +79,7 @@ impl<R: Router> Reader<'_, R> {
             next: 0,
             phase: Phase::Between,
             compared: compares.then(|| SetRun::new(plan.kind, &plan.types, memory_bytes)),
-            pipeline: pipeline.start(),
-            ready: VecDeque::new(),
+            pipeline: self.start_local(&pipeline),
             later,
             txn,
         })))
@@ -94,27 +90,24 @@ impl<R: Router> RunningCombine<R> {
     /// The next batch; never an empty one.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            if let Some(batch) = self.ready.pop_front() {
-                return Ok(Some(batch));
-            }
-            if matches!(self.phase, Phase::End) {
-                return Ok(None);
+            match self.pipeline.next().await? {
+                Given::Batch(batch) => return Ok(Some(batch)),
+                Given::End => {
+                    self.phase = Phase::End;
+                    self.txn = None;
+                    return Ok(None);
+                }
+                Given::Input => {}
             }
             self.later.watch.check()?;
-            let mut out = Vec::new();
-            if self.step(&mut out).await? == Flow::Done {
-                self.phase = Phase::End;
-                self.txn = None;
-                self.pipeline.finish(&mut out)?;
-            }
-            self.ready.extend(out);
+            self.step().await?;
             yield_now().await;
         }
     }
 
-    async fn step(&mut self, out: &mut Vec<RecordBatch>) -> Result<Flow> {
+    async fn step(&mut self) -> Result<()> {
         let batch = match &mut self.phase {
-            Phase::End => return Ok(Flow::Done),
+            Phase::End => None,
             Phase::Between => return self.begin_input().await,
             Phase::Rows(rows) => rows.next(),
             Phase::Input(running) => match Box::pin(running.next_batch()).await? {
@@ -124,19 +117,24 @@ impl<R: Router> RunningCombine<R> {
                     if let Some(compared) = &mut self.compared {
                         compared.end_input();
                     }
-                    return Ok(Flow::More);
+                    return Ok(());
                 }
             },
         };
         match (batch, &mut self.compared) {
-            (None, _) => Ok(Flow::Done),
-            (Some(batch), Some(compared)) => compared.push(&batch).map(|()| Flow::More).map_err(Into::into),
-            (Some(batch), None) => Ok(self.pipeline.push(batch, out)?),
+            (None, _) => {
+                self.phase = Phase::End;
+                self.txn = None;
+                self.pipeline.end();
+            }
+            (Some(batch), Some(compared)) => compared.push(&batch)?,
+            (Some(batch), None) => self.pipeline.push(batch),
         }
+        Ok(())
     }
 
     /// Starts the next input, or gives what was kept of all.
-    async fn begin_input(&mut self) -> Result<Flow> {
+    async fn begin_input(&mut self) -> Result<()> {
         let is_settled = self.compared.as_ref().is_some_and(SetRun::is_settled);
         match self.plan.inputs.get(self.next).filter(|_| !is_settled) {
             Some(input) => {
@@ -145,15 +143,12 @@ impl<R: Router> RunningCombine<R> {
                 let context = Context::made(context.clone(), parameters, surroundings);
                 let reader = Reader { router, view: *view, context: &context, watch };
                 self.phase = Phase::Input(Box::pin(reader.start(input, None)).await?);
-                Ok(Flow::More)
             }
             None => match self.compared.take() {
-                Some(compared) => {
-                    self.phase = Phase::Rows(compared.finish());
-                    Ok(Flow::More)
-                }
-                None => Ok(Flow::Done),
+                Some(compared) => self.phase = Phase::Rows(compared.finish()),
+                None => self.phase = Phase::End,
             },
         }
+        Ok(())
     }
 }

@@ -8,12 +8,14 @@ mod grouping_sets;
 mod groups;
 pub(crate) mod join;
 mod limit;
+pub(crate) mod local;
 mod ordered;
 mod peers;
 pub(crate) mod project_set;
 pub(crate) mod rowkey;
 pub(crate) mod set;
 mod sort;
+pub(crate) mod spill;
 pub(crate) mod window;
 
 #[cfg(test)]
@@ -207,7 +209,8 @@ impl Stage {
                 Box::new(window::WindowRun::new(stage, input, output, context, memory_bytes))
             }
             Stage::TopK { keys, count } => Box::new(sort::TopKRun::new(keys, *count, input, memory_bytes)),
-            Stage::Sort(keys) => Box::new(sort::SortRun::new(keys, input, memory_bytes)),
+            // Only all rows together can be sorted: the session's core does.
+            Stage::Sort(_) => Box::new(FilterRun { conjuncts: Vec::new(), context }),
             Stage::LimitBy { groups, offset, count } => {
                 Box::new(limit::LimitByRun::new(groups, input, *offset, *count))
             }

@@ -1,104 +1,44 @@
 //! ORDER BY, whole and of the first rows only.
 
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
-use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::SchemaRef;
+use arrow_array::RecordBatch;
 use omen_core::fragment::{BATCH_ROWS, Flow, FragmentRun, batch_bytes};
 use omen_core::types::PgType;
 
-use super::rowkey::{KeyColumn, RowKeys};
-use super::{Result, batch_of, out_of_memory, schema_of};
+use super::local::LocalStage;
+use super::spill::sorter::{Sorter, encode, pick};
+use super::spill::{Doing, Work};
+use super::{Result, schema_of};
 use crate::logical::SortKey;
 
 /// Rows of batches that a top-k keeps beyond four times its own, before it copies its rows out of them.
 const KEPT_ROWS: usize = 8 * BATCH_ROWS;
 
-fn encode(batch: &RecordBatch, keys: &[SortKey], types: &[PgType]) -> RowKeys {
-    let columns: Vec<KeyColumn<'_>> = keys
-        .iter()
-        .map(|key| KeyColumn {
-            values: batch.column(key.column),
-            pg_type: types[key.column],
-            descending: key.descending,
-            nulls_first: key.nulls_first,
-        })
-        .collect();
-    RowKeys::encode(&columns, batch.num_rows())
-}
-
-/// The rows at these places, in this order: (batch, row).
-fn pick(batches: &[RecordBatch], places: &[(usize, usize)], schema: &SchemaRef) -> RecordBatch {
-    let column = |index: usize| -> ArrayRef {
-        let columns: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(index).as_ref()).collect();
-        arrow_select::interleave::interleave(&columns, places).expect("batches of one schema")
-    };
-    let columns = (0..schema.fields().len()).map(column).collect();
-    batch_of(schema, columns, places.len())
-}
-
 /// A running sort of all rows.
-pub(super) struct SortRun {
-    keys: Vec<SortKey>,
-    types: Vec<PgType>,
-    batches: Vec<RecordBatch>,
-    encoded: Vec<RowKeys>,
-    size_bytes: usize,
-    memory_bytes: usize,
-}
+pub(super) struct SortRun(Sorter);
 
 impl SortRun {
-    pub(super) fn new(keys: &[SortKey], types: &[PgType], memory_bytes: usize) -> SortRun {
-        SortRun {
-            keys: keys.to_vec(),
-            types: types.to_vec(),
-            batches: Vec::new(),
-            encoded: Vec::new(),
-            size_bytes: 0,
-            memory_bytes,
-        }
+    pub(super) fn new(keys: &[SortKey], types: &[PgType]) -> SortRun {
+        SortRun(Sorter::new(keys, types))
     }
 }
 
-/// The first bytes of a key as a number: most comparisons end here.
-fn prefix(key: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    let count = key.len().min(8);
-    bytes[..count].copy_from_slice(&key[..count]);
-    u64::from_be_bytes(bytes)
-}
-
-impl FragmentRun for SortRun {
-    fn push(&mut self, batch: RecordBatch, _out: &mut Vec<RecordBatch>) -> Result<Flow> {
-        let encoded = encode(&batch, &self.keys, &self.types);
-        self.size_bytes += encoded.size_bytes() + batch_bytes(&batch) + 24 * batch.num_rows();
-        if self.size_bytes > self.memory_bytes {
-            return Err(out_of_memory("sorting", self.memory_bytes));
-        }
-        self.encoded.push(encoded);
-        self.batches.push(batch);
-        Ok(Flow::More)
+impl LocalStage for SortRun {
+    fn push<'a>(
+        &'a mut self,
+        batch: RecordBatch,
+        work: &'a Work,
+        _out: &'a mut Vec<RecordBatch>,
+    ) -> Doing<'a, Flow> {
+        Box::pin(async move {
+            self.0.push(batch, work).await?;
+            Ok(Flow::More)
+        })
     }
 
-    fn finish(&mut self, out: &mut Vec<RecordBatch>) -> Result<()> {
-        let mut rows: Vec<(u64, u32, u32)> = Vec::new();
-        for (batch, encoded) in self.encoded.iter().enumerate() {
-            let batch = u32::try_from(batch).expect("memory ends before batches do");
-            rows.extend((0..encoded.len()).map(|row| (prefix(encoded.row(row)), batch, row as u32)));
-        }
-        let key = |batch: u32, row: u32| self.encoded[batch as usize].row(row as usize);
-        rows.sort_unstable_by(|a, b| {
-            a.0.cmp(&b.0).then_with(|| key(a.1, a.2).cmp(key(b.1, b.2))).then((a.1, a.2).cmp(&(b.1, b.2)))
-        });
-        let schema = schema_of(&self.types);
-        for piece in rows.chunks(BATCH_ROWS) {
-            let places: Vec<_> =
-                piece.iter().map(|(_, batch, row)| (*batch as usize, *row as usize)).collect();
-            out.push(pick(&self.batches, &places, &schema));
-        }
-        self.batches.clear();
-        self.encoded.clear();
-        Ok(())
+    fn rest<'a>(&'a mut self, work: &'a Work) -> Doing<'a, Option<RecordBatch>> {
+        Box::pin(self.0.next(work))
     }
 }
 
@@ -149,13 +89,9 @@ impl TopKRun {
         self.size_bytes = batch_bytes(&batch);
         self.batches = vec![batch];
     }
-}
 
-impl FragmentRun for TopKRun {
-    fn push(&mut self, batch: RecordBatch, _out: &mut Vec<RecordBatch>) -> Result<Flow> {
-        if self.count == 0 {
-            return Ok(Flow::Done);
-        }
+    /// Takes rows. Answers whether those that are kept take more memory than they may.
+    fn take(&mut self, batch: RecordBatch) -> bool {
         let encoded = encode(&batch, &self.keys, &self.types);
         let mut used = false;
         for row in 0..encoded.len() {
@@ -180,21 +116,106 @@ impl FragmentRun for TopKRun {
             self.compact();
         }
         let key_bytes = self.heap.peek().map_or(0, |candidate| candidate.key.len() + 40) * self.heap.len();
-        if self.size_bytes + key_bytes > self.memory_bytes {
-            return Err(out_of_memory("sorting", self.memory_bytes));
+        self.size_bytes + key_bytes > self.memory_bytes
+    }
+
+    /// Gives the rows that are kept, in order, and begins anew.
+    fn give(&mut self) -> Option<RecordBatch> {
+        if self.heap.is_empty() {
+            return None;
+        }
+        self.compact();
+        self.heap.clear();
+        (self.batch_rows, self.size_bytes) = (0, 0);
+        self.batches.pop()
+    }
+}
+
+impl FragmentRun for TopKRun {
+    fn push(&mut self, batch: RecordBatch, out: &mut Vec<RecordBatch>) -> Result<Flow> {
+        if self.count == 0 {
+            return Ok(Flow::Done);
+        }
+        // The first rows of all are among the first rows of parts.
+        if self.take(batch)
+            && let Some(batch) = self.give()
+        {
+            super::push_in_pieces(batch, out);
         }
         Ok(Flow::More)
     }
 
     fn finish(&mut self, out: &mut Vec<RecordBatch>) -> Result<()> {
-        if self.heap.is_empty() {
-            return Ok(());
-        }
-        self.compact();
-        self.heap.clear();
-        if let Some(batch) = self.batches.pop() {
+        if let Some(batch) = self.give() {
             super::push_in_pieces(batch, out);
         }
         Ok(())
+    }
+}
+
+/// A running sort that keeps the first rows, and sorts all of them if even those are too many for the memory.
+pub(super) struct LocalTopKRun {
+    first: TopKRun,
+    /// All rows that may be among the first, once those do not fit.
+    sorter: Option<Sorter>,
+    /// The rows, if they do.
+    ready: VecDeque<RecordBatch>,
+    /// Rows that are still to be given.
+    left: usize,
+}
+
+impl LocalTopKRun {
+    pub(super) fn new(keys: &[SortKey], count: usize, types: &[PgType], memory_bytes: usize) -> LocalTopKRun {
+        let first = TopKRun::new(keys, count, types, memory_bytes);
+        LocalTopKRun { first, sorter: None, ready: VecDeque::new(), left: count }
+    }
+}
+
+impl LocalStage for LocalTopKRun {
+    fn push<'a>(
+        &'a mut self,
+        batch: RecordBatch,
+        work: &'a Work,
+        _out: &'a mut Vec<RecordBatch>,
+    ) -> Doing<'a, Flow> {
+        Box::pin(async move {
+            if self.left == 0 {
+                return Ok(Flow::Done);
+            }
+            if let Some(sorter) = &mut self.sorter {
+                sorter.push(batch, work).await?;
+            } else if self.first.take(batch) {
+                let mut sorter = Sorter::new(&self.first.keys, &self.first.types);
+                let mut pieces = Vec::new();
+                if let Some(batch) = self.first.give() {
+                    super::push_in_pieces(batch, &mut pieces);
+                }
+                for piece in pieces {
+                    sorter.push(piece, work).await?;
+                }
+                self.sorter = Some(sorter);
+            }
+            Ok(Flow::More)
+        })
+    }
+
+    fn rest<'a>(&'a mut self, work: &'a Work) -> Doing<'a, Option<RecordBatch>> {
+        Box::pin(async move {
+            let batch = match &mut self.sorter {
+                Some(sorter) => sorter.next(work).await?,
+                None => {
+                    if let Some(batch) = self.first.give() {
+                        let mut pieces = Vec::new();
+                        super::push_in_pieces(batch, &mut pieces);
+                        self.ready = pieces.into();
+                    }
+                    self.ready.pop_front()
+                }
+            };
+            let Some(batch) = batch else { return Ok(None) };
+            let rows = batch.num_rows().min(self.left);
+            self.left -= rows;
+            Ok((rows > 0).then(|| batch.slice(0, rows)))
+        })
     }
 }

@@ -1,8 +1,15 @@
+use std::rc::Rc;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{Int32Array, StringArray};
 
+use futures_lite::future::block_on;
+
+use super::local::Given;
+use super::spill::{DiskSpace, Work};
 use super::*;
+use crate::tests::mem_router::MemFile;
 
 fn context() -> Arc<EvalContext> {
     Arc::new(EvalContext::new(1))
@@ -14,16 +21,47 @@ fn numbers(values: &[i32]) -> RecordBatch {
 }
 
 fn run(stages: Vec<Stage>, batches: Vec<RecordBatch>) -> Vec<i32> {
-    let pipeline = Pipeline { input: vec![PgType::Int4], stages, context: context(), memory_bytes: 64 << 20 };
-    let mut run = pipeline.start();
-    let mut out = Vec::new();
-    for batch in batches {
-        if run.push(batch, &mut out).expect("no errors") == Flow::Done {
-            break;
-        }
+    let run = |memory_bytes| {
+        let input = vec![PgType::Int4];
+        let pipeline = Pipeline { input, stages: stages.clone(), context: context(), memory_bytes: 64 << 20 };
+        run_with(&pipeline, batches.clone(), &work(memory_bytes))
+    };
+    let out = run(64 << 20);
+    for memory_bytes in [1, 20_000, 1 << 20] {
+        assert_eq!(numbers_of(&run(memory_bytes)), numbers_of(&out));
     }
-    run.finish(&mut out).expect("no errors");
-    out.iter().flat_map(|batch| batch.column(0).as_primitive::<Int32Type>().values().to_vec()).collect()
+    numbers_of(&out)
+}
+
+/// What operators work with in tests: files in memory.
+pub(crate) fn work(memory_bytes: usize) -> Work {
+    let create = || -> omen_core::temporary::Answer<'static, _> {
+        let file: Rc<dyn omen_core::temporary::TemporaryFile> = Rc::new(MemFile::default());
+        Box::pin(async move { Ok(file) })
+    };
+    Work::new(|| Ok(()), create, DiskSpace::new(None), memory_bytes)
+}
+
+pub(crate) fn run_with(pipeline: &Pipeline, batches: Vec<RecordBatch>, work: &Work) -> Vec<RecordBatch> {
+    let mut run = pipeline.start_local(work);
+    let mut batches = batches.into_iter();
+    let mut out = Vec::new();
+    block_on(async {
+        loop {
+            match run.next().await.expect("no errors") {
+                Given::Batch(batch) => out.push(batch),
+                Given::End => return out,
+                Given::Input => match batches.next() {
+                    Some(batch) => run.push(batch),
+                    None => run.end(),
+                },
+            }
+        }
+    })
+}
+
+fn numbers_of(batches: &[RecordBatch]) -> Vec<i32> {
+    batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int32Type>().values().to_vec()).collect()
 }
 
 fn key(descending: bool) -> Vec<SortKey> {
@@ -85,9 +123,6 @@ fn sorting_text_keeps_columns_together() {
         context: context(),
         memory_bytes: 64 << 20,
     };
-    let mut run = pipeline.start();
-    let mut out = Vec::new();
-    run.push(batch, &mut out).expect("no errors");
-    run.finish(&mut out).expect("no errors");
+    let out = run_with(&pipeline, vec![batch], &work(64 << 20));
     assert_eq!(out[0].column(0).as_primitive::<Int32Type>().values(), &[3, 1, 2]);
 }

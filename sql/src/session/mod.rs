@@ -134,6 +134,9 @@ pub struct Session<R: Router> {
     notices: Vec<SqlError>,
     transaction: TransactionState<R>,
     stored: HashMap<String, Rc<Prepared>>,
+    /// Memory beyond which operators put rows aside that can, if it is not `work_mem`.
+    #[cfg(test)]
+    spill_bytes: Option<usize>,
 }
 
 impl<R: Router> Session<R> {
@@ -153,6 +156,8 @@ impl<R: Router> Session<R> {
             notices: Vec::new(),
             transaction: TransactionState::new(),
             stored: HashMap::new(),
+            #[cfg(test)]
+            spill_bytes: None,
         }
     }
 
@@ -299,6 +304,12 @@ impl<R: Router> Session<R> {
         }
     }
 
+    /// Has operators that can put rows aside do so beyond so many bytes, however large `work_mem` is.
+    #[cfg(test)]
+    pub(crate) fn spill_beyond(&mut self, bytes: usize) {
+        self.spill_bytes = Some(bytes);
+    }
+
     /// What expressions of a statement that begins now read.
     fn surroundings(&self) -> Surroundings {
         let now_us = self.router.wall_clock_us();
@@ -311,6 +322,11 @@ impl<R: Router> Session<R> {
             backend_pid: self.backend_pid,
             random_seed: self.router.random_u64(),
             memory_bytes: self.settings.work_mem_bytes(),
+            #[cfg(not(test))]
+            spill_bytes: self.settings.work_mem_bytes(),
+            #[cfg(test)]
+            spill_bytes: self.spill_bytes.unwrap_or_else(|| self.settings.work_mem_bytes()),
+            space: crate::fragment::spill::DiskSpace::new(self.settings.temp_file_limit_bytes()),
             tables: std::rc::Rc::default(),
         }
     }

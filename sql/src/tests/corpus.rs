@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use omen_core::router::{CancelFlag, Router};
+use omen_core::router::Router;
 use sqllogictest::{
     Condition, Connection, DefaultColumnType, ExpectedError, QueryExpect, Record, SortMode, StatementExpect,
 };
@@ -12,8 +12,8 @@ use super::script::{Ran, ScriptOutcome, error_fields, execute};
 use crate::error::{Result, SqlError};
 use crate::session::Session;
 
-/// Runs a script; every connection gets a router.
-pub(super) async fn run<R: Router>(path: &Path, router: impl Fn() -> R) -> ScriptOutcome {
+/// Runs a script; every connection gets a session.
+pub(super) async fn run<R: Router>(path: &Path, session: impl Fn() -> Session<R>) -> ScriptOutcome {
     let mut outcome = ScriptOutcome::default();
     let mut sessions: HashMap<Connection, Session<R>> = HashMap::new();
     for record in sqllogictest::parse_file::<DefaultColumnType>(path).expect("a script") {
@@ -26,9 +26,7 @@ pub(super) async fn run<R: Router>(path: &Path, router: impl Fn() -> R) -> Scrip
             continue;
         }
         outcome.records += 1;
-        let session = sessions
-            .entry(connection.clone())
-            .or_insert_with(|| Session::new(router(), "omen", "omen", CancelFlag::default()));
+        let session = sessions.entry(connection.clone()).or_insert_with(&session);
         let result = execute(session, sql, &[], &[]).await;
         let _ = session.sync().await;
         if let Err(got) = compare(&record, result) {

@@ -330,7 +330,6 @@ fn work_mem_bounds_operators() {
     client.run(&format!("insert into t values {rows}")).expect("valid");
     client.run("set work_mem = '64kB'").expect("valid");
     for sql in [
-        "select * from t order by s",
         "select s, count(*) from t group by s",
         "select distinct s from t",
         "select count(distinct s) from t",
@@ -341,6 +340,11 @@ fn work_mem_bounds_operators() {
         assert_eq!(error.state.code(), "53200", "{sql}: {error}");
     }
     client.run("select * from t order by s limit 5").expect("little memory");
+    assert_eq!(client.run("select * from t order by s").expect("puts rows aside").1, 4_000);
+    client.run("set temp_file_limit = '100kB'").expect("valid");
+    let error = client.error("select * from t order by s");
+    assert_eq!(error.message, "temporary file size exceeds temp_file_limit (100kB)");
+    assert_eq!(error.state.code(), "53400");
     client.run("reset work_mem").expect("valid");
     assert_eq!(client.run("select * from t order by s").expect("enough").1, 4_000);
 }

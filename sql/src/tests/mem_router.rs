@@ -15,6 +15,7 @@ use omen_core::id::{CoreId, RangeId, TableId, TxnId};
 use omen_core::key::{Key, KeySpan};
 use omen_core::router::{CancelFlag, CatalogChange, Cursor, ReadView, Router, Scan, SessionId, Transaction};
 use omen_core::row::{Row, RowBuilder};
+use omen_core::temporary::{Answer, Place, TemporaryFile};
 use omen_core::types::PgType;
 use omen_core::write_batch::{WriteBatch, WriteOp};
 use omen_core::{Error, Result};
@@ -285,6 +286,9 @@ impl Router for MemRouter {
         state.table(table)?;
         state.write(txn.view, table, &writes)
     }
+    async fn temporary_file(&self) -> Result<Rc<dyn TemporaryFile>> {
+        Ok(Rc::new(MemFile::default()))
+    }
     async fn commit(&self, txn: MemTxn) -> Result<()> {
         txn.end(true);
         Ok(())
@@ -352,4 +356,25 @@ impl Router for MemRouter {
     }
     fn unregister_session(&self, _id: SessionId) {}
     fn cancel_session(&self, _id: SessionId, _secret: u32) {}
+}
+
+/// A temporary file in memory.
+#[derive(Default)]
+pub(crate) struct MemFile(RefCell<Vec<(Place, Vec<u8>)>>);
+
+impl TemporaryFile for MemFile {
+    fn append<'a>(&'a self, piece: &'a [u8]) -> Answer<'a, Place> {
+        let mut pieces = self.0.borrow_mut();
+        let offset = pieces.last().map_or(0, |(place, _)| place.offset() + place.file_bytes());
+        let place = Place::new(offset, piece);
+        pieces.push((place, piece.to_vec()));
+        Box::pin(async move { Ok(place) })
+    }
+
+    fn read(&self, place: Place) -> Answer<'_, Vec<u8>> {
+        let pieces = self.0.borrow();
+        let (_, piece) = pieces.iter().find(|(known, _)| *known == place).expect("it was written");
+        let piece = piece.clone();
+        Box::pin(async move { Ok(piece) })
+    }
 }

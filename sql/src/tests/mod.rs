@@ -3,7 +3,7 @@
 mod corpus;
 mod joins;
 mod limits;
-mod mem_router;
+pub(crate) mod mem_router;
 mod script;
 
 use std::cell::RefCell;
@@ -15,9 +15,10 @@ use omen_core::env::Env;
 use omen_core::env::sim::{NodeId, Sim, SimEnv};
 use omen_core::mesh;
 use omen_core::node::{MESH_CAPACITY, NodeConfig, NodeCore};
+use omen_core::router::{CancelFlag, Router};
 
+use crate::session::Session;
 use mem_router::MemRouter;
-use omen_core::router::Router;
 use script::ScriptOutcome;
 
 const SESSION_SCRIPTS: &str = "tests/slt";
@@ -42,11 +43,19 @@ fn all_scripts() -> Vec<PathBuf> {
     paths
 }
 
-async fn run<R: Router>(path: &Path, router: impl Fn() -> R) -> ScriptOutcome {
+/// Runs a script. `spill_bytes`: memory beyond which operators put rows aside, if not `work_mem`.
+async fn run<R: Router>(path: &Path, spill_bytes: Option<usize>, router: impl Fn() -> R) -> ScriptOutcome {
+    let session = || {
+        let mut session = Session::new(router(), "omen", "omen", CancelFlag::default());
+        if let Some(bytes) = spill_bytes {
+            session.spill_beyond(bytes);
+        }
+        session
+    };
     if path.starts_with(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(WIRE_SCRIPTS)) {
-        corpus::run(path, router).await
+        corpus::run(path, session).await
     } else {
-        script::run(path, router).await
+        script::run(path, session).await
     }
 }
 
@@ -81,7 +90,9 @@ fn run_on_engine(path: PathBuf, seed: u64) -> ScriptOutcome {
     let outcome: Rc<RefCell<Option<ScriptOutcome>>> = Rc::default();
     let slot = outcome.clone();
     core.env().clone().spawn(async move {
-        let outcome = run(&path, || core.clone()).await;
+        // One of the seeds puts aside all that can be.
+        let spill_bytes = (seed == 3).then_some(1);
+        let outcome = run(&path, spill_bytes, || core.clone()).await;
         *slot.borrow_mut() = Some(outcome);
     });
     assert!(sim.run_until(|| outcome.borrow().is_some()), "seed {seed}: the script hangs");
@@ -103,11 +114,21 @@ fn scripts_on_the_engine() {
 
 #[test]
 fn scripts_on_the_test_double() {
+    on_the_test_double(None);
+}
+
+#[test]
+fn scripts_without_memory() {
+    on_the_test_double(Some(1));
+    on_the_test_double(Some(1_000));
+}
+
+fn on_the_test_double(spill_bytes: Option<usize>) {
     let mut failures = Vec::new();
     let mut records = 0;
     for path in all_scripts() {
         let router = MemRouter::new();
-        let outcome = futures_lite::future::block_on(run(&path, || router.clone()));
+        let outcome = futures_lite::future::block_on(run(&path, spill_bytes, || router.clone()));
         records += outcome.records;
         failures.extend(outcome.failures);
     }
@@ -117,8 +138,7 @@ fn scripts_on_the_test_double() {
 
 #[test]
 fn sessions_are_independent_of_streams() {
-    use crate::session::{Outcome, Scope, Session};
-    use omen_core::router::CancelFlag;
+    use crate::session::{Outcome, Scope};
     let router = MemRouter::new();
     futures_lite::future::block_on(async {
         let mut session = Session::new(router, "omen", "omen", CancelFlag::default());

@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use arrow_array::Array;
-use omen_core::router::{CancelFlag, Router};
+use omen_core::router::Router;
 use omen_core::row::RowReader;
 use omen_core::types::{Datum, PgType};
 
@@ -43,8 +43,8 @@ struct Record {
     values: Vec<String>,
 }
 
-/// Runs a script; every connection gets a router.
-pub(crate) async fn run<R: Router>(path: &Path, router: impl Fn() -> R) -> ScriptOutcome {
+/// Runs a script; every connection gets a session.
+pub(crate) async fn run<R: Router>(path: &Path, session: impl Fn() -> Session<R>) -> ScriptOutcome {
     let text = std::fs::read_to_string(path).expect("a script");
     let update = std::env::var("UPDATE_GOLDENFILES").is_ok();
     let mut outcome = ScriptOutcome::default();
@@ -62,9 +62,7 @@ pub(crate) async fn run<R: Router>(path: &Path, router: impl Fn() -> R) -> Scrip
             continue;
         }
         outcome.records += 1;
-        let session = sessions
-            .entry(current.clone())
-            .or_insert_with(|| Session::new(router(), "omen", "omen", CancelFlag::default()));
+        let session = sessions.entry(current.clone()).or_insert_with(&session);
         let got = answer(session, &record).await;
         if got != record.expected {
             if update && record.only_ours {
