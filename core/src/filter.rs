@@ -21,7 +21,7 @@ use crate::key::float_order;
 use crate::row::{Malformed, RowReader};
 use crate::types::{Datum, Interval, Numeric, PgType};
 
-pub(crate) use image::image;
+pub(crate) use image::{image, is_whole, place};
 
 /// A condition on one column.
 #[derive(Clone, PartialEq, Debug)]

@@ -26,6 +26,7 @@ pub mod row;
 pub mod segment;
 pub mod shard;
 pub mod stamp;
+pub mod statistics;
 pub mod sync;
 pub mod temporary;
 #[cfg(test)]

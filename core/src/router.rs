@@ -10,10 +10,12 @@ use arrow_array::RecordBatch;
 use crate::catalog::{Catalog, TableSchema};
 use crate::clock::Timestamp;
 use crate::error::Result;
+use crate::filter::ColumnFilter;
 use crate::fragment::Fragment;
 use crate::id::{CoreId, TableId, TxnId};
 use crate::key::{Key, KeySpan};
 use crate::row::Row;
+use crate::statistics::TableStatistics;
 use crate::temporary::TemporaryFile;
 use crate::write_batch::WriteBatch;
 
@@ -147,6 +149,13 @@ pub trait Router: Clone + 'static {
     fn estimate_rows(&self, table: TableId, spans: Vec<KeySpan>) -> impl Future<Output = Result<u64>>;
     /// A new temporary file of this core.
     fn temporary_file(&self) -> impl Future<Output = Result<Rc<dyn TemporaryFile>>>;
+    /// What is known about a table's rows in disjoint spans of keys and about its columns, without reading from disk.
+    fn statistics(
+        &self,
+        table: TableId,
+        spans: Vec<KeySpan>,
+        filters: Vec<ColumnFilter>,
+    ) -> impl Future<Output = Result<TableStatistics>>;
 
     /// Registers a session of this core; its flag is set by [`Router::cancel_session`] from any core.
     fn register_session(&self, secret: u32) -> (SessionId, CancelFlag);

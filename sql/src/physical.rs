@@ -4,6 +4,8 @@
 //! and LIMIT are split into a part per range and a merge. Plans hold no values of parameters: one plan serves all
 //! executions of a prepared statement.
 
+mod equal;
+pub(crate) mod estimate;
 pub(crate) mod join;
 pub(crate) mod join_order;
 pub(crate) mod recursive;

@@ -36,6 +36,39 @@ pub(crate) fn is_exact(pg_type: PgType) -> bool {
     }
 }
 
+/// Whether values are counted by their images: one image for each, without gaps.
+pub(crate) fn is_whole(pg_type: PgType) -> bool {
+    is_exact(pg_type) && !matches!(pg_type, PgType::Float4 | PgType::Float8)
+}
+
+/// About where an image stands on a line on which the values of its type are: for estimates.
+pub(crate) fn place(pg_type: PgType, image: u64) -> f64 {
+    match pg_type {
+        PgType::Float4 | PgType::Float8 => match image & SIGN {
+            0 => f64::from_bits(!image),
+            _ => f64::from_bits(image ^ SIGN),
+        },
+        PgType::Numeric(_) => numeric_place(image),
+        PgType::Text | PgType::Varchar(_) | PgType::Bytea | PgType::Uuid => image as f64,
+        _ => (image ^ SIGN) as i64 as f64,
+    }
+}
+
+/// About the number that has this image (`numeric_image`).
+fn numeric_place(image: u64) -> f64 {
+    let magnitude = |rest: u64| {
+        let exponent = i32::try_from(rest >> 54).expect("eight bits") - 128;
+        ((rest & ((1 << 54) - 1)) as f64) * 2f64.powi(73) * 10f64.powi(exponent - 38)
+    };
+    const REST: u64 = (1 << 62) - 1;
+    match image >> 62 {
+        0 => -magnitude(!image & REST),
+        1 => 0.0,
+        2 => magnitude(image & REST),
+        _ => f64::MAX,
+    }
+}
+
 /// The image of a value, as `row` encodes it.
 pub(crate) fn image(pg_type: PgType, bytes: &[u8]) -> u64 {
     match pg_type {

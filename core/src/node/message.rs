@@ -5,11 +5,13 @@ use std::sync::Arc;
 use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::error::Result;
+use crate::filter::ColumnFilter;
 use crate::id::{RangeId, TableId, TxnId};
 use crate::key::{Key, KeySpan};
 use crate::router::{CatalogChange, ReadView, SessionId};
 use crate::row::Row;
 use crate::shard::{NewRange, RangeImage, ScanId, ScanOpen, ScanPart, SplitPlan, WriteMode};
+use crate::statistics::TableStatistics;
 use crate::write_batch::WriteBatch;
 
 /// Names a request among those that its sender waits for.
@@ -104,6 +106,8 @@ pub enum Request {
     SizeOf(Vec<RangeId>),
     /// About how many rows these ranges have in these spans.
     EstimateRows(Vec<RangeId>, Arc<[KeySpan]>),
+    /// What is known about the rows that these ranges have in these spans.
+    Statistics(Vec<RangeId>, Arc<[KeySpan]>, Arc<[ColumnFilter]>),
 }
 
 /// The answer to a request.
@@ -130,6 +134,8 @@ pub enum Reply {
     Bytes(u64),
     /// To `EstimateRows`.
     Count(u64),
+    /// To `Statistics`.
+    Statistics(Box<TableStatistics>),
 }
 
 /// A request that needs no answer.

@@ -32,6 +32,7 @@ use crate::id::{CoreId, TxnId};
 use crate::mesh::{Full, Outbox, Seat};
 use crate::router::{CancelFlag, SessionId};
 use crate::shard::{Recovered, Shard, ShardConfig};
+use crate::statistics::TableStatistics;
 use crate::sync::{Receiver, Sender, Signal, oneshot};
 use crate::temporary::TemporaryFiles;
 
@@ -386,6 +387,13 @@ impl<E: Env> Local<E> {
                 let spans = || spans.iter();
                 let rows = |range| spans().map(|span| shard.estimate_rows(range, span)).sum::<u64>();
                 Reply::Count(ranges.into_iter().map(rows).sum())
+            }
+            Request::Statistics(ranges, spans, filters) => {
+                let mut all = TableStatistics::default();
+                for range in ranges {
+                    all.merge(&shard.statistics(range, &spans, &filters));
+                }
+                Reply::Statistics(Box::new(all))
             }
             Request::InstallCatalog(catalog) => {
                 self.install_catalog(catalog);

@@ -8,11 +8,13 @@ use std::time::Duration;
 use crate::catalog::{Catalog, Table};
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::filter::ColumnFilter;
 use crate::id::{CoreId, RangeId, TableId};
 use crate::key::{Key, KeySpan, prefix64};
 use crate::router::{CancelFlag, CatalogChange, ReadView, Router, Scan, SessionId, Transaction};
 use crate::row::Row;
 use crate::shard::WriteMode;
+use crate::statistics::TableStatistics;
 use crate::temporary::TemporaryFile;
 use crate::write_batch::WriteBatch;
 
@@ -157,6 +159,34 @@ impl<E: Env> Local<E> {
             }
         }
         Ok(total)
+    }
+}
+
+impl<E: Env> Local<E> {
+    /// What the cores know about a table's rows in disjoint spans; all are asked at once.
+    async fn statistics_of(
+        self: &Rc<Self>,
+        table: &Table,
+        spans: Arc<[KeySpan]>,
+        filters: Arc<[ColumnFilter]>,
+    ) -> Result<TableStatistics> {
+        let mut asked = Vec::new();
+        for core in self.cores() {
+            let owned = table.ranges.iter().filter(|range| range.core == core);
+            let touched = owned.filter(|range| spans.iter().any(|span| range.span.intersect(span).is_some()));
+            let ranges: Vec<_> = touched.map(|range| range.id).collect();
+            if !ranges.is_empty() {
+                let request = Request::Statistics(ranges, spans.clone(), filters.clone());
+                asked.push(self.start_call(core, request));
+            }
+        }
+        let mut all = TableStatistics::default();
+        for reply in asked {
+            if let Reply::Statistics(part) = received(reply).await? {
+                all.merge(&part);
+            }
+        }
+        Ok(all)
     }
 }
 
@@ -359,6 +389,16 @@ impl<E: Env> Router for NodeCore<E> {
 
     async fn temporary_file(&self) -> Result<Rc<dyn TemporaryFile>> {
         self.0.temporary.create().await
+    }
+
+    async fn statistics(
+        &self,
+        table: TableId,
+        spans: Vec<KeySpan>,
+        filters: Vec<ColumnFilter>,
+    ) -> Result<TableStatistics> {
+        let table = self.0.table(table)?;
+        self.0.statistics_of(&table, spans.into(), filters.into()).await
     }
 
     fn register_session(&self, secret: u32) -> (SessionId, CancelFlag) {

@@ -22,8 +22,10 @@ use crate::catalog::TableSchema;
 use crate::clock::Timestamp;
 use crate::env::{AlignedBuf, Env, File, OpenMode};
 use crate::error::{Error, Result};
+use crate::filter::Filter;
 use crate::key::{Key, KeySpan};
 use crate::stamp::Stamp;
+use crate::statistics::{ColumnStatistics, TableStatistics};
 use crate::sync;
 use crate::types::PgType;
 
@@ -45,6 +47,8 @@ pub struct Segment<E: Env> {
     /// For each block one for each type.
     zones: Vec<Zone>,
     groups: Rc<Groups>,
+    /// Of the table's columns.
+    columns: Vec<ColumnStatistics>,
     /// Of each column group: the types of its columns, and what its blocks share.
     shared: Vec<Shared>,
     pub(super) deletions: RefCell<DeletionVector>,
@@ -107,7 +111,9 @@ impl<E: Env> Segment<E> {
         let groups = groups.ok_or_else(|| corrupt(path, trailer.footer_at, "malformed column groups"))?;
         let shared = decode_shared(&footer.tables, &groups, &types);
         let shared = shared.map_err(|detail| corrupt(path, trailer.footer_at, detail))?;
+        let columns = column_statistics(&zones, &types, &groups, &shared);
         Ok(Segment {
+            columns,
             file,
             path: path.to_path_buf(),
             meta: meta.clone(),
@@ -548,6 +554,31 @@ impl<E: Env> Segment<E> {
         (rows - before - after).max(0.0) * live.max(0.0)
     }
 
+    /// What zone maps say about the rows in disjoint spans, and about the columns.
+    pub(crate) fn statistics(&self, spans: &[KeySpan], filters: &[Filter]) -> TableStatistics {
+        let distinct: Vec<Option<f64>> = filters
+            .iter()
+            .map(|filter| self.columns[filter.column].distinct(self.meta.rows as f64))
+            .collect();
+        let (mut rows, mut matching) = (0.0, 0.0);
+        for span in spans {
+            let (mut all, mut some) = (0.0, 0.0);
+            for block in self.blocks_in(span) {
+                let of_filter = |(filter, distinct): (&Filter, &Option<f64>)| {
+                    self.zone(block, filter.column).share(filter, *distinct)
+                };
+                let share: f64 = filters.iter().zip(&distinct).map(of_filter).product();
+                let rows = f64::from(self.fence(block).rows);
+                all += rows;
+                some += share * rows;
+            }
+            let estimate = self.estimate_rows(span);
+            rows += estimate;
+            matching += if all > 0.0 { estimate * some / all } else { 0.0 };
+        }
+        TableStatistics { rows, matching: Some(matching), columns: self.columns.clone() }
+    }
+
     /// Versions in the span, to the block.
     pub fn rows_in(&self, span: &KeySpan) -> u64 {
         self.blocks_in(span).map(|block| u64::from(self.fence(block).rows)).sum()
@@ -570,6 +601,27 @@ fn decode_shared(
         Ok((types, Rc::new(tables)))
     };
     tables.into_iter().enumerate().map(decode).collect()
+}
+
+/// What zones and dictionaries say about each of the table's columns.
+fn column_statistics(
+    zones: &[Zone],
+    types: &[PgType],
+    groups: &Groups,
+    shared: &[Shared],
+) -> Vec<ColumnStatistics> {
+    let columns = types.iter().enumerate().take(types.len() - 1);
+    columns
+        .map(|(column, pg_type)| {
+            let zones = zones.iter().skip(column).step_by(types.len()).map(Zone::bounds);
+            let bounds = zones.fold((u64::MAX, 0), |all, zone| (all.0.min(zone.0), all.1.max(zone.1)));
+            let listed = (0..groups.len()).find_map(|group| {
+                let place = groups.columns(group).iter().position(|known| *known == column)?;
+                shared[group].1.listed(place)
+            });
+            ColumnStatistics::new(*pg_type, bounds, listed)
+        })
+        .collect()
 }
 
 fn decode_zones(bytes: &[u8], count: usize) -> Option<Vec<Zone>> {

@@ -4,13 +4,22 @@
 //! [`Judgement::All`] no row for which it is not.
 
 use crate::column::{ColumnView, Layout};
-use crate::filter::{Filter, Images, image};
+use crate::filter::{Filter, Images, image, is_whole, place};
 use crate::types::PgType;
 
 /// Bytes of a zone in a file.
 pub(crate) const ZONE_BYTES: usize = 17;
 
 const HAS_NULLS: u8 = 1;
+
+/// Share of rows with one value of a column of which nothing is known.
+const EQUAL_SHARE: f64 = 0.05;
+
+/// Share of rows in an interval of which nothing is known.
+const RANGE_SHARE: f64 = 0.3;
+
+/// Share of NULLs where there are some.
+const NULL_SHARE: f64 = 0.1;
 
 /// See the module. Without any value `min > max`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,6 +108,44 @@ impl Zone {
                 }
             }
         }
+    }
+
+    /// About the share of its rows for which a filter is true. `distinct` is how many different values the column has, if
+    /// that is known.
+    pub(crate) fn share(&self, filter: &Filter, distinct: Option<f64>) -> f64 {
+        match self.judge(filter) {
+            Judgement::None => return 0.0,
+            Judgement::All => return 1.0,
+            Judgement::Some => {}
+        }
+        let at = |image: u64| place(filter.pg_type, image);
+        let one = match is_whole(filter.pg_type) {
+            true => 1.0 / ((self.max - self.min) as f64 + 1.0),
+            false => distinct.map_or(EQUAL_SHARE, |distinct| 1.0 / distinct),
+        };
+        match &filter.images {
+            Images::Range { outer: (low, high), .. } if low == high => one,
+            Images::Range { outer: (0, u64::MAX), .. } | Images::AllBut(_) => 1.0 - one,
+            Images::Range { outer: (low, high), .. } => {
+                let (low, high) = (at((*low).max(self.min)), at((*high).min(self.max)));
+                let width = at(self.max) - at(self.min);
+                let share = (high - low) / width;
+                if share.is_finite() { (share + one).clamp(one.min(1.0), 1.0) } else { RANGE_SHARE }
+            }
+            Images::OneOf(list) => {
+                let inside = list.partition_point(|image| *image <= self.max)
+                    - list.partition_point(|image| *image < self.min);
+                (one * inside as f64).min(1.0)
+            }
+            Images::Null => NULL_SHARE,
+            Images::Anything => 1.0 - NULL_SHARE,
+            Images::Nothing => 0.0,
+        }
+    }
+
+    /// Images of the smallest and the largest value.
+    pub(crate) fn bounds(&self) -> (u64, u64) {
+        (self.min, self.max)
     }
 
     /// Its bytes: min, max, bit 0 of the last byte for NULLs.

@@ -46,11 +46,13 @@ use crate::catalog::TableSchema;
 use crate::clock::{Clock, Timestamp};
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::filter::ColumnFilter;
 use crate::id::{CoreId, Lsn, RangeId, TableId, TxnId};
 use crate::key::KeySpan;
 use crate::manifest::Manifest;
 use crate::row::RowBuilder;
 use crate::segment::{BlockCache, BlockCounts, SegmentId};
+use crate::statistics::TableStatistics;
 use crate::sync::Signal;
 use crate::wal::Wal;
 
@@ -227,6 +229,14 @@ impl<E: Env> Shard<E> {
         let span_of = |range: &Range<E>| range.span.intersect(span);
         let found = state.ranges.get(&id).and_then(|range| Some((range, span_of(range)?)));
         found.map_or(0, |(range, span)| range.estimate_rows(&span))
+    }
+
+    /// What is known about the rows of one range in disjoint spans; nothing if it is not here.
+    pub fn statistics(&self, id: RangeId, spans: &[KeySpan], filters: &[ColumnFilter]) -> TableStatistics {
+        let state = self.0.state.borrow();
+        let Some(range) = state.ranges.get(&id) else { return TableStatistics::default() };
+        let spans: Vec<KeySpan> = spans.iter().filter_map(|span| range.span.intersect(span)).collect();
+        range.statistics(&spans, filters)
     }
 
     /// Bytes of one range on disk and, for what is not flushed yet, in memory; 0 if it is not here.

@@ -15,11 +15,13 @@ use crate::catalog::TableSchema;
 use crate::clock::Timestamp;
 use crate::env::Env;
 use crate::error::Result;
+use crate::filter::{ColumnFilter, Filter};
 use crate::id::{Lsn, RangeId, TableId, TxnId};
 use crate::key::KeySpan;
 use crate::memtable::{Memtable, RowId};
 use crate::segment::{BlockCache, Position, Segment};
 use crate::stamp::Stamp;
+use crate::statistics::TableStatistics;
 
 use super::NewRange;
 use super::policy::{self, SegmentStats};
@@ -226,6 +228,18 @@ impl<E: Env> Range<E> {
         let memory: usize = self.memtables.iter().map(|slot| slot.table.borrow().key_count_in(span)).sum();
         let disk: f64 = self.segments.iter().map(|segment| segment.estimate_rows(span)).sum();
         memory as u64 + disk.round() as u64
+    }
+
+    /// What is known about the rows in disjoint spans.
+    pub fn statistics(&self, spans: &[KeySpan], filters: &[ColumnFilter]) -> TableStatistics {
+        let filters = Filter::all(filters, &self.schema);
+        let in_memory = |span: &KeySpan| -> usize {
+            self.memtables.iter().map(|slot| slot.table.borrow().key_count_in(span)).sum()
+        };
+        let rows = spans.iter().map(in_memory).sum::<usize>() as f64;
+        let mut all = TableStatistics { rows, matching: None, columns: Vec::new() };
+        self.segments.iter().for_each(|segment| all.merge(&segment.statistics(spans, &filters)));
+        all
     }
 
     /// Versions it holds, a bound on its rows.

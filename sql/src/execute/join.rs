@@ -23,6 +23,7 @@ use crate::expr::{EvalContext, Expr, datum_at};
 use crate::fragment::Pipeline;
 use crate::fragment::join::{BuildSide, FEW_KEYS, Gives, JoinRun, JoinStage, KeyValues, Next};
 use crate::fragment::local::{Given, LocalRun};
+use crate::physical::estimate::ScanEstimate;
 use crate::physical::join::JoinPlan;
 use crate::physical::join_order::{JoinTree, OrderedJoin, order};
 use crate::physical::{QueryPlan, ScanPlan, Source};
@@ -30,7 +31,7 @@ use crate::pushdown::{among, between};
 use crate::route::{KeyBound, KeyEquality, Keys, Side, keeps_order};
 
 /// A scan reads single keys if it would read so many times more rows otherwise.
-const ROWS_PER_KEY: u64 = 4;
+const ROWS_PER_KEY: f64 = 4.0;
 
 /// Most values that the engine looks for in a column that is not the key.
 const LISTED_VALUES: usize = 64;
@@ -104,7 +105,7 @@ enum Values {
     Between(Datum, Datum),
 }
 
-/// About how many rows have the keys of scans.
+/// What the engine knows about scans.
 ///
 /// # Errors
 /// Those of the engine.
@@ -112,8 +113,8 @@ pub(crate) async fn estimate_scans<R: Router>(
     router: &R,
     scans: &[&ScanPlan],
     context: &EvalContext,
-) -> Result<Vec<u64>> {
-    let mut rows = Vec::with_capacity(scans.len());
+) -> Result<Vec<ScanEstimate>> {
+    let mut estimates = Vec::with_capacity(scans.len());
     for scan in scans {
         let spans = match scan.keys.keys(context) {
             Ok(Keys::Points(points)) => points.into_iter().map(KeySpan::point).collect(),
@@ -121,10 +122,16 @@ pub(crate) async fn estimate_scans<R: Router>(
             // The run says what is wrong with them.
             Err(_) => vec![KeySpan::all()],
         };
-        let estimate = router.estimate_rows(scan.table.id, spans).await;
-        rows.push(estimate.map_err(|error| engine_error(error, &scan.table))?);
+        let filters = scan.pushed.iter().filter_map(|pushed| pushed.ready(context).ok()).collect();
+        let known = router.statistics(scan.table.id, spans, filters).await;
+        let known = known.map_err(|error| engine_error(error, &scan.table))?;
+        estimates.push(ScanEstimate {
+            rows: known.rows,
+            matching: known.matching,
+            distinct: known.columns.iter().map(|column| column.distinct(known.rows)).collect(),
+        });
     }
-    Ok(rows)
+    Ok(estimates)
 }
 
 impl<R: Router> Reader<'_, R> {
@@ -138,7 +145,7 @@ impl<R: Router> Reader<'_, R> {
     fn start_narrowed<'s>(
         &'s self,
         plan: &'s QueryPlan,
-        rows: &'s [u64],
+        rows: &'s [ScanEstimate],
         narrowings: &'s [Narrowing],
         txn: Option<R::Txn>,
     ) -> Started<'s, R> {
@@ -173,7 +180,7 @@ impl<R: Router> Reader<'_, R> {
         &'s self,
         plan: &'s JoinPlan,
         tree: &'s JoinTree,
-        rows: &'s [u64],
+        rows: &'s [ScanEstimate],
         narrowings: Vec<Narrowing>,
         pipeline: Pipeline,
         txn: Option<R::Txn>,
@@ -326,7 +333,7 @@ fn as_datum(value: i64, pg_type: PgType) -> Option<Datum> {
 fn narrowed(
     scan: &ScanPlan,
     plan: &QueryPlan,
-    rows: &[u64],
+    rows: &[ScanEstimate],
     narrowings: &[Narrowing],
 ) -> (ScanPlan, Vec<ColumnFilter>) {
     let mut scan = scan.clone();
@@ -343,7 +350,7 @@ fn narrowed(
                 if free
                     && scan.keys.equal.is_empty()
                     && values.len() <= FEW_KEYS
-                    && rows.first().is_some_and(|rows| *rows >= ROWS_PER_KEY * values.len() as u64) =>
+                    && rows.first().is_some_and(|scan| scan.rows >= ROWS_PER_KEY * values.len() as f64) =>
             {
                 let completes = schema.key.len() == 1;
                 // Rows that are read by their keys pass through no scan of the engine.

@@ -3,18 +3,30 @@
 use super::expr::expr_text;
 use super::{Explained, add_steps};
 use crate::fragment::join::Gives;
+use crate::physical::estimate::ScanEstimate;
 use crate::physical::join::JoinPlan;
 use crate::physical::join_order::{JoinTree, OrderedJoin, order};
 use crate::physical::{QueryPlan, Source};
 
 impl Explained<'_> {
     /// The lines about a join; answers the names of its columns. `rows` are the estimates of its scans.
-    pub(super) fn join(&self, lines: &mut Vec<String>, plan: &JoinPlan, rows: &[u64]) -> Vec<String> {
+    pub(super) fn join(
+        &self,
+        lines: &mut Vec<String>,
+        plan: &JoinPlan,
+        rows: &[ScanEstimate],
+    ) -> Vec<String> {
         let tree = order(plan, rows);
         self.tree(lines, plan, &tree, rows)
     }
 
-    fn tree(&self, lines: &mut Vec<String>, plan: &JoinPlan, tree: &JoinTree, rows: &[u64]) -> Vec<String> {
+    fn tree(
+        &self,
+        lines: &mut Vec<String>,
+        plan: &JoinPlan,
+        tree: &JoinTree,
+        rows: &[ScanEstimate],
+    ) -> Vec<String> {
         match tree {
             JoinTree::Input { index, .. } => {
                 let first: usize = plan.inputs[..*index].iter().map(|input| input.scans().len()).sum();
@@ -38,7 +50,12 @@ impl Explained<'_> {
     }
 
     /// The lines about a shared table or a recursive query; answers the names of its columns.
-    pub(super) fn recursive(&self, lines: &mut Vec<String>, source: &Source, rows: &[u64]) -> Vec<String> {
+    pub(super) fn recursive(
+        &self,
+        lines: &mut Vec<String>,
+        source: &Source,
+        rows: &[ScanEstimate],
+    ) -> Vec<String> {
         let types = match source {
             Source::Shared { table, types } => {
                 lines.push(format!("Shared table {}", table + 1));
@@ -62,9 +79,14 @@ impl Explained<'_> {
     }
 
     /// The lines about an input; answers the names of its columns.
-    pub(super) fn join_input(&self, lines: &mut Vec<String>, input: &QueryPlan, rows: &[u64]) -> Vec<String> {
+    pub(super) fn join_input(
+        &self,
+        lines: &mut Vec<String>,
+        input: &QueryPlan,
+        rows: &[ScanEstimate],
+    ) -> Vec<String> {
         let names = match &input.source {
-            Source::Scan(scan) => self.scan_lines(lines, scan, rows.first().copied(), true),
+            Source::Scan(scan) => self.scan_lines(lines, scan, rows.first().map(|scan| scan.rows), true),
             Source::Join(join) => self.join(lines, join, rows),
             Source::Combine(set) => self.combined(lines, set, rows),
             Source::Shared { .. } | Source::Recursive(_) => self.recursive(lines, &input.source, rows),

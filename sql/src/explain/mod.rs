@@ -15,6 +15,7 @@ use crate::bind::insert::{Conflict, Returning};
 use crate::bind::subquery::InitialKind;
 use crate::expr::{EvalContext, Expr};
 use crate::fragment::{AggregateMode, Stage};
+use crate::physical::estimate::ScanEstimate;
 use crate::physical::{QueryPlan, ScanPlan, SetPlan, Source, Step};
 use crate::plan::{Action, InitialPlan, InsertPlan, InsertRows, ModifyPlan, Plan};
 use crate::pushdown::Pushed;
@@ -30,7 +31,7 @@ pub(crate) struct Explained<'a> {
     /// Parameters.
     pub(crate) context: &'a EvalContext,
     /// About how many rows have the keys of each scan.
-    pub(crate) rows: &'a [u64],
+    pub(crate) rows: &'a [ScanEstimate],
 }
 
 /// The scans of a plan.
@@ -151,7 +152,7 @@ impl Explained<'_> {
     fn scan(&self, lines: &mut Vec<String>, scan: &ScanPlan) -> Vec<String> {
         let class = self.class_of(&scan.table, &scan.keys);
         lines.push(class_line(class));
-        self.scan_lines(lines, scan, self.rows.first().copied(), false)
+        self.scan_lines(lines, scan, self.rows.first().map(|scan| scan.rows), false)
     }
 
     /// As [`Explained::scan`], without the class. `qualified`: names of columns tell the table.
@@ -159,12 +160,12 @@ impl Explained<'_> {
         &self,
         lines: &mut Vec<String>,
         scan: &ScanPlan,
-        rows: Option<u64>,
+        rows: Option<f64>,
         qualified: bool,
     ) -> Vec<String> {
         self.table(lines, &scan.table, &scan.keys);
         if let Some(rows) = rows {
-            lines.push(format!("Rows: about {rows} with these keys"));
+            lines.push(format!("Rows: about {} with these keys", rows.round()));
         }
         let mut names = column_names(&scan.table, &scan.columns);
         if qualified {

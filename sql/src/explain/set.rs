@@ -2,6 +2,7 @@
 
 use super::Explained;
 use crate::logical::SetKind;
+use crate::physical::estimate::ScanEstimate;
 use crate::physical::set::CombinePlan;
 
 /// Inputs that are shown.
@@ -13,7 +14,7 @@ impl Explained<'_> {
         &self,
         lines: &mut Vec<String>,
         plan: &CombinePlan,
-        mut rows: &[u64],
+        mut rows: &[ScanEstimate],
     ) -> Vec<String> {
         let what = match plan.kind {
             SetKind::UnionAll => "Append",

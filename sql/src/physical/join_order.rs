@@ -1,11 +1,15 @@
 //! The order of inner joins, and how each of them finds partners.
 //!
 //! Greedy: of all pairs of inputs, those are joined first whose result is smallest, as if it were one input from then
-//! on; pairs that no condition ties together come last. Numbers of rows are what the engine knows about the keys that
-//! are scanned, times guesses for each other condition. Estimates decide what is fast, never what is answered.
+//! on; pairs that no condition ties together come last. Numbers of rows are `estimate`'s: an equality holds for one of as
+//! many pairs as the side with more values has different ones, and a row has at most one partner by a whole primary key.
+//! Columns that are equal to the same column are equal (`equal`): what follows ties inputs together as what was written
+//! does, and what is known already is not asked again. Estimates decide what is fast, never what is answered.
 
-use omen_core::types::{Datum, PgType};
+use omen_core::types::PgType;
 
+use super::equal::{Equal, equal_columns};
+use super::estimate::{ScanEstimate, plan_distinct, plan_rows, selectivity};
 use super::join::{JoinPlan, Role};
 use super::{QueryPlan, ScanPlan, Source, Step};
 use crate::expr::Expr;
@@ -13,18 +17,6 @@ use crate::fragment::Stage;
 use crate::fragment::join::{Gives, JoinKey};
 use crate::logical::JoinKind;
 use crate::rules::{is_volatile, renumber};
-
-/// Share of rows for which an equality with a constant holds.
-const EQUAL_SHARE: f64 = 0.1;
-
-/// Share of rows in an interval with one end.
-const RANGE_SHARE: f64 = 0.3;
-
-/// Share of rows for which any other condition holds.
-const OTHER_SHARE: f64 = 0.3;
-
-/// Rows of a shared table, of which nothing is known.
-const SHARED_ROWS: f64 = 1_000.0;
 
 /// Inputs in the order of their joins.
 #[derive(Debug)]
@@ -107,15 +99,21 @@ struct Ordering<'a> {
     plan: &'a JoinPlan,
     offsets: Vec<usize>,
     conditions: Vec<Condition>,
+    /// The columns that conditions make equal in the end.
+    classes: Vec<Vec<usize>>,
+    /// The columns that are equal in the parts as they are.
+    equal: Equal,
+    /// What is known about the scans of each input.
+    scans: Vec<&'a [ScanEstimate]>,
     /// Rows of the tables that the inputs read, before their conditions.
     base_rows: Vec<f64>,
     /// Parts get the next number; those that were joined are gone.
     parts: Vec<Option<Part>>,
 }
 
-/// The order of a plan's joins. `scan_rows` tells about how many rows have the keys of each of its scans.
-pub(crate) fn order(plan: &JoinPlan, scan_rows: &[u64]) -> JoinTree {
-    let mut ordering = Ordering::new(plan, scan_rows);
+/// The order of a plan's joins. `scans` tells about each of its scans.
+pub(crate) fn order(plan: &JoinPlan, scans: &[ScanEstimate]) -> JoinTree {
+    let mut ordering = Ordering::new(plan, scans);
     let mut candidates: Vec<Candidate> = Vec::new();
     for right in 0..plan.inputs.len() {
         candidates.extend((0..right).filter_map(|left| ordering.candidate(left, right)));
@@ -140,7 +138,7 @@ pub(crate) fn order(plan: &JoinPlan, scan_rows: &[u64]) -> JoinTree {
 }
 
 impl<'a> Ordering<'a> {
-    fn new(plan: &'a JoinPlan, scan_rows: &[u64]) -> Ordering<'a> {
+    fn new(plan: &'a JoinPlan, estimates: &'a [ScanEstimate]) -> Ordering<'a> {
         let offsets = plan.offsets();
         let joined = (0..plan.inputs.len()).filter(|input| plan.roles[*input] == Role::Joined);
         let all: Inputs = joined.fold(0, |all, input| all | 1 << input);
@@ -151,22 +149,82 @@ impl<'a> Ordering<'a> {
             };
             Condition { expr: tie.expr.clone(), inputs, of: tie.of, used: false }
         });
-        let conditions = conditions.collect();
-        let (mut parts, mut base_rows, mut from) = (Vec::new(), Vec::new(), 0);
+        let conditions: Vec<Condition> = conditions.collect();
+        let mut in_the_end = Equal::new(offsets[offsets.len() - 1]);
+        let of_inner = conditions.iter().filter(|condition| condition.of.is_none());
+        for condition in of_inner.filter(|_| plan.kind == JoinKind::Inner) {
+            if let Some((a, b)) = equal_columns(&condition.expr) {
+                in_the_end.add(a, b);
+            }
+        }
+        let (mut parts, mut base_rows, mut of_inputs, mut from) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for (index, input) in plan.inputs.iter().enumerate() {
             let count = input.scans().len();
-            let scans = &scan_rows[from..from + count];
+            let scans = &estimates[from..from + count];
             from += count;
             let rows = plan_rows(input, scans);
+            of_inputs.push(scans);
             base_rows.push(match (&input.source, scans) {
-                (Source::Scan(_), [base]) => (*base as f64).max(rows),
+                (Source::Scan(_), [base]) => base.rows.max(rows),
                 _ => rows,
             });
             let columns = (offsets[index]..offsets[index + 1]).collect();
             let tree = JoinTree::Input { index, columns };
             parts.push(Some(Part { tree, role: plan.roles[index], inputs: 1 << index, rows }));
         }
-        Ordering { plan, offsets, conditions, base_rows, parts }
+        let equal = Equal::new(offsets[offsets.len() - 1]);
+        let (classes, scans) = (in_the_end.classes(), of_inputs);
+        Ordering { plan, offsets, conditions, classes, equal, scans, base_rows, parts }
+    }
+
+    /// The input whose column this is.
+    fn input_of(&self, column: usize) -> usize {
+        self.offsets.partition_point(|offset| *offset <= column) - 1
+    }
+
+    /// The conditions that a join of two sets of inputs must ask, which are all that can be asked then and are not known
+    /// to hold, and what else is known to be equal then.
+    fn asked(&self, left: Inputs, right: Inputs, of: Option<usize>) -> (Vec<Expr>, Equal) {
+        let (mut asked, mut equal) = (Vec::new(), self.equal.clone());
+        let open = |c: &&Condition| !c.used && c.of == of && c.inputs & !(left | right) == 0;
+        for condition in self.conditions.iter().filter(open) {
+            match equal_columns(&condition.expr) {
+                Some((a, b)) if of.is_none() && self.plan.kind == JoinKind::Inner => {
+                    if !equal.knows(a, b) {
+                        equal.add(a, b);
+                        asked.push(condition.expr.clone());
+                    }
+                }
+                _ => asked.push(condition.expr.clone()),
+            }
+        }
+        for class in self.classes.iter().filter(|_| of.is_none()) {
+            let within = |side: Inputs| {
+                class.iter().copied().filter(move |column| side & 1 << self.input_of(*column) != 0)
+            };
+            // All of a class within a part of several inputs are equal; columns of one input need not be.
+            for (a, b) in within(left).zip(within(right)).take(1) {
+                if !equal.knows(a, b) {
+                    equal.add(a, b);
+                    asked.extend(self.equality(a, b));
+                }
+            }
+        }
+        (asked, equal)
+    }
+
+    /// The condition that two columns of a class are equal.
+    fn equality(&self, a: usize, b: usize) -> Option<Expr> {
+        let columns = |expr: &Expr| equal_columns(expr).map(|(one, other)| [one, other]);
+        let reads = |expr: &Expr| columns(expr).is_some_and(|both| both.contains(&a) || both.contains(&b));
+        let mut written = self.conditions.iter().map(|condition| &condition.expr);
+        let mut expr = written.find(|expr| reads(expr))?.clone();
+        if let Expr::Call { args, .. } = &mut expr
+            && let [Expr::Column { index: one, .. }, Expr::Column { index: other, .. }] = args.as_mut_slice()
+        {
+            (*one, *other) = (a, b);
+        }
+        Some(expr)
     }
 
     fn part(&self, number: usize) -> &Part {
@@ -201,27 +259,26 @@ impl<'a> Ordering<'a> {
 
     /// Whether a condition ties two parts together, and about how many rows their join has.
     fn estimate(&self, left: &Part, right: &Part, of: Option<usize>) -> (bool, f64) {
-        let both = left.inputs | right.inputs;
         let mut tied = false;
         let mut rows = left.rows * right.rows;
-        let (mut left_keys, mut right_keys) = (1.0, 1.0);
-        let open = |c: &&Condition| !c.used && c.of == of && c.inputs & !both == 0;
-        for condition in self.conditions.iter().filter(open) {
-            tied |= condition.inputs & left.inputs != 0 && condition.inputs & right.inputs != 0;
-            match self.key(&condition.expr, left.inputs, right.inputs) {
+        let (mut left_keys, mut right_keys) = (Vec::new(), Vec::new());
+        let (asked, _) = self.asked(left.inputs, right.inputs, of);
+        for condition in &asked {
+            let inputs = inputs_of(condition, &self.offsets);
+            tied |= inputs & left.inputs != 0 && inputs & right.inputs != 0;
+            match self.key(condition, left.inputs, right.inputs) {
                 Some((a, b, _)) => {
-                    left_keys *= self.distinct(a);
-                    right_keys *= self.distinct(b);
+                    left_keys.push(a);
+                    right_keys.push(b);
                 }
-                None => rows *= selectivity(&condition.expr),
+                None => rows *= selectivity(condition),
             }
         }
-        // Keys of several columns are not more than there are rows.
-        let most = |inputs: Inputs| -> f64 {
-            let bases = self.base_rows.iter().enumerate();
-            bases.filter(|(input, _)| inputs & 1 << input != 0).map(|(_, rows)| *rows).fold(1.0, f64::max)
+        // A key that is unique on one side is a foreign key on the other: it has no other values there.
+        let distinct = match (self.distinct_keys(&left_keys), self.distinct_keys(&right_keys)) {
+            ((one, true), (_, false)) | ((_, false), (one, true)) => one,
+            ((one, _), (other, _)) => one.max(other),
         };
-        let distinct = left_keys.min(most(left.inputs)).max(right_keys.min(most(right.inputs)));
         rows = (rows / distinct.max(1.0)).max(1.0);
         if self.plan.kind.keeps_left() {
             rows = rows.max(left.rows);
@@ -230,6 +287,37 @@ impl<'a> Ordering<'a> {
             rows = rows.max(right.rows);
         }
         (tied, rows)
+    }
+
+    /// About how many different values keys of one side have together, and whether a table's whole primary key is among
+    /// them.
+    fn distinct_keys(&self, keys: &[&Expr]) -> (f64, bool) {
+        let (mut all, mut is_unique) = (1.0, false);
+        let mut inputs = keys.iter().fold(0, |inputs, key| inputs | inputs_of(key, &self.offsets));
+        while inputs != 0 {
+            let input = inputs.trailing_zeros() as usize;
+            inputs &= inputs - 1;
+            let of_input = |key: &&&Expr| inputs_of(key, &self.offsets).trailing_zeros() as usize == input;
+            let product: f64 = keys.iter().filter(of_input).map(|key| self.distinct(key)).product();
+            // Keys of several columns are not more than there are rows.
+            let rows = self.base_rows[input];
+            let columns = keys.iter().filter(of_input).filter_map(|key| self.table_column(key));
+            let columns: Vec<(&ScanPlan, usize)> = columns.collect();
+            let is_whole = columns.first().is_some_and(|(scan, _)| {
+                let key = &scan.table.schema.key;
+                !key.is_empty() && key.iter().all(|part| columns.iter().any(|(_, column)| column == part))
+            });
+            is_unique |= is_whole;
+            all *= if is_whole { rows } else { product.min(rows) };
+        }
+        (all, is_unique)
+    }
+
+    /// The table's column that an expression of one input is, in a wider type perhaps.
+    fn table_column(&self, expr: &Expr) -> Option<(&ScanPlan, usize)> {
+        let column = column_of(expr)?;
+        let input = self.input_of(column);
+        self.plan.inputs[input].table_column(column - self.offsets[input])
     }
 
     /// The two sides of an equality of something on the left and something on the right, in that order.
@@ -261,24 +349,12 @@ impl<'a> Ordering<'a> {
 
     /// About how many different values an expression has.
     fn distinct(&self, expr: &Expr) -> f64 {
-        let inputs = inputs_of(expr, &self.offsets);
-        let input = inputs.trailing_zeros() as usize;
-        let Some(base) = self.base_rows.get(input) else { return 1.0 };
-        let column = match expr {
-            Expr::Column { index, .. } => *index,
-            Expr::Cast { arg, .. } => match **arg {
-                Expr::Column { index, .. } => index,
-                _ => return base.powf(0.75),
-            },
-            _ => return base.powf(0.75),
-        };
-        let plan = &self.plan.inputs[input];
-        let traced = plan.table_column(column - self.offsets[input]);
-        base.powf(match traced.map(|(scan, column)| (&scan.table.schema.key, column)) {
-            Some((key, column)) if key.as_slice() == [column] => 1.0,
-            Some((key, column)) if key.first() == Some(&column) => 0.9,
-            _ => 0.75,
-        })
+        let input = inputs_of(expr, &self.offsets).trailing_zeros() as usize;
+        let Some(rows) = self.base_rows.get(input) else { return 1.0 };
+        let known = column_of(expr).and_then(|column| {
+            plan_distinct(&self.plan.inputs[input], self.scans[input], column - self.offsets[input])
+        });
+        known.unwrap_or_else(|| rows.powf(0.75))
     }
 
     /// What a join with a part of this role gives.
@@ -314,19 +390,18 @@ impl<'a> Ordering<'a> {
             false => (right, left, keeps_right, keeps_left),
         };
         let (mut keys, mut others) = (Vec::new(), Vec::new());
-        for index in 0..self.conditions.len() {
-            let condition = &self.conditions[index];
-            if condition.used || condition.of != of || condition.inputs & !inputs != 0 {
-                continue;
-            }
-            match self.key(&condition.expr, probe.inputs, build.inputs) {
+        let (asked, equal) = self.asked(probe.inputs, build.inputs, of);
+        for condition in asked {
+            match self.key(&condition, probe.inputs, build.inputs) {
                 Some((a, b, null_safe)) => {
                     keys.push(JoinKey { probe: a.clone(), build: b.clone(), null_safe });
                 }
-                None => others.push(condition.expr.clone()),
+                None => others.push(condition),
             }
-            self.conditions[index].used = true;
         }
+        self.equal = equal;
+        let answered = |c: &&mut Condition| c.of == of && c.inputs & !inputs == 0;
+        self.conditions.iter_mut().filter(answered).for_each(|condition| condition.used = true);
         // A mark that asks for nothing but equality is found by key; NULLs are told apart there.
         if let Gives::Mark(mark) = &mut gives
             && keys.is_empty()
@@ -341,7 +416,7 @@ impl<'a> Ordering<'a> {
         let columns: Vec<usize> = if inputs.count_ones() as usize == self.plan.inputs.len() {
             self.plan.output.clone()
         } else {
-            sides.iter().copied().filter(|column| self.is_needed(*column)).collect()
+            sides.iter().copied().filter(|column| self.is_needed(*column, inputs)).collect()
         };
         for key in &mut keys {
             renumber(&mut key.probe, &|column| position(probe.tree.columns(), column));
@@ -370,8 +445,8 @@ impl<'a> Ordering<'a> {
         self.parts.len() - 1
     }
 
-    /// Whether a column is given in the end or read by a condition that is still to come.
-    fn is_needed(&self, column: usize) -> bool {
+    /// Whether a column of some inputs is given in the end or read by a condition that is still to come.
+    fn is_needed(&self, column: usize, inputs: Inputs) -> bool {
         let reads = |expr: &Expr| {
             let mut found = false;
             expr.visit(&mut |part| found |= matches!(part, Expr::Column { index, .. } if *index == column));
@@ -379,11 +454,24 @@ impl<'a> Ordering<'a> {
         };
         self.plan.output.contains(&column)
             || self.conditions.iter().any(|condition| !condition.used && reads(&condition.expr))
+            || self.classes.iter().any(|class| {
+                let elsewhere = |column: &usize| inputs & 1 << self.input_of(*column) == 0;
+                class.contains(&column) && class.iter().any(elsewhere)
+            })
     }
 }
 
 fn position(columns: &[usize], column: usize) -> usize {
     columns.iter().position(|known| *known == column).expect("a part keeps what is needed")
+}
+
+/// The column that an expression is, in a wider type perhaps.
+fn column_of(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Column { index, .. } => Some(*index),
+        Expr::Cast { arg, .. } => column_of(arg),
+        _ => None,
+    }
 }
 
 fn inputs_of(expr: &Expr, offsets: &[usize]) -> Inputs {
@@ -429,80 +517,4 @@ pub(crate) fn below_steps(steps: &[Step], mut column: usize) -> Option<usize> {
         }
     }
     Some(column)
-}
-
-/// Rows of a function that answers rows; the same guess as PostgreSQL's for arrays.
-const SET_ROWS: f64 = 10.0;
-
-/// About how many rows a plan gives.
-pub(crate) fn plan_rows(plan: &QueryPlan, scan_rows: &[u64]) -> f64 {
-    let mut rows = match (&plan.source, scan_rows) {
-        (Source::Values { rows, .. }, _) => rows.len() as f64,
-        (Source::Point(_), _) => 1.0,
-        (Source::Scan(scan), [rows, ..]) => {
-            let pushed = scan.pushed.iter().map(|pushed| selectivity(&pushed.expr)).product::<f64>();
-            after_steps(&scan.fragment, *rows as f64 * pushed)
-        }
-        (Source::Scan(_), []) => 1.0,
-        (Source::Join(join), _) => match order(join, scan_rows) {
-            JoinTree::Join(join) => join.rows,
-            JoinTree::Input { .. } => 1.0,
-        },
-        (Source::Set(set), _) => SET_ROWS * plan_rows(&set.input, scan_rows),
-        (Source::Combine(set), _) => set.rows(scan_rows),
-        (Source::Shared { .. } | Source::Recursive(_), _) => SHARED_ROWS,
-    };
-    rows = after_steps(&plan.steps, rows);
-    rows.max(1.0)
-}
-
-fn after_steps(steps: &[Step], mut rows: f64) -> f64 {
-    for step in steps {
-        rows = match step {
-            Step::Stage(Stage::Filter(conjuncts)) => {
-                rows * conjuncts.iter().map(selectivity).product::<f64>()
-            }
-            Step::Stage(Stage::Aggregate { groups, .. }) if groups.is_empty() => 1.0,
-            Step::Stage(Stage::Aggregate { mode: crate::fragment::AggregateMode::Partial, .. }) => rows,
-            Step::Stage(Stage::Aggregate { .. }) => rows.powf(0.8),
-            Step::TopK { limit, .. }
-            | Step::AtMost { limit, .. }
-            | Step::Ties { limit, .. }
-            | Step::Limit { limit: Some(limit), .. } => match limit {
-                Expr::Literal { value: Datum::Int8(count), .. } => rows.min((*count).max(0) as f64),
-                _ => rows,
-            },
-            Step::Stage(_) | Step::Limit { .. } | Step::LimitBy { .. } => rows,
-        };
-    }
-    rows
-}
-
-/// A guess at the share of rows for which a condition is true.
-fn selectivity(condition: &Expr) -> f64 {
-    match condition {
-        Expr::And(parts) => parts.iter().map(selectivity).product(),
-        Expr::Or(parts) => 1.0 - parts.iter().map(|part| 1.0 - selectivity(part)).product::<f64>(),
-        Expr::Not(arg) => 1.0 - selectivity(arg),
-        Expr::IsNull { negated, .. } => {
-            if *negated {
-                1.0 - EQUAL_SHARE
-            } else {
-                EQUAL_SHARE
-            }
-        }
-        Expr::InList { list, negated, .. } => {
-            let share = (EQUAL_SHARE * list.len() as f64).min(0.5);
-            if *negated { 1.0 - share } else { share }
-        }
-        Expr::Call { function, .. } => match function.name {
-            "=" => EQUAL_SHARE,
-            "<>" => 1.0 - EQUAL_SHARE,
-            "<" | "<=" | ">" | ">=" => RANGE_SHARE,
-            _ => OTHER_SHARE,
-        },
-        Expr::Literal { value: Datum::Bool(true), .. } => 1.0,
-        Expr::Literal { .. } => 0.0,
-        _ => OTHER_SHARE,
-    }
 }

@@ -2,7 +2,7 @@
 
 use omen_core::types::PgType;
 
-use super::join_order::plan_rows;
+use super::estimate::{ScanEstimate, plan_rows};
 use super::{QueryPlan, plan_query};
 use crate::logical::{SetKind, SetOperation};
 
@@ -18,11 +18,11 @@ pub(crate) struct CombinePlan {
 }
 
 impl CombinePlan {
-    /// About how many rows it gives, where its scans read so many.
-    pub(crate) fn rows(&self, mut scan_rows: &[u64]) -> f64 {
+    /// About how many rows it gives.
+    pub(crate) fn rows(&self, mut scans: &[ScanEstimate]) -> f64 {
         let rows = self.inputs.iter().map(|input| {
-            let (own, rest) = scan_rows.split_at(input.scans().len().min(scan_rows.len()));
-            scan_rows = rest;
+            let (own, rest) = scans.split_at(input.scans().len().min(scans.len()));
+            scans = rest;
             plan_rows(input, own)
         });
         match self.kind {

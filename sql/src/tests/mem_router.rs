@@ -9,12 +9,13 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use omen_core::catalog::{Catalog, FIRST_USER_TABLE, RangeDescriptor, Table, TableSchema};
 use omen_core::clock::Timestamp;
-use omen_core::filter::accepts_row;
+use omen_core::filter::{ColumnFilter, accepts_row};
 use omen_core::fragment::{Flow, FragmentRun};
 use omen_core::id::{CoreId, RangeId, TableId, TxnId};
 use omen_core::key::{Key, KeySpan};
 use omen_core::router::{CancelFlag, CatalogChange, Cursor, ReadView, Router, Scan, SessionId, Transaction};
 use omen_core::row::{Row, RowBuilder};
+use omen_core::statistics::TableStatistics;
 use omen_core::temporary::{Answer, Place, TemporaryFile};
 use omen_core::types::PgType;
 use omen_core::write_batch::{WriteBatch, WriteOp};
@@ -350,6 +351,15 @@ impl Router for MemRouter {
         let state = self.0.borrow();
         let keys = state.rows.get(&table).into_iter().flat_map(BTreeMap::keys);
         Ok(keys.filter(|key| spans.iter().any(|span| span.contains(key))).count() as u64)
+    }
+    async fn statistics(
+        &self,
+        table: TableId,
+        spans: Vec<KeySpan>,
+        _filters: Vec<ColumnFilter>,
+    ) -> Result<TableStatistics> {
+        let rows = self.estimate_rows(table, spans).await? as f64;
+        Ok(TableStatistics { rows, ..TableStatistics::default() })
     }
     fn register_session(&self, _secret: u32) -> (SessionId, CancelFlag) {
         (SessionId(1), CancelFlag::default())
