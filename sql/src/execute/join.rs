@@ -21,6 +21,7 @@ use super::{Watch, yield_now};
 use crate::error::Result;
 use crate::expr::{EvalContext, Expr, datum_at};
 use crate::fragment::Pipeline;
+use crate::fragment::join::spilled::SpilledJoin;
 use crate::fragment::join::{BuildSide, FEW_KEYS, Gives, JoinRun, JoinStage, KeyValues, Next};
 use crate::fragment::local::{Given, LocalRun};
 use crate::physical::estimate::ScanEstimate;
@@ -43,6 +44,8 @@ pub(crate) struct RunningJoin<R: Router> {
     probe: Running<R>,
     /// None once all rows have been given.
     join: Option<JoinRun>,
+    /// The parts of a join whose build side does not fit into memory.
+    spilled: Option<Box<SpilledJoin>>,
     pipeline: LocalRun,
     watch: Watch<R>,
     /// A transaction that lasts as long as the join.
@@ -53,7 +56,7 @@ impl<R: Router> RunningJoin<R> {
     /// The next batch; never an empty one.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            match self.pipeline.next().await? {
+            match Box::pin(self.pipeline.next()).await? {
                 Given::Batch(batch) => return Ok(Some(batch)),
                 Given::End => {
                     self.end();
@@ -61,30 +64,58 @@ impl<R: Router> RunningJoin<R> {
                 }
                 Given::Input => {}
             }
+            self.watch.check()?;
             let Some(join) = &mut self.join else {
-                self.pipeline.end();
+                Box::pin(self.next_part()).await?;
                 continue;
             };
-            self.watch.check()?;
             match join.next()? {
                 Next::Batch(batch) => self.pipeline.push(batch),
                 Next::Idle => {}
                 Next::Input => {
-                    match Box::pin(self.probe.next_batch()).await? {
+                    let batch = match &mut self.spilled {
+                        Some(spilled) => Box::pin(spilled.next_probe()).await?,
+                        None => Box::pin(self.probe.next_batch()).await?,
+                    };
+                    match batch {
                         Some(batch) => join.push(batch)?,
                         None => join.end_probe(),
                     }
                     continue;
                 }
-                Next::End => self.end(),
+                Next::End => match &mut self.spilled {
+                    Some(spilled) => {
+                        self.join = Box::pin(spilled.next_join(self.join.take())).await?;
+                    }
+                    None => self.join = None,
+                },
             }
             // A step may take as long as a core may be kept from its other work.
             yield_now().await;
         }
     }
 
+    /// Begins the parts of a join that has them, once all rows of the probe side are put aside.
+    async fn next_part(&mut self) -> Result<()> {
+        let Some(spilled) = self.spilled.as_mut().filter(|spilled| spilled.takes_probe()) else {
+            self.end();
+            self.pipeline.end();
+            return Ok(());
+        };
+        match Box::pin(self.probe.next_batch()).await? {
+            Some(batch) => spilled.push_probe(batch).await?,
+            None => {
+                spilled.end_probe().await?;
+                self.probe = Running::Batches(VecDeque::new());
+                self.join = spilled.next_join(None).await?;
+            }
+        }
+        Ok(())
+    }
+
     fn end(&mut self) {
         self.join = None;
+        self.spilled = None;
         self.probe = Running::Batches(VecDeque::new());
         self.txn = None;
     }
@@ -208,6 +239,13 @@ impl<R: Router> Reader<'_, R> {
                 self.watch.check()?;
                 build.push(batch)?;
                 yield_now().await;
+                if build.is_full() {
+                    // In a box: it is large, and joins lie in one another.
+                    let spilled = Box::pin(self.put_aside(build, running)).await?;
+                    let inner = self.pipeline(types_at(plan, join.probe.columns()), [].iter())?;
+                    let probe = self.start_tree(plan, &join.probe, rows, narrowings, inner, None).await?;
+                    return Ok(self.running(probe, None, Some(spilled), &pipeline, txn));
+                }
             }
             drop(running);
             while !build.index() {
@@ -225,14 +263,37 @@ impl<R: Router> Reader<'_, R> {
                 let inner = self.pipeline(types_at(plan, join.probe.columns()), [].iter())?;
                 self.start_tree(plan, &join.probe, rows, narrowings, inner, None).await?
             };
-            Ok(Running::Join(Box::new(RunningJoin {
-                probe,
-                join: Some(run),
-                pipeline: self.start_local(&pipeline),
-                watch: self.watch.clone(),
-                txn,
-            })))
+            Ok(self.running(probe, Some(run), None, &pipeline, txn))
         })
+    }
+
+    /// Puts a build side aside that does not fit into memory, with the rows that are to come.
+    async fn put_aside(&self, build: BuildSide, mut running: Running<R>) -> Result<Box<SpilledJoin>> {
+        let work = self.watch.work(self.context.surroundings);
+        let mut spilled = Box::new(SpilledJoin::begin(build, &work).await?);
+        while let Some(batch) = running.next_batch().await? {
+            spilled.push_build(batch).await?;
+        }
+        spilled.end_build().await?;
+        Ok(spilled)
+    }
+
+    fn running(
+        &self,
+        probe: Running<R>,
+        join: Option<JoinRun>,
+        spilled: Option<Box<SpilledJoin>>,
+        pipeline: &Pipeline,
+        txn: Option<R::Txn>,
+    ) -> Running<R> {
+        Running::Join(Box::new(RunningJoin {
+            probe,
+            join,
+            spilled,
+            pipeline: self.start_local(pipeline),
+            watch: self.watch.clone(),
+            txn,
+        }))
     }
 
     fn stage(&self, plan: &JoinPlan, join: &OrderedJoin) -> JoinStage {
@@ -255,7 +316,7 @@ impl<R: Router> Reader<'_, R> {
             keeps_build: join.keeps_build,
             output: join.output.clone(),
             context: EvalContext::clone(context),
-            memory_bytes: self.context.surroundings.memory_bytes,
+            memory_bytes: self.context.surroundings.spill_bytes,
         }
     }
 }

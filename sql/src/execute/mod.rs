@@ -79,7 +79,8 @@ impl<R: Router> Watch<R> {
             Box::pin(async move { router.temporary_file().await })
         };
         let check = move || watch.stop();
-        Work::new(check, create, surroundings.space.clone(), surroundings.spill_bytes)
+        let Surroundings { space, spill_bytes, random_seed, .. } = surroundings;
+        Work::new(check, create, space.clone(), *spill_bytes, *random_seed)
     }
 }
 

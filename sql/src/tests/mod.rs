@@ -53,7 +53,7 @@ async fn run<R: Router>(path: &Path, spill_bytes: Option<usize>, router: impl Fn
         session
     };
     if path.starts_with(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(WIRE_SCRIPTS)) {
-        corpus::run(path, session).await
+        corpus::run(path, spill_bytes.is_some(), session).await
     } else {
         script::run(path, session).await
     }
@@ -119,8 +119,7 @@ fn scripts_on_the_test_double() {
 
 #[test]
 fn scripts_without_memory() {
-    on_the_test_double(Some(1));
-    on_the_test_double(Some(1_000));
+    on_the_test_double(Some(500));
 }
 
 fn on_the_test_double(spill_bytes: Option<usize>) {

@@ -9,9 +9,11 @@
 //! at the end. So do the rows of semi and anti joins, which give no pairs, and those with marks.
 
 mod lookup;
+pub(crate) mod spilled;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -21,7 +23,7 @@ use omen_core::error::{SqlState, ValueError};
 use omen_core::fragment::{BATCH_ROWS, batch_bytes};
 use omen_core::types::PgType;
 
-use super::{Result, batch_of, out_of_memory, schema_of, take};
+use super::{Result, batch_of, schema_of, take};
 use crate::expr::{EvalContext, Expr};
 use crate::rules::{mark_columns, renumber};
 use lookup::{KeyBuffer, Lookup, Pairs, Probing};
@@ -106,7 +108,7 @@ pub(crate) struct JoinStage {
     pub(crate) output: Vec<usize>,
     /// What expressions read beside the rows.
     pub(crate) context: EvalContext,
-    /// Most memory that the build side may take.
+    /// Memory that the build side may take before it is put aside.
     pub(crate) memory_bytes: usize,
 }
 
@@ -172,17 +174,13 @@ impl BuildSide {
     /// Adds rows.
     ///
     /// # Errors
-    /// Those of the keys' expressions; 53200 if there are too many rows.
+    /// Those of the keys' expressions.
     pub(crate) fn push(&mut self, batch: RecordBatch) -> Result<()> {
         let rows = batch.num_rows();
         let keys = self.stage.keys.iter().map(|key| key.build.eval(&batch, &self.stage.context));
         let keys: Vec<ArrayRef> = keys.collect::<Result<_>>()?;
         self.rows += rows;
         self.size_bytes += batch_bytes(&batch) + self.keys.push(&keys, rows) + INDEX_ROW_BYTES * rows;
-        let memory_bytes = self.stage.memory_bytes.min(COLUMN_BYTES_MAX);
-        if self.size_bytes > memory_bytes {
-            return Err(out_of_memory("a join", memory_bytes));
-        }
         if self.rows > FEW_KEYS {
             self.values = None;
         }
@@ -191,6 +189,11 @@ impl BuildSide {
         }
         self.batches.push(batch);
         Ok(())
+    }
+
+    /// Whether it takes more memory than it may.
+    pub(crate) fn is_full(&self) -> bool {
+        self.size_bytes > self.stage.memory_bytes.min(COLUMN_BYTES_MAX)
     }
 
     /// Does a part of what [`BuildSide::finish`] needs, once all rows are there; answers whether that was the last one.
@@ -214,7 +217,7 @@ impl BuildSide {
         };
         let has_null = keys.has_null();
         let mut run = JoinRun::new(stage, batch, keys.finish());
-        run.build_has_null = has_null;
+        (run.build_rows, run.build_has_null) = (rows, has_null);
         (run, known)
     }
 }
@@ -231,6 +234,9 @@ pub(crate) enum Next {
     /// All rows have been given.
     End,
 }
+
+/// Which rows of the probe side's batches have partners in blocks of the build side, and for which a mark is unknown.
+pub(crate) type Flags = VecDeque<(Vec<bool>, Vec<bool>)>;
 
 /// A batch of the probe side that is being joined.
 struct ProbeBatch {
@@ -252,8 +258,14 @@ pub(crate) struct JoinRun {
     conjuncts: Vec<Expr>,
     /// The condition of a mark, over the same.
     mark: Option<Expr>,
-    /// Whether a key of the build side is NULL.
+    /// Rows of the whole build side, of which this may be a block.
+    build_rows: usize,
+    /// Whether a key of the whole build side is NULL.
     build_has_null: bool,
+    /// What blocks of the build side before this one found, and what this one found for those behind it.
+    before: Flags,
+    found: Flags,
+    is_last_block: bool,
     /// The columns of both sides that these read.
     read: Vec<usize>,
     read_schema: SchemaRef,
@@ -294,7 +306,11 @@ impl JoinRun {
             read_schema: schema_of(&types_of(&read)),
             conjuncts,
             mark,
+            build_rows: 0,
             build_has_null: false,
+            before: Flags::new(),
+            found: Flags::new(),
+            is_last_block: true,
             read,
             has_partner: vec![false; if stage.tracks_build() { build.num_rows() } else { 0 }],
             build,
@@ -304,6 +320,17 @@ impl JoinRun {
             rest: None,
             stage,
         }
+    }
+
+    /// Says that this is a part of a join with so many rows in the build side, and what blocks before it found.
+    fn is_part_of(&mut self, build_rows: usize, build_has_null: bool, before: Flags, is_last_block: bool) {
+        (self.build_rows, self.build_has_null) = (build_rows, build_has_null);
+        (self.before, self.is_last_block) = (before, is_last_block);
+    }
+
+    /// What it found for blocks behind it.
+    fn into_flags(self) -> Flags {
+        self.found
     }
 
     /// Whether no row of the probe side can lead to a row of the output.
@@ -326,7 +353,7 @@ impl JoinRun {
         if let Gives::Mark(condition) = &self.stage.gives {
             let valid = lookup::all_valid(&keys, &null_safe);
             let is_open = |row: usize| match &valid {
-                _ if condition.is_some() || self.build.num_rows() == 0 => false,
+                _ if condition.is_some() || self.build_rows == 0 => false,
                 _ if self.build_has_null => true,
                 Some(valid) => valid.is_null(row),
                 None => false,
@@ -336,8 +363,12 @@ impl JoinRun {
         let of_probe = |column: &&usize| **column < self.stage.probe.len();
         let given = self.stage.output.iter().filter(of_probe).map(|column| batch.column(*column));
         let width = self.build_width + given.map(widest).sum::<usize>();
+        let (has_partner, unknown) = match self.before.pop_front() {
+            Some(flags) => flags,
+            None => (vec![false; if self.stage.tracks_probe() { rows } else { 0 }], unknown),
+        };
         self.current = Some(ProbeBatch {
-            has_partner: vec![false; if self.stage.tracks_probe() { rows } else { 0 }],
+            has_partner,
             unknown,
             step_rows: (OUTPUT_BYTES / width.max(1)).clamp(1, BATCH_ROWS),
             batch,
@@ -368,8 +399,12 @@ impl JoinRun {
             if !is_done {
                 return Ok(Next::Idle);
             }
-            let rest = self.rest_of_probe();
-            self.current = None;
+            let rest = if self.is_last_block { self.rest_of_probe() } else { None };
+            if let Some(current) = self.current.take()
+                && !self.is_last_block
+            {
+                self.found.push_back((current.has_partner, current.unknown));
+            }
             return Ok(rest.map_or(Next::Idle, Next::Batch));
         }
         self.filter(&mut pairs)?;

@@ -5,6 +5,7 @@
 //! handle, so nothing is left after an error either.
 
 mod format;
+pub(crate) mod partition;
 pub(crate) mod sorter;
 
 use std::cell::Cell;
@@ -56,22 +57,30 @@ struct Surrounding {
     create: Box<dyn Fn() -> Answer<'static, Rc<dyn TemporaryFile>>>,
     space: DiskSpace,
     memory_bytes: usize,
+    seed: u64,
 }
 
 impl Work {
-    /// `check` says whether to stop, `create` makes a temporary file, `memory_bytes` is `work_mem`.
+    /// `check` says whether to stop, `create` makes a temporary file, `memory_bytes` is `work_mem`;
+    /// `seed` says which rows lie in one part.
     pub(crate) fn new(
         check: impl Fn() -> Result<()> + 'static,
         create: impl Fn() -> Answer<'static, Rc<dyn TemporaryFile>> + 'static,
         space: DiskSpace,
         memory_bytes: usize,
+        seed: u64,
     ) -> Work {
-        Work(Rc::new(Surrounding { check: Box::new(check), create: Box::new(create), space, memory_bytes }))
+        let (check, create) = (Box::new(check), Box::new(create));
+        Work(Rc::new(Surrounding { check, create, space, memory_bytes, seed }))
     }
 
     /// Most memory of one operator.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.0.memory_bytes
+    }
+
+    fn seed(&self) -> u64 {
+        self.0.seed
     }
 
     /// Bytes of a batch that is put aside: many of them fit into the memory, and each is worth a write.
@@ -160,6 +169,11 @@ impl Run {
     /// No batches yet.
     pub(crate) fn new(spill: Rc<Spill>) -> Run {
         Run { spill, places: VecDeque::new(), rows: 0 }
+    }
+
+    /// Whether no batch is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.places.is_empty()
     }
 
     /// Adds a batch.
