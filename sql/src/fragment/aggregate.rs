@@ -2,7 +2,12 @@
 //!
 //! Partial: rows into states, on the owning cores. Final: states into results, on the session's core. A partial
 //! aggregation that has many groups gives their states away and begins anew, so that its memory stays bounded.
+//!
+//! On the session's core, groups that fill the memory stay there and take no others beside them: rows of other groups are
+//! put aside, in parts by the hash of their group, and aggregated when those groups are done. So every group sees its
+//! rows in the order in which they came, and its result does not depend on the memory.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
@@ -11,9 +16,12 @@ use hashbrown::HashSet;
 use omen_core::fragment::{Flow, FragmentRun};
 use omen_core::types::PgType;
 
-use super::groups::GroupTable;
+use super::groups::{GroupTable, NO_GROUP};
+use super::local::LocalStage;
 use super::ordered::OrderedRows;
 use super::rowkey::{KeyColumn, RowKeys};
+use super::spill::partition::{LEVELS_MAX, Partitions};
+use super::spill::{Doing, Run, Work};
 use super::{AggregateMode, Result, batch_of, out_of_memory, push_in_pieces};
 use crate::expr::aggregate::{Accumulator, Groups};
 use crate::expr::{EvalContext, Expr};
@@ -174,29 +182,47 @@ impl AggregateRun {
         Ok(())
     }
 
-    fn size_bytes(&self) -> usize {
-        let table = self.table.as_ref().map_or(0, GroupTable::size_bytes);
-        table + self.aggregates.iter().map(Running::size_bytes).sum::<usize>()
-    }
-}
-
-impl FragmentRun for AggregateRun {
-    fn push(&mut self, batch: RecordBatch, out: &mut Vec<RecordBatch>) -> Result<Flow> {
-        let rows = batch.num_rows();
-        if rows == 0 {
-            return Ok(Flow::More);
+    /// Takes rows. Answers those of groups that a frozen table does not know, with the keys of their groups.
+    fn take(&mut self, mut batch: RecordBatch) -> Result<Option<(RecordBatch, RowKeys)>> {
+        if batch.num_rows() == 0 {
+            return Ok(None);
         }
         self.fed = true;
-        let group_count = match &mut self.table {
-            None => 1,
-            Some(table) => {
-                let columns = self.groups.iter().map(|group| group.eval(&batch, &self.context));
-                let columns: Vec<ArrayRef> = columns.collect::<Result<_>>()?;
-                table.assign(&columns, rows, &mut self.ids);
-                table.len()
-            }
+        let Some(table) = &mut self.table else {
+            self.update(&batch)?;
+            return Ok(None);
         };
-        let groups = if self.table.is_some() { Groups::Each(&self.ids) } else { Groups::One(rows) };
+        let columns = self.groups.iter().map(|group| group.eval(&batch, &self.context));
+        let columns: Vec<ArrayRef> = columns.collect::<Result<_>>()?;
+        table.assign(&columns, batch.num_rows(), &mut self.ids);
+        let mut unknown = None;
+        if self.ids.contains(&NO_GROUP) {
+            let mask: BooleanArray = self.ids.iter().map(|id| Some(*id == NO_GROUP)).collect();
+            let others = super::filter(&batch, &mask);
+            let types: Vec<PgType> = self.groups.iter().map(Expr::pg_type).collect();
+            let columns: Vec<ArrayRef> = columns
+                .iter()
+                .map(|column| arrow_select::filter::filter(column, &mask).expect("as long as the batch"))
+                .collect();
+            let keys = RowKeys::of(&columns, &types, others.num_rows());
+            unknown = Some((others, keys));
+            let mask: BooleanArray = self.ids.iter().map(|id| Some(*id != NO_GROUP)).collect();
+            batch = super::filter(&batch, &mask);
+            self.ids.retain(|id| *id != NO_GROUP);
+        }
+        if batch.num_rows() > 0 {
+            self.update(&batch)?;
+        }
+        Ok(unknown)
+    }
+
+    /// Takes rows whose groups are known.
+    fn update(&mut self, batch: &RecordBatch) -> Result<()> {
+        let group_count = self.table.as_ref().map_or(1, GroupTable::len);
+        let groups = match &self.table {
+            Some(_) => Groups::Each(&self.ids),
+            None => Groups::One(batch.num_rows()),
+        };
         let mut state_column = self.groups.len();
         for running in &mut self.aggregates {
             running.accumulator.resize(group_count);
@@ -205,12 +231,31 @@ impl FragmentRun for AggregateRun {
                 running.accumulator.merge(groups, states)?;
                 state_column += running.state_count;
             } else {
-                running.update(&batch, groups, &self.context)?;
+                running.update(batch, groups, &self.context)?;
             }
         }
-        if self.mode == AggregateMode::Partial && group_count > PARTIAL_GROUPS_MAX {
+        Ok(())
+    }
+
+    /// Whether what a group takes grows with its rows.
+    fn grows(&self) -> bool {
+        self.aggregates.iter().any(|running| running.definition.call.needs_all_rows())
+    }
+
+    fn size_bytes(&self) -> usize {
+        let table = self.table.as_ref().map_or(0, GroupTable::size_bytes);
+        table + self.aggregates.iter().map(Running::size_bytes).sum::<usize>()
+    }
+}
+
+impl FragmentRun for AggregateRun {
+    fn push(&mut self, batch: RecordBatch, out: &mut Vec<RecordBatch>) -> Result<Flow> {
+        self.take(batch)?;
+        let group_count = self.table.as_ref().map_or(1, GroupTable::len);
+        let is_full = group_count > PARTIAL_GROUPS_MAX || self.size_bytes() > self.memory_bytes;
+        if is_full && self.mode == AggregateMode::Partial {
             self.emit(out)?;
-        } else if self.size_bytes() > self.memory_bytes {
+        } else if is_full && self.size_bytes() > self.memory_bytes {
             return Err(out_of_memory("grouping", self.memory_bytes));
         }
         Ok(Flow::More)
@@ -222,6 +267,108 @@ impl FragmentRun for AggregateRun {
             return Ok(());
         }
         self.emit(out)
+    }
+}
+
+/// A running aggregation of the session's core.
+pub(super) struct LocalAggregateRun {
+    run: AggregateRun,
+    input: SchemaRef,
+    /// Rows of groups for which there was no room.
+    others: Option<Partitions>,
+    /// What the groups took when there was no more room.
+    frozen_bytes: usize,
+    /// How often the rows that are being aggregated were cut.
+    level: u32,
+    /// Rows that are still to be aggregated, and how often they were cut.
+    parts: Vec<(Run, u32)>,
+    ready: VecDeque<RecordBatch>,
+    ended: bool,
+}
+
+impl LocalAggregateRun {
+    pub(super) fn new(run: AggregateRun) -> LocalAggregateRun {
+        LocalAggregateRun {
+            run,
+            input: Arc::new(Schema::empty()),
+            others: None,
+            frozen_bytes: 0,
+            level: 0,
+            parts: Vec::new(),
+            ready: VecDeque::new(),
+            ended: false,
+        }
+    }
+
+    async fn take(&mut self, batch: RecordBatch, work: &Work) -> Result<()> {
+        if self.others.is_none() {
+            self.input = batch.schema();
+        }
+        if let Some((rows, keys)) = self.run.take(batch)?
+            && let Some(others) = &mut self.others
+        {
+            others.push(&rows, &keys, work).await?;
+        }
+        let size_bytes = self.run.size_bytes();
+        if size_bytes > 2 * self.run.memory_bytes.max(self.frozen_bytes) && self.others.is_some()
+            || size_bytes > self.run.memory_bytes && self.run.table.is_none()
+        {
+            return Err(out_of_memory("grouping", self.run.memory_bytes));
+        }
+        // Groups that grow with their rows need room for that.
+        let room = if self.run.grows() { work.memory_bytes() / 2 } else { work.memory_bytes() };
+        if let Some(table) = self.run.table.as_mut().filter(|_| self.others.is_none() && size_bytes > room) {
+            table.freeze();
+            self.frozen_bytes = size_bytes;
+            self.others = Some(Partitions::create(work, &self.input, self.level).await?);
+        }
+        Ok(())
+    }
+
+    /// Ends the groups in memory; the rows that were put aside meanwhile come later.
+    async fn end(&mut self) -> Result<()> {
+        let mut out = Vec::new();
+        self.run.finish(&mut out)?;
+        self.ready.extend(out);
+        if let Some(others) = self.others.take() {
+            let level = (self.level + 1).min(LEVELS_MAX);
+            let parts = others.finish().await?.into_iter().filter(|part| part.rows > 0);
+            self.parts.extend(parts.map(|part| (part, level)));
+        }
+        Ok(())
+    }
+}
+
+impl LocalStage for LocalAggregateRun {
+    fn push<'a>(
+        &'a mut self,
+        batch: RecordBatch,
+        work: &'a Work,
+        _out: &'a mut Vec<RecordBatch>,
+    ) -> Doing<'a, Flow> {
+        Box::pin(async move {
+            self.take(batch, work).await?;
+            Ok(Flow::More)
+        })
+    }
+
+    fn rest<'a>(&'a mut self, work: &'a Work) -> Doing<'a, Option<RecordBatch>> {
+        Box::pin(async move {
+            if !std::mem::replace(&mut self.ended, true) {
+                self.end().await?;
+            }
+            loop {
+                if let Some(batch) = self.ready.pop_front() {
+                    return Ok(Some(batch));
+                }
+                let Some((mut part, level)) = self.parts.pop() else { return Ok(None) };
+                self.level = level;
+                while let Some(batch) = part.next().await? {
+                    self.take(batch, work).await?;
+                }
+                self.end().await?;
+            }
+        })
     }
 }
 

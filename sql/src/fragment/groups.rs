@@ -21,7 +21,8 @@ use super::rowkey::RowKeys;
 /// Numbers in this interval are looked up in an array instead of the hash table.
 const DENSE_NUMBERS: usize = 4_096;
 
-const NO_GROUP: u32 = u32::MAX;
+/// The number of rows whose group is not known, once a table takes no more groups.
+pub(crate) const NO_GROUP: u32 = u32::MAX;
 
 /// See the module.
 pub(crate) struct GroupTable {
@@ -44,6 +45,15 @@ impl GroupTable {
             _ => Lookup::Rows(Rows { chunks: vec![Vec::new(); types.len()], ..Rows::default() }),
         };
         GroupTable { types, lookup }
+    }
+
+    /// Takes no more groups: rows of others get [`NO_GROUP`].
+    pub(crate) fn freeze(&mut self) {
+        match &mut self.lookup {
+            Lookup::Numbers(lookup) => lookup.frozen = true,
+            Lookup::Text(lookup) => lookup.frozen = true,
+            Lookup::Rows(lookup) => lookup.frozen = true,
+        }
     }
 
     /// Number of groups.
@@ -141,6 +151,7 @@ struct Numbers {
     dense: Box<[u32; DENSE_NUMBERS]>,
     null: u32,
     values: Vec<i64>,
+    frozen: bool,
 }
 
 impl Numbers {
@@ -150,6 +161,7 @@ impl Numbers {
             dense: Box::new([NO_GROUP; DENSE_NUMBERS]),
             null: NO_GROUP,
             values: Vec::new(),
+            frozen: false,
         }
     }
 
@@ -171,7 +183,7 @@ impl Numbers {
     }
 
     fn null_group(&mut self) -> u32 {
-        if self.null == NO_GROUP {
+        if self.null == NO_GROUP && !self.frozen {
             self.null = self.next_group(0);
         }
         self.null
@@ -179,7 +191,7 @@ impl Numbers {
 
     fn group_of(&mut self, value: i64) -> u32 {
         if let Some(known) = usize::try_from(value).ok().and_then(|at| self.dense.get(at).copied()) {
-            if known != NO_GROUP {
+            if known != NO_GROUP || self.frozen {
                 return known;
             }
             let group = self.next_group(value);
@@ -191,6 +203,9 @@ impl Numbers {
         let found = self.table.find(hash, |group| values[*group as usize] == value && *group != null);
         if let Some(group) = found {
             return *group;
+        }
+        if self.frozen {
+            return NO_GROUP;
         }
         let group = self.next_group(value);
         let values = &self.values;
@@ -241,6 +256,7 @@ struct Text {
     bytes: Vec<u8>,
     ends: Vec<u32>,
     null: Option<u32>,
+    frozen: bool,
 }
 
 impl Text {
@@ -261,6 +277,7 @@ impl Text {
             if column.is_null(row) {
                 let group = match self.null {
                     Some(group) => group,
+                    None if self.frozen => NO_GROUP,
                     None => {
                         let group = self.next_group(&[]);
                         self.null = Some(group);
@@ -275,6 +292,7 @@ impl Text {
             let found = self.table.find(hash, |group| Text::value(&self.bytes, &self.ends, *group) == value);
             let group = match found {
                 Some(group) => *group,
+                None if self.frozen => NO_GROUP,
                 None => {
                     let group = self.next_group(value);
                     let (bytes, ends) = (&self.bytes, &self.ends);
@@ -306,6 +324,7 @@ struct Rows {
     ends: Vec<usize>,
     /// For each column the values of first rows, one array for each batch that brought new groups.
     chunks: Vec<Vec<ArrayRef>>,
+    frozen: bool,
 }
 
 impl Rows {
@@ -323,6 +342,7 @@ impl Rows {
             let found = self.table.find(hash, |group| Rows::value(&self.bytes, &self.ends, *group) == value);
             let group = match found {
                 Some(group) => *group,
+                None if self.frozen => NO_GROUP,
                 None => {
                     let group = u32::try_from(self.ends.len()).expect("memory ends before groups do");
                     self.bytes.extend_from_slice(value);

@@ -9,7 +9,8 @@ use arrow_array::RecordBatch;
 use omen_core::fragment::{BATCH_ROWS, Flow, FragmentRun};
 
 use super::spill::{Doing, Work};
-use super::{Pipeline, Result, Stage, sort};
+use super::{AggregateMode, Pipeline, Result, Stage, aggregate, sort};
+use crate::expr::EvalContext;
 
 /// A batch of so many rows is worth giving way for.
 const STEP_ROWS: usize = BATCH_ROWS / 8;
@@ -78,6 +79,12 @@ impl Pipeline {
                     &types,
                     self.memory_bytes,
                 ))),
+                Stage::Aggregate { groups, aggregates, mode } if *mode != AggregateMode::Partial => {
+                    let context = EvalContext::clone(&self.context);
+                    let run =
+                        aggregate::AggregateRun::new(groups, aggregates, *mode, context, self.memory_bytes);
+                    Running::Waiting(Box::new(aggregate::LocalAggregateRun::new(run)))
+                }
                 _ => Running::Quick(stage.start(&types, &output, &self.context, self.memory_bytes)),
             });
             types = output;

@@ -11,13 +11,13 @@ use super::mem_router::MemRouter;
 use crate::error::{Result, SqlError};
 use crate::session::{Outcome, RowBatch, Scope, Session};
 
-struct Client<R: Router> {
-    session: Session<R>,
+pub(super) struct Client<R: Router> {
+    pub(super) session: Session<R>,
     cancel: CancelFlag,
 }
 
 impl<R: Router> Client<R> {
-    fn new(router: R) -> Client<R> {
+    pub(super) fn new(router: R) -> Client<R> {
         let cancel = CancelFlag::default();
         Client { session: Session::new(router, "omen", "omen", cancel.clone()), cancel }
     }
@@ -46,7 +46,7 @@ impl<R: Router> Client<R> {
         Ok(rows)
     }
 
-    fn run(&mut self, sql: &str) -> Result<Vec<String>> {
+    pub(super) fn run(&mut self, sql: &str) -> Result<Vec<String>> {
         block_on(self.rows(sql))
     }
 

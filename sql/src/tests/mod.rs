@@ -1,6 +1,7 @@
 //! Scripts of SQL with expected answers, and a router to run them on without an engine.
 
 mod corpus;
+mod groups;
 mod joins;
 mod limits;
 pub(crate) mod mem_router;
