@@ -5,6 +5,7 @@
 
 pub mod flights;
 pub mod postgres;
+pub mod queries;
 pub mod rng;
 pub mod server;
 pub mod slt;
