@@ -4,6 +4,7 @@
 //! and LIMIT are split into a part per range and a merge. Plans hold no values of parameters: one plan serves all
 //! executions of a prepared statement.
 
+pub(crate) mod classes;
 mod equal;
 pub(crate) mod estimate;
 pub(crate) mod join;

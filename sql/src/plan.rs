@@ -16,8 +16,9 @@ use crate::bind::{Binder, LateValue};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::{EvalContext, Expr, ParameterTypes};
 use crate::logical::Logical;
-use crate::physical::{QueryPlan, plan_query};
-use crate::rules::{fold_expr, optimize};
+use crate::physical::QueryPlan;
+use crate::physical::classes::Classes;
+use crate::rules::fold_expr;
 use crate::session::{ColumnInfo, PARAMETERS_MAX};
 use crate::settings::Settings;
 
@@ -165,7 +166,7 @@ pub(crate) fn plan_initial(binder: &mut Binder<'_>, context: &EvalContext) -> Ve
                 continue;
             }
         };
-        let query = plan_query(optimize(binder.with_tables(plan), context)).in_batches();
+        let query = binder.settings.classes().plan(binder.with_tables(plan), context).in_batches();
         plans.push(InitialPlan { parameter, plan: Plan::Query(query), kind });
     }
     plans
@@ -227,7 +228,7 @@ fn bind(
                 return bind(binder, write, context);
             }
             let BoundQuery { plan, columns } = binder.query(query, Untyped::Text)?;
-            (Plan::Query(plan_query(optimize(binder.with_tables(plan), context))), Some(columns))
+            (Plan::Query(binder.settings.classes().plan(binder.with_tables(plan), context)), Some(columns))
         }
         ast::Statement::Insert(_) | ast::Statement::Update(_) | ast::Statement::Delete(_) => {
             match binder.write(statement)? {
@@ -238,7 +239,7 @@ fn bind(
         ast::Statement::CreateTable(create) => match binder.create_table_as(create)? {
             None => (Plan::CreateTable(binder.create_table(create)?), None),
             Some(CreateTableAs { table, rows }) => {
-                let rows = rows.map(|rows| plan_query(optimize(binder.with_tables(rows), context)));
+                let rows = rows.map(|rows| binder.settings.classes().plan(binder.with_tables(rows), context));
                 (Plan::CreateTableAs(table, rows), None)
             }
         },
@@ -260,11 +261,11 @@ fn plan_write(write: Write, binder: &Binder<'_>, context: &EvalContext) -> (Plan
                 let rows = std::mem::replace(plan, Logical::one_row());
                 *plan = binder.with_tables(rows);
             }
-            Plan::Insert(plan_insert(insert, context))
+            Plan::Insert(plan_insert(insert, context, binder.settings.classes()))
         }
         Write::Modify(mut modify) => {
             modify.rows = binder.with_tables(modify.rows);
-            Plan::Modify(plan_modify(modify, context))
+            Plan::Modify(plan_modify(modify, context, binder.settings.classes()))
         }
     };
     (plan, columns)
@@ -279,7 +280,7 @@ fn unsupported(statement: &ast::Statement) -> SqlError {
     SqlError::unsupported(name.join(" ").to_uppercase(), hint)
 }
 
-fn plan_insert(insert: Insert, context: &EvalContext) -> InsertPlan {
+fn plan_insert(insert: Insert, context: &EvalContext, classes: Classes) -> InsertPlan {
     let Insert { table, source, conflict, returning } = insert;
     let source = match source {
         InsertSource::Rows(rows) => {
@@ -290,7 +291,7 @@ fn plan_insert(insert: Insert, context: &EvalContext) -> InsertPlan {
             };
             InsertRows::Cells(rows.into_iter().map(|row| row.into_iter().map(cell).collect()).collect())
         }
-        InsertSource::Query(plan) => InsertRows::Query(plan_query(optimize(plan, context))),
+        InsertSource::Query(plan) => InsertRows::Query(classes.plan(plan, context)),
     };
     InsertPlan { types: types_of(&table), table, source, conflict, returning }
 }
@@ -299,7 +300,7 @@ fn types_of(table: &Table) -> Vec<PgType> {
     table.schema.columns.iter().map(|column| column.pg_type).collect()
 }
 
-fn plan_modify(modify: Modify, context: &EvalContext) -> ModifyPlan {
+fn plan_modify(modify: Modify, context: &EvalContext, classes: Classes) -> ModifyPlan {
     let Modify { table, rows, joined, change, returning } = modify;
     let types = types_of(&table);
     let columns = rows.types();
@@ -320,6 +321,6 @@ fn plan_modify(modify: Modify, context: &EvalContext) -> ModifyPlan {
         Action::Delete => false,
     };
     // What changes is read as batches.
-    let rows = plan_query(optimize(Logical::Project { input: Box::new(rows), exprs }, context)).in_batches();
+    let rows = classes.plan(Logical::Project { input: Box::new(rows), exprs }, context).in_batches();
     ModifyPlan { types, table, rows, joined, action, changes_key, returning }
 }

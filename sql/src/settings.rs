@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Result, Severity, SqlError, SqlState};
 use crate::parse::utility::Isolation;
+use crate::physical::classes::Classes;
 use crate::types::{ByteaOutput, DateOrder, FormatOptions, IntervalStyle, TimeZone};
 
 #[cfg(test)]
@@ -80,6 +81,8 @@ static DEFINITIONS: &[Definition] = definitions! {
     "default_transaction_deferrable" Kind::Bool, "off", false, "Whether new transactions are deferrable.";
     "default_transaction_isolation" Kind::Isolation, "repeatable read", false, "Isolation of new transactions.";
     "default_transaction_read_only" Kind::Bool, "off", true, "Whether new transactions only read.";
+    "enable_direct" Kind::Bool, "on", false, "Whether conditions on keys choose what is read; for tests.";
+    "enable_scatter" Kind::Bool, "on", false, "Whether cores filter and group what they own; for tests.";
     "extra_float_digits" Kind::Integer(-15, 3), "1", false, "Digits of floating-point numbers beyond 15 or 6.";
     "idle_in_transaction_session_timeout" Kind::Fixed, "0", false, "Longest idle time inside a transaction.";
     "idle_session_timeout" Kind::Fixed, "0", false, "Longest idle time outside a transaction.";
@@ -138,6 +141,7 @@ pub struct Settings {
     work_mem_bytes: usize,
     temp_file_limit_bytes: Option<u64>,
     public_in_path: bool,
+    classes: Classes,
     default_isolation: Isolation,
     default_read_only: bool,
 }
@@ -155,6 +159,7 @@ impl Default for Settings {
             work_mem_bytes: WORK_MEM_BYTES,
             temp_file_limit_bytes: None,
             public_in_path: true,
+            classes: Classes { direct: true, scatter: true },
             default_isolation: Isolation::RepeatableRead,
             default_read_only: false,
         }
@@ -317,6 +322,11 @@ impl Settings {
         self.public_in_path
     }
 
+    /// `enable_direct` and `enable_scatter`
+    pub(crate) fn classes(&self) -> Classes {
+        self.classes
+    }
+
     /// Whether messages of this severity are sent (`client_min_messages`).
     pub fn wants(&self, severity: Severity) -> bool {
         let level = match severity {
@@ -384,6 +394,8 @@ impl Settings {
                 self.default_isolation = Isolation::parse(&value).unwrap_or(Isolation::RepeatableRead);
             }
             "default_transaction_read_only" => self.default_read_only = value == "on",
+            "enable_direct" => self.classes.direct = value == "on",
+            "enable_scatter" => self.classes.scatter = value == "on",
             "extra_float_digits" => self.format.extra_float_digits = value.parse().unwrap_or(1),
             "IntervalStyle" => {
                 self.format.interval_style = match value.as_ref() {

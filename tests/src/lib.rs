@@ -9,6 +9,7 @@ pub mod queries;
 pub mod rng;
 pub mod server;
 pub mod slt;
+pub mod tpch;
 pub mod wire;
 
 /// Runs a test's future on a runtime of its own, with a limit so that a hang is a failure.

@@ -192,11 +192,12 @@ impl<R: Router> Reader<'_, R> {
                     let pipeline = self.pipeline(join_types(join), plan.steps.iter())?;
                     self.start_tree(join, &tree, rows, below, pipeline, txn).await
                 }
-                Source::Scan(scan) => {
+                Source::Scan(scan) if self.context.surroundings.classes.direct => {
                     let (scan, filters) = narrowed(scan, plan, rows, narrowings);
                     self.scan_filtered(&scan, &plan.steps, filters, txn).await
                 }
                 Source::Values { .. }
+                | Source::Scan(_)
                 | Source::Point(_)
                 | Source::Set(_)
                 | Source::Shared { .. }

@@ -31,6 +31,7 @@ use crate::error::{Result, SqlState};
 use crate::expr::{EvalContext, Expr};
 use crate::fragment::spill::{DiskSpace, Work};
 use crate::fragment::{batch_of, out_of_memory, schema_of};
+use crate::physical::classes::Classes;
 use crate::types::FormatOptions;
 use errors::engine_error;
 
@@ -107,6 +108,8 @@ pub(crate) struct Surroundings {
     pub(crate) spill_bytes: usize,
     /// Disk space for what does not fit into it.
     pub(crate) space: DiskSpace,
+    /// What may be done.
+    pub(crate) classes: Classes,
     /// Tables that parts of the statement share.
     pub(crate) tables: recursive::Tables,
 }

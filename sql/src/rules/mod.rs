@@ -18,26 +18,27 @@ mod unnest;
 
 use crate::expr::{EvalContext, Expr, Volatility};
 use crate::logical::Logical;
+use crate::physical::classes::Classes;
 
 pub(crate) use fold_constants::fold_expr;
 
 /// Stack that rules may take for a level of a plan.
 const LEVEL_STACK_BYTES: usize = 32 << 10;
 
-/// Applies all rules.
-pub(crate) fn optimize(plan: Logical, context: &EvalContext) -> Logical {
+/// Applies all rules that serve these classes.
+pub(crate) fn optimize(plan: Logical, context: &EvalContext, classes: Classes) -> Logical {
     let bytes = LEVEL_STACK_BYTES * (plan.depth() + 4);
-    crate::parse::with_stack_of(bytes, || optimize_here(plan, context))
+    crate::parse::with_stack_of(bytes, || optimize_here(plan, context, classes))
 }
 
-fn optimize_here(mut plan: Logical, context: &EvalContext) -> Logical {
+fn optimize_here(mut plan: Logical, context: &EvalContext, classes: Classes) -> Logical {
     fold_constants::apply(&mut plan, context);
     // Limits lie next to the order that they mean.
     let plan = push_limits::apply(order_aggregates::apply(plan));
     let plan = unnest::apply(plan);
     let plan = push_filters::apply(plan);
-    let plan = take_keys::apply(plan);
-    let plan = push_to_engine::apply(plan);
+    let plan = if classes.direct { take_keys::apply(plan) } else { plan };
+    let plan = if classes.scatter { push_to_engine::apply(plan) } else { plan };
     let plan = push_limits::apply(plan);
     let plan = split_distinct::apply(plan);
     let plan = prune_columns::apply(plan);

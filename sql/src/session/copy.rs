@@ -29,9 +29,8 @@ use crate::expr::{Expr, ParameterTypes};
 use crate::logical::{Logical, Scan};
 use crate::parse::utility::{CopyOption, CopySource, CopyStatement};
 use crate::parse::{Parsed, Statement};
-use crate::physical::{QueryPlan, plan_query};
+use crate::physical::QueryPlan;
 use crate::plan::{Environment, InitialPlan, plan_initial};
-use crate::rules::optimize;
 use crate::types::{FormatOptions, text};
 
 /// Row ids that are asked for at once: ids of one call lie together, those of the next perhaps on another core.
@@ -124,7 +123,8 @@ pub(super) fn plan_copy(
             |index: &usize| Expr::Column { index: *index, pg_type: table.schema.columns[*index].pg_type };
         let exprs = columns.iter().map(column).collect();
         let scan = Logical::Scan(Scan::whole(table.clone()));
-        let query = plan_query(optimize(Logical::Project { input: Box::new(scan), exprs }, context));
+        let query =
+            binder.settings.classes().plan(Logical::Project { input: Box::new(scan), exprs }, context);
         return Ok(CopyPlan::Out(Box::new(CopyOutPlan {
             query,
             late: Vec::new(),
@@ -165,7 +165,7 @@ fn plan_copy_query(query: &Statement, copy: &CopyStatement, binder: &mut Binder<
     };
     let names: Vec<String> = columns.into_iter().map(|column| column.name).collect();
     let options = copy_options(copy, &names, None)?;
-    let query = plan_query(optimize(binder.with_tables(plan), binder.context));
+    let query = binder.settings.classes().plan(binder.with_tables(plan), binder.context);
     let tables = query.tables();
     let late = std::mem::take(&mut binder.late);
     let mut tables = tables;

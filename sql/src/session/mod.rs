@@ -327,6 +327,7 @@ impl<R: Router> Session<R> {
             #[cfg(test)]
             spill_bytes: self.spill_bytes.unwrap_or_else(|| self.settings.work_mem_bytes()),
             space: crate::fragment::spill::DiskSpace::new(self.settings.temp_file_limit_bytes()),
+            classes: self.settings.classes(),
             tables: std::rc::Rc::default(),
         }
     }

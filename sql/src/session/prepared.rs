@@ -15,6 +15,7 @@ use crate::error::{Result, SqlError, SqlState};
 use crate::expr::{Expr, ParameterTypes};
 use crate::parse::utility::Utility;
 use crate::parse::{Parsed, Statement};
+use crate::physical::classes::Classes;
 use crate::plan::{Compiled, Environment, InsertPlan, InsertRows, ModifyPlan, Plan, compile};
 
 /// A planned statement.
@@ -32,6 +33,7 @@ struct Planned {
     body: Rc<Body>,
     catalog_version: u64,
     public_in_path: bool,
+    classes: Classes,
     /// The tables that it uses, as they were.
     tables: Vec<Arc<Table>>,
 }
@@ -85,6 +87,7 @@ impl Prepared {
             body: Rc::new(Body::Empty),
             catalog_version: 0,
             public_in_path: true,
+            classes: Classes { direct: true, scatter: true },
             tables: Vec::new(),
         };
         Prepared { statement: None, parameters: Vec::new(), columns: None, planned: RefCell::new(planned) }
@@ -125,6 +128,7 @@ impl<R: Router> Session<R> {
             body: Rc::new(body),
             catalog_version: catalog.version,
             public_in_path: self.settings.public_in_path(),
+            classes: self.settings.classes(),
         }
     }
 
@@ -145,13 +149,14 @@ impl<R: Router> Session<R> {
         let catalog = self.router.catalog();
         {
             let mut planned = prepared.planned.borrow_mut();
-            let same_names = planned.public_in_path == self.settings.public_in_path();
-            if same_names && planned.catalog_version == catalog.version {
+            let same_settings = planned.public_in_path == self.settings.public_in_path()
+                && planned.classes == self.settings.classes();
+            if same_settings && planned.catalog_version == catalog.version {
                 return Ok(planned.body.clone());
             }
             let is_same =
                 |table: &Arc<Table>| catalog.table(table.id).is_some_and(|now| Arc::ptr_eq(now, table));
-            if same_names && !planned.tables.is_empty() && planned.tables.iter().all(is_same) {
+            if same_settings && !planned.tables.is_empty() && planned.tables.iter().all(is_same) {
                 planned.catalog_version = catalog.version;
                 return Ok(planned.body.clone());
             }

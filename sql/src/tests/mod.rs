@@ -44,12 +44,24 @@ fn all_scripts() -> Vec<PathBuf> {
     paths
 }
 
-/// Runs a script. `spill_bytes`: memory beyond which operators put rows aside, if not `work_mem`.
-async fn run<R: Router>(path: &Path, spill_bytes: Option<usize>, router: impl Fn() -> R) -> ScriptOutcome {
+/// How statements run; the answers are the same.
+#[derive(Clone, Copy, Default)]
+struct Way {
+    /// Memory beyond which operators put rows aside, if not `work_mem`.
+    spill_bytes: Option<usize>,
+    /// Settings that are off.
+    off: &'static [&'static str],
+}
+
+/// Runs a script.
+async fn run<R: Router>(path: &Path, way: Way, router: impl Fn() -> R) -> ScriptOutcome {
     let session = || {
         let mut session = Session::new(router(), "omen", "omen", CancelFlag::default());
-        if let Some(bytes) = spill_bytes {
+        if let Some(bytes) = way.spill_bytes {
             session.spill_beyond(bytes);
+        }
+        for name in way.off {
+            session.set_startup_parameter(name, "off").expect("a setting");
         }
         session
     };
@@ -91,9 +103,14 @@ fn run_on_engine(path: PathBuf, seed: u64) -> ScriptOutcome {
     let outcome: Rc<RefCell<Option<ScriptOutcome>>> = Rc::default();
     let slot = outcome.clone();
     core.env().clone().spawn(async move {
-        // One of the seeds puts aside all that can be.
-        let spill_bytes = (seed == 3).then_some(1);
-        let outcome = run(&path, spill_bytes, || core.clone()).await;
+        let way = match seed {
+            1 => Way { off: &["enable_direct"], ..Way::default() },
+            2 => Way { off: &["enable_direct", "enable_scatter"], ..Way::default() },
+            // Puts aside all that can be.
+            3 => Way { spill_bytes: Some(1), ..Way::default() },
+            _ => Way::default(),
+        };
+        let outcome = run(&path, way, || core.clone()).await;
         *slot.borrow_mut() = Some(outcome);
     });
     assert!(sim.run_until(|| outcome.borrow().is_some()), "seed {seed}: the script hangs");
@@ -128,7 +145,10 @@ fn on_the_test_double(spill_bytes: Option<usize>) {
     let mut records = 0;
     for path in all_scripts() {
         let router = MemRouter::new();
-        let outcome = futures_lite::future::block_on(run(&path, spill_bytes, || router.clone()));
+        let outcome =
+            futures_lite::future::block_on(run(&path, Way { spill_bytes, ..Way::default() }, || {
+                router.clone()
+            }));
         records += outcome.records;
         failures.extend(outcome.failures);
     }

@@ -13,7 +13,7 @@ use crate::rng::Rng;
 pub use tables::statements;
 
 /// How much a query may contain: subqueries and joins, all over.
-const PARTS_MAX: u32 = 7;
+const PARTS_MAX: u32 = 5;
 
 /// The types of columns and expressions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

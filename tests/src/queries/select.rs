@@ -114,7 +114,10 @@ impl Generator {
         let operator =
             self.pick(&["union", "union all", "intersect", "except", "intersect all", "except all"]);
         let (second, _) = self.select(Some(&kinds), outer);
-        (format!("({first}) {operator} ({second})"), kinds)
+        if outer.is_empty() {
+            return (format!("({first}) {operator} ({second})"), kinds);
+        }
+        (format!("{first} {operator} {second}"), kinds)
     }
 
     /// A query inside of another.
@@ -144,7 +147,7 @@ impl Generator {
     }
 
     fn select(&mut self, want: Option<&[Type]>, outer: &[Column]) -> (String, Vec<Type>) {
-        if self.chance(2) {
+        if outer.is_empty() && self.chance(3) {
             return self.values(want);
         }
         let From { text, scope } = self.from(outer);
@@ -202,11 +205,13 @@ impl Generator {
         let (after, _) = self.grouped(&scope, &groups);
         if !groups.is_empty() {
             let list = groups.join(", ");
-            *tail = match self.below(10) {
+            // OmenDB has these in queries only that read no others.
+            let sets = scope.outer.is_empty() && self.chance(30);
+            *tail = match self.below(3) {
+                _ if !sets => format!(" group by {list}"),
                 0 => format!(" group by rollup ({list})"),
                 1 => format!(" group by cube ({list})"),
-                2 => format!(" group by grouping sets (({list}), ({}), ())", groups[0]),
-                _ => format!(" group by {list}"),
+                _ => format!(" group by grouping sets (({list}), ({}), ())", groups[0]),
             };
         }
         if self.chance(30) {
@@ -388,7 +393,10 @@ impl Generator {
             }
         } else if conditions.is_empty() || self.chance(25) {
             let scope = from.scope.clone();
+            // OmenDB has no subqueries that read both sides of a RIGHT JOIN in its condition.
+            let parts = if kind == "right join" { std::mem::take(&mut self.parts) } else { 0 };
             conditions.push(self.condition(&scope, 2));
+            self.parts += parts;
         }
         from.text = format!("{} {kind} {} on {}", from.text, right.text, conditions.join(" and "));
     }

@@ -78,7 +78,7 @@ fn column(name: &str, kind: Type) -> String {
 
 impl Generator {
     fn inserts(&mut self, table: &Table) -> Option<String> {
-        let count = self.pick(&[0, 1, 5, 12]);
+        let count = self.pick(&[0, 1, 4, 9]);
         let rows: Vec<String> = (0..count)
             .map(|_| {
                 let values: Vec<String> = table
@@ -124,7 +124,7 @@ impl Generator {
                 if number < 0 { format!("({number}.{cents:02})") } else { format!("{number}.{cents:02}") }
             }
             Type::Text => {
-                format!("'{}'", self.pick(&["", "a", "b", "ab", "B", "ä", "a%", "zz", "10", "a b"]))
+                format!("'{}'", self.pick(&["", "a", "b", "ab", "B", "€", "a%", "zz", "10", "a b"]))
             }
             Type::Date => format!(
                 "date '2020-{:02}-{:02}'",
