@@ -17,7 +17,7 @@ use omen_tests::wire::{Protocol, WireClient};
 /// Far above what loading takes.
 const LIMIT: Duration = Duration::from_secs(300);
 /// Queries that read what is changed while others read.
-const CHANGED: [usize; 6] = [1, 3, 4, 12, 18, 21];
+const CHANGED: [usize; 4] = [3, 4, 12, 21];
 
 fn run(client: &mut WireClient, sql: &str) -> String {
     match client.run(sql, Protocol::Simple).unwrap() {
@@ -166,7 +166,7 @@ fn while_rows_change() {
         for number in CHANGED {
             let sql = query(number);
             let got = run(&mut client, &sql);
-            let copied = sql.replace("lineitem", "lineitem_copy").replace("orders", "orders_copy");
+            let copied = sql.replace("lineitem", "lineitem_copy").replace(" orders", " orders_copy");
             let of_copy = run(&mut client, &copied);
             assert!(got == of_copy, "query {number}:\n{got}\nover the copy:\n{of_copy}");
             different += usize::from(got != expected[number - 1]);

@@ -66,7 +66,7 @@ async fn run<R: Router>(path: &Path, way: Way, router: impl Fn() -> R) -> Script
         session
     };
     if path.starts_with(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(WIRE_SCRIPTS)) {
-        corpus::run(path, spill_bytes.is_some(), session).await
+        corpus::run(path, way.spill_bytes.is_some(), session).await
     } else {
         script::run(path, session).await
     }
