@@ -78,7 +78,7 @@ impl Generator {
                 let Some(group) = scope.columns.first().map(|column| column.text.clone()) else {
                     return self.partition_pair();
                 };
-                let (after, calls) = self.grouped(&scope, &[group.clone()]);
+                let (after, calls) = self.grouped(&scope, std::slice::from_ref(&group));
                 let condition = self.condition(&after, 2);
                 let select = format!("select {group}, {} from {text} group by {group}", calls.join(", "));
                 let parts = [condition.clone(), format!("not {condition}"), format!("{condition} is null")]
