@@ -93,12 +93,12 @@ class Wire:
                     for at in range(0, len(part), 1 << 18):
                         copy.write(part[at : at + (1 << 18)])
 
-    def load(self, data):
+    def load(self, data, tables=TABLES):
         self.connection.execute("SET statement_timeout = 0")
         for statement in (SQL / "schema.sql").read_text().split(";"):
             if statement.strip():
                 self.run(statement)
-        for table in TABLES:
+        for table in tables:
             self.copy(table, data / f"{table}.csv")
         self.settle()
         self.connection.execute(f"SET statement_timeout = {int(self.limit * 1000)}")
@@ -115,8 +115,8 @@ class Omen(Wire):
     def __init__(self, options):
         self.port, self.limit = free_port(), options.limit
         self.log = open(options.work / "omendb.log", "wb")
-        command = [options.binary, "start", "--data-dir", options.work / "omendb", "--cores", "2"]
-        command += ["--memory", options.memory, "--listen", f"127.0.0.1:{self.port}"]
+        command = [options.binary, "start", "--data-dir", options.work / "omendb"]
+        command += ["--cores", str(options.cores), "--memory", options.memory, "--listen", f"127.0.0.1:{self.port}"]
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
         self.open("omen")
 
@@ -327,7 +327,7 @@ def main():
     parser.add_argument("--memory", default="4GiB", help="of OmenDB")
     parser.add_argument("--limit", type=float, default=20, help="seconds of one query")
     options = parser.parse_args()
-    options.without = options.without.split(",")
+    options.without, options.cores = options.without.split(","), 2
     options.work = options.work.resolve()
     options.work.mkdir(parents=True, exist_ok=True)
     queries = {f"q{number:02}": (SQL / f"q{number:02}.sql").read_text() for number in range(1, 23)} | EXTRA
