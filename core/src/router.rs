@@ -84,6 +84,9 @@ pub trait Router: Clone + 'static {
     fn monotonic_us(&self) -> u64;
     /// A random number.
     fn random_u64(&self) -> u64;
+    /// Between steps of work that takes long, each a quarter of a millisecond at most: all other work of the core goes
+    /// first.
+    fn give_way(&self) -> impl Future<Output = ()> + 'static;
     /// The next `count` hidden row ids of a table without primary key; the first is returned, the rest follow it.
     /// Ids from different calls may lie in different ranges, so that loads use all cores.
     fn row_ids(&self, table: TableId, count: u32) -> i64;

@@ -31,6 +31,8 @@ pub trait Env: Clone + 'static {
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + 'static;
     /// Lets every other ready task, completion and message have its turn.
     fn yield_now(&self) -> impl Future<Output = ()> + 'static;
+    /// Between steps of work that takes long: goes on when nothing else of the core is ready, or after a millisecond.
+    fn give_way(&self) -> impl Future<Output = ()> + 'static;
     /// Another thread or core has something for this core: wakes it if it sleeps. `Send` and cheap to clone.
     fn waker(&self) -> CoreWaker;
     /// Runs once per turn of the core's loop, before it decides whether to sleep; answers whether it did anything.

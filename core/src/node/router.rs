@@ -214,6 +214,10 @@ impl<E: Env> Router for NodeCore<E> {
         self.0.env.monotonic_ns() / 1_000
     }
 
+    fn give_way(&self) -> impl Future<Output = ()> + 'static {
+        self.0.env.give_way()
+    }
+
     fn random_u64(&self) -> u64 {
         self.0.env.random_u64()
     }

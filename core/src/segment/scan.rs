@@ -92,6 +92,8 @@ pub(crate) struct BlockScan {
     batches: BatchSchema,
     values: Vec<ColumnBuf>,
     rows: usize,
+    /// Rows of a batch at most.
+    rows_max: usize,
     counts: BlockCounts,
     /// Row groups with column groups of which filters were asked, and of which rows were left.
     asked: u64,
@@ -132,6 +134,7 @@ impl BlockScan {
             batches: BatchSchema::default(),
             values: Vec::new(),
             rows: 0,
+            rows_max: BATCH_ROWS,
             counts: BlockCounts::default(),
             asked: 0,
             left: 0,
@@ -151,9 +154,14 @@ impl BlockScan {
         self.columns.iter().enumerate().map(buffer).collect()
     }
 
+    /// Batches have at most so many rows from here on, from [`BLOCK_ROWS`] to [`BATCH_ROWS`].
+    pub(crate) fn set_rows_max(&mut self, rows: usize) {
+        self.rows_max = rows;
+    }
+
     /// Whether the batch has no room for another block.
     pub(crate) fn is_full(&self) -> bool {
-        self.rows + BLOCK_ROWS > BATCH_ROWS
+        self.rows + BLOCK_ROWS > self.rows_max
             || self.values.iter().map(ColumnBuf::bytes_len).sum::<usize>() >= BATCH_BYTES
     }
 

@@ -19,6 +19,7 @@ use crate::id::{CoreId, RangeId};
 use crate::key::KeySpan;
 use crate::memtable::ScanPosition;
 use crate::router::ReadView;
+use crate::segment::format::BLOCK_ROWS;
 use crate::segment::{BlockCounts, BlockPlan, BlockScan, Segment};
 
 use super::ahead::Ahead;
@@ -29,6 +30,10 @@ use super::{Inner, Shard};
 const PART_BYTES: usize = 512 << 10;
 /// A scan gives way to point requests at least this often, in nanoseconds.
 const SLICE_NS: u64 = 250_000;
+/// A scan makes its batches so large that reading and processing one takes about this many nanoseconds at most.
+const BATCH_NS: u64 = 125_000;
+/// Rows of a scan's first batch.
+const FIRST_ROWS: usize = 2 * BLOCK_ROWS;
 /// Blocks between two looks at the clock.
 const STEP_BLOCKS: usize = 16;
 
@@ -88,6 +93,7 @@ pub(super) struct ScanRun<E: Env> {
     view: ReadView,
     rows: FilteredRows,
     blocks: Box<BlockScan>,
+    rows_max: usize,
     ahead: Ahead,
     run: Box<dyn FragmentRun>,
 }
@@ -178,6 +184,8 @@ impl<E: Env> Shard<E> {
             let bytes: u64 = range.segments.iter().map(|segment| segment.meta().bytes).sum();
             let rows = FilteredRows::new(&range.schema, open.fragment.columns(), open.fragment.filters());
             let columns = open.fragment.columns();
+            let mut blocks = BlockScan::new(&range.schema, columns, &rows.filters, &open.view);
+            blocks.set_rows_max(FIRST_ROWS);
             ScanRun {
                 sources: segments.chain(memtables).collect(),
                 source: 0,
@@ -185,7 +193,8 @@ impl<E: Env> Shard<E> {
                 at: At::Start,
                 spans: open.spans.iter().filter_map(within).collect(),
                 view: open.view,
-                blocks: Box::new(BlockScan::new(&range.schema, columns, &rows.filters, &open.view)),
+                blocks: Box::new(blocks),
+                rows_max: FIRST_ROWS,
                 rows,
                 ahead: Ahead::new(bytes <= inner.cache.bytes_max() as u64),
                 run: open.fragment.start(),
@@ -238,10 +247,17 @@ impl<E: Env> Inner<E> {
     async fn next_part(self: &Rc<Self>, id: ScanId, run: &mut ScanRun<E>) -> Result<ScanPart> {
         let mut batches = Vec::new();
         let (mut bytes, mut counted) = (0, 0);
-        let mut slice_end = self.env.monotonic_ns() + SLICE_NS;
+        let mut batch_from = self.env.monotonic_ns();
+        let mut slice_end = batch_from + SLICE_NS;
         loop {
             let flow = match run.step(self).await? {
-                Step::Batch(batch) => run.run.push(batch, &mut batches)?,
+                Step::Batch(batch) => {
+                    let flow = run.run.push(batch, &mut batches)?;
+                    let now = self.env.monotonic_ns();
+                    run.adapt(now - batch_from);
+                    batch_from = now;
+                    flow
+                }
                 Step::Nothing => Flow::More,
                 Step::End => Flow::Done,
             };
@@ -255,17 +271,29 @@ impl<E: Env> Inner<E> {
                 return Ok(ScanPart { batches, done: false });
             }
             if self.env.monotonic_ns() >= slice_end {
-                self.env.yield_now().await;
+                self.env.give_way().await;
                 if !self.state.borrow().scans.contains_key(&id) {
                     return Err(Error::Cancelled);
                 }
-                slice_end = self.env.monotonic_ns() + SLICE_NS;
+                batch_from = self.env.monotonic_ns();
+                slice_end = batch_from + SLICE_NS;
             }
         }
     }
 }
 
 impl<E: Env> ScanRun<E> {
+    /// Chooses the size of the next batch by how long the last one took.
+    fn adapt(&mut self, took_ns: u64) {
+        let rows = match took_ns {
+            took if took > BATCH_NS => (self.rows_max / 2).max(BLOCK_ROWS),
+            took if took < BATCH_NS / 3 => (self.rows_max * 2).min(BATCH_ROWS),
+            _ => return,
+        };
+        self.rows_max = rows;
+        self.blocks.set_rows_max(rows);
+    }
+
     /// Goes on until there is a batch or it is time to look at the clock.
     async fn step(&mut self, inner: &Rc<Inner<E>>) -> Result<Step> {
         let (Some(source), Some(span)) = (self.sources.get(self.source), self.spans.get(self.span)) else {
@@ -285,7 +313,7 @@ impl<E: Env> ScanRun<E> {
                     _ => ScanPosition::START,
                 };
                 let columns = &self.rows.columns;
-                let (batch, next) = table.borrow().scan(span, columns, &self.view, from, BATCH_ROWS);
+                let (batch, next) = table.borrow().scan(span, columns, &self.view, from, self.rows_max);
                 let batch = match batch {
                     Some(batch) if !self.rows.filters.is_empty() => self.rows.of(&batch),
                     other => other,

@@ -14,7 +14,7 @@ use omen_core::types::Datum;
 use super::insert::InsertRun;
 use super::modify::ModifyRun;
 use super::query::{Reader, Running};
-use super::{Context, StatementTxn, Surroundings, Watch, yield_now};
+use super::{Context, StatementTxn, Surroundings, Watch};
 use crate::bind::subquery::InitialKind;
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::datum_at;
@@ -57,7 +57,7 @@ impl<R: Router> InitialRun<'_, R> {
                 }
                 Plan::Query(query) => {
                     let mut running = self.start(query, &context).await?;
-                    all_batches(&mut running, surroundings.memory_bytes).await?
+                    all_batches(&mut running, surroundings.memory_bytes, self.watch).await?
                 }
                 write => self.write(write, &context).await?,
             };
@@ -116,6 +116,7 @@ impl<R: Router> InitialRun<'_, R> {
 pub(crate) async fn all_batches<R: Router>(
     running: &mut Running<R>,
     memory_bytes: usize,
+    watch: &Watch<R>,
 ) -> Result<Vec<RecordBatch>> {
     let (mut batches, mut size_bytes) = (Vec::new(), 0);
     while let Some(batch) = running.next_batch().await? {
@@ -124,7 +125,7 @@ pub(crate) async fn all_batches<R: Router>(
             return Err(out_of_memory("a query of WITH", memory_bytes).into());
         }
         batches.push(batch);
-        yield_now().await;
+        watch.give_way().await?;
     }
     Ok(batches)
 }

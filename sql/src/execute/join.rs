@@ -17,7 +17,7 @@ use omen_core::types::{Datum, PgType};
 
 use super::errors::engine_error;
 use super::query::{Reader, Running};
-use super::{Watch, yield_now};
+use super::Watch;
 use crate::error::Result;
 use crate::expr::{EvalContext, Expr, datum_at};
 use crate::fragment::Pipeline;
@@ -91,7 +91,7 @@ impl<R: Router> RunningJoin<R> {
                 },
             }
             // A step may take as long as a core may be kept from its other work.
-            yield_now().await;
+            self.watch.give_way().await?;
         }
     }
 
@@ -239,7 +239,7 @@ impl<R: Router> Reader<'_, R> {
             while let Some(batch) = running.next_batch().await? {
                 self.watch.check()?;
                 build.push(batch)?;
-                yield_now().await;
+                self.watch.give_way().await?;
                 if build.is_full() {
                     // In a box: it is large, and joins lie in one another.
                     let spilled = Box::pin(self.put_aside(build, running)).await?;
@@ -251,7 +251,7 @@ impl<R: Router> Reader<'_, R> {
             drop(running);
             while !build.index() {
                 self.watch.check()?;
-                yield_now().await;
+                self.watch.give_way().await?;
             }
             let (run, keys) = build.finish();
             let probe = if run.needs_no_probe() {

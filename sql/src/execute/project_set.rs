@@ -7,7 +7,7 @@ use omen_core::router::Router;
 use omen_core::types::PgType;
 
 use super::query::{Reader, Running};
-use super::{Watch, yield_now};
+use super::Watch;
 use crate::error::Result;
 use crate::expr::EvalContext;
 use crate::fragment::local::{Given, LocalRun};
@@ -51,7 +51,7 @@ impl<R: Router> RunningSet<R> {
                     None => self.end(),
                 },
             }
-            yield_now().await;
+            self.watch.give_way().await?;
         }
     }
 

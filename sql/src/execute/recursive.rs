@@ -14,7 +14,7 @@ use omen_core::router::{ReadView, Router};
 use omen_core::types::{Datum, PgType};
 
 use super::query::{Reader, Running};
-use super::{Context, Surroundings, Watch, yield_now};
+use super::{Context, Surroundings, Watch};
 use crate::error::Result;
 use crate::fragment::local::{Given, LocalRun};
 use crate::fragment::rowkey::RowKeys;
@@ -110,7 +110,7 @@ impl<R: Router> RunningShared<R> {
                 Some(batch) => self.pipeline.push(batch),
                 None => self.pipeline.end(),
             }
-            yield_now().await;
+            self.watch.give_way().await?;
         }
     }
 }
@@ -152,7 +152,7 @@ impl<R: Router> RunningRecursive<R> {
                 }
                 None => self.start_step(true).await?,
             }
-            yield_now().await;
+            self.watch.give_way().await?;
         }
     }
 

@@ -7,7 +7,7 @@ use omen_core::router::{ReadView, Router};
 use omen_core::types::Datum;
 
 use super::query::{Reader, Running};
-use super::{Context, Surroundings, Watch, yield_now};
+use super::{Context, Surroundings, Watch};
 use crate::error::Result;
 use crate::expr::EvalContext;
 use crate::fragment::local::{Given, LocalRun};
@@ -101,7 +101,7 @@ impl<R: Router> RunningCombine<R> {
             }
             self.later.watch.check()?;
             self.step().await?;
-            yield_now().await;
+            self.later.watch.give_way().await?;
         }
     }
 

@@ -8,7 +8,7 @@ use crate::execute::initial::{InitialRun, all_batches};
 use crate::execute::insert::{InsertRun, Written};
 use crate::execute::modify::ModifyRun;
 use crate::execute::query::Reader;
-use crate::execute::{Context, StatementTxn, Watch, reading_view, yield_now};
+use crate::execute::{Context, StatementTxn, Watch, reading_view};
 use crate::plan::{Action, Compiled, InitialPlan, Plan};
 
 /// How often a statement that is a transaction by itself is run again after conflicts.
@@ -77,8 +77,7 @@ impl<R: Router> Session<R> {
                 }
                 Err(error) if alone && error.retryable && tries < TRIES_MAX => {
                     tries += 1;
-                    watch.check()?;
-                    yield_now().await;
+                    watch.give_way().await?;
                 }
                 Err(error) => return Err(error),
             }
@@ -115,8 +114,7 @@ impl<R: Router> Session<R> {
                 }
                 Err(error) if alone && error.retryable && tries < TRIES_MAX => {
                     tries += 1;
-                    watch.check()?;
-                    yield_now().await;
+                    watch.give_way().await?;
                 }
                 Err(error) => return Err(error),
             }
@@ -142,7 +140,7 @@ impl<R: Router> Session<R> {
             Plan::Query(query) => {
                 let reader = Reader { router, view, context: &context, watch };
                 let mut running = reader.start(query, None).await?;
-                let batches = all_batches(&mut running, surroundings.memory_bytes).await?;
+                let batches = all_batches(&mut running, surroundings.memory_bytes, watch).await?;
                 return Ok(Outcome::Rows(RowStream::of_batches(batches, None)));
             }
             Plan::Insert(insert) => InsertRun::new(router, insert, &context, watch).run_part(txn).await?,

@@ -3,8 +3,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use arrow_array::RecordBatch;
 use omen_core::catalog::{Catalog, FIRST_USER_TABLE, RangeDescriptor, Table, TableSchema};
@@ -242,6 +244,16 @@ impl Router for MemRouter {
     }
     fn monotonic_us(&self) -> u64 {
         self.0.borrow().elapsed_us
+    }
+    fn give_way(&self) -> impl Future<Output = ()> + 'static {
+        let mut gave = false;
+        poll_fn(move |context| {
+            if std::mem::replace(&mut gave, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
     }
     fn random_u64(&self) -> u64 {
         self.id().wrapping_mul(0x9E37_79B9_7F4A_7C15)

@@ -392,6 +392,11 @@ impl Env for SimEnv {
         YieldNow(false)
     }
 
+    fn give_way(&self) -> impl Future<Output = ()> + 'static {
+        // Work takes no time here, and any order of tasks may come.
+        YieldNow(false)
+    }
+
     fn waker(&self) -> CoreWaker {
         let shared = std::sync::Arc::clone(&self.core.shared);
         CoreWaker::new(move || shared.wake())

@@ -4,11 +4,16 @@
 //! are ready, and its sockets and files cost more than a ring of our own). Its executor never gets to sleep, because
 //! the pump is always ready; the pump sleeps in our ring.
 //!
+//! Work that takes long gives way between its steps: it goes on, one step after another, only when no task is ready and
+//! nothing has come from the ring, other cores or timers. So a request waits for at most one such step, however many
+//! tasks it passes through. A core that is never idle lets a step run every millisecond all the same.
+//!
 //! Invariants: the pump sleeps only after a pass over the queue in which no task ran, with nothing to reap, no hook
 //! at work, and again no hook at work after `asleep` was set. A task's waker is called on its own core only; other
 //! threads use [`CoreWaker`] and leave their message where a hook finds it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, Write as _};
@@ -38,6 +43,9 @@ const PASSES_MAX: u32 = 4;
 /// Nor do they wait for long: after passes of this many nanoseconds completions and timers have their turn. A step of
 /// background work takes hundreds of microseconds, and would run in every pass.
 const PASSES_NS_MAX: u64 = 50_000;
+
+/// Work that gives way waits no longer than this many nanoseconds.
+const GIVE_WAY_NS_MAX: u64 = 1_000_000;
 
 /// glommio's preemption would make its executor sleep with tasks ready (facts of its version 0.9.0): never.
 const PREEMPT_TIMER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
@@ -193,6 +201,10 @@ pub struct Core {
     stop_wakers: RefCell<Vec<Waker>>,
     drains: RefCell<Vec<Task>>,
     tasks: RefCell<Tasks>,
+    /// Work that gives way, in the order in which it goes on.
+    giving_way: RefCell<VecDeque<Waker>>,
+    /// When the first of it began to.
+    gave_way_ns: Cell<u64>,
     polls: Cell<u64>,
     main_ended: Cell<bool>,
 }
@@ -220,6 +232,8 @@ impl Core {
             stop_wakers: RefCell::default(),
             drains: RefCell::default(),
             tasks: RefCell::default(),
+            giving_way: RefCell::default(),
+            gave_way_ns: Cell::new(0),
             polls: Cell::new(0),
             main_ended: Cell::new(false),
         }))
@@ -326,8 +340,29 @@ impl Core {
             worked |= self.ring.reap();
             worked |= self.run_hooks();
             worked |= self.fire_timers();
-            if worked { self.ring.submit()? } else { self.sleep()? }
+            let waited_ns = if worked { GIVE_WAY_NS_MAX } else { 0 };
+            if worked || !self.giving_way.borrow().is_empty() {
+                self.ring.submit()?;
+                // What has come meanwhile goes first.
+                if worked || !self.ring.reap() {
+                    self.go_on(waited_ns);
+                }
+            } else {
+                self.sleep()?;
+            }
         }
+    }
+
+    /// Wakes the first of the work that gives way, if it has done so for that long.
+    fn go_on(&self, waited_ns: u64) {
+        let mut giving_way = self.giving_way.borrow_mut();
+        if giving_way.is_empty() || (waited_ns > 0 && monotonic_ns() - self.gave_way_ns.get() < waited_ns) {
+            return;
+        }
+        let first = giving_way.pop_front();
+        self.gave_way_ns.set(monotonic_ns());
+        drop(giving_way);
+        first.into_iter().for_each(Waker::wake);
     }
 
     /// Drops all tasks and closes the ring.
@@ -344,6 +379,7 @@ impl Core {
         let wakers = std::mem::take(&mut *self.stop_wakers.borrow_mut());
         drop((hooks, wakers));
         self.timers.clear();
+        self.giving_way.borrow_mut().clear();
         self.ring.close();
         self.shared.ended.store(true, Ordering::SeqCst);
     }
@@ -383,6 +419,36 @@ impl Future for TaskHandle {
             core.alarm(&format!("a task panicked: {}", panic_text(payload.as_ref())));
         }
         Poll::Ready(())
+    }
+}
+
+/// Lets other work go first.
+pub struct GiveWay {
+    core: Rc<Core>,
+    gave: bool,
+}
+
+impl GiveWay {
+    /// From the first poll on.
+    pub fn new(core: &Rc<Core>) -> GiveWay {
+        GiveWay { core: Rc::clone(core), gave: false }
+    }
+}
+
+impl Future for GiveWay {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.gave {
+            return Poll::Ready(());
+        }
+        self.gave = true;
+        let mut giving_way = self.core.giving_way.borrow_mut();
+        if giving_way.is_empty() {
+            self.core.gave_way_ns.set(monotonic_ns());
+        }
+        giving_way.push_back(context.waker().clone());
+        Poll::Pending
     }
 }
 

@@ -26,7 +26,7 @@ pub use file::UringFile;
 pub use net::{UringListener, UringStream};
 pub use watchdog::{Patience, Pulse, Watchdog, watch};
 
-use self::core::{Core, Sleep};
+use self::core::{Core, GiveWay, Sleep};
 use super::{CoreWaker, Env, OpenMode};
 use crate::id::CoreId;
 
@@ -91,6 +91,10 @@ impl Env for UringEnv {
 
     fn yield_now(&self) -> impl Future<Output = ()> + 'static {
         futures_lite::future::yield_now()
+    }
+
+    fn give_way(&self) -> impl Future<Output = ()> + 'static {
+        GiveWay::new(&self.core)
     }
 
     fn waker(&self) -> CoreWaker {

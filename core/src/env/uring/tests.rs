@@ -357,6 +357,37 @@ fn wakes_of_a_chain_of_tasks_are_not_lost() {
     });
 }
 
+/// Two tasks wake each other many times while others give way between steps: these hardly get a turn meanwhile, but
+/// they do, and all of them do when nothing else is ready.
+#[test]
+fn work_that_gives_way_lets_chains_of_tasks_pass() {
+    on_core(|env| async move {
+        let (steps, ends) = (Rc::new(Cell::new(0_u64)), Rc::new(Cell::new(false)));
+        for _ in 0..3 {
+            let (own, steps, ends) = (env.clone(), Rc::clone(&steps), Rc::clone(&ends));
+            env.spawn(async move {
+                while !ends.get() {
+                    steps.set(steps.get() + 1);
+                    own.give_way().await;
+                }
+            });
+        }
+        while steps.get() < 1_000 {
+            env.sleep(Duration::from_millis(1)).await;
+        }
+        let (before, began_ns) = (steps.get(), env.monotonic_ns());
+        let mut turns = 0;
+        while env.monotonic_ns() - began_ns < 20_000_000 {
+            env.yield_now().await;
+            turns += 1;
+        }
+        let allowed = 2 + (env.monotonic_ns() - began_ns) / 1_000_000;
+        let made = steps.get() - before;
+        assert!(turns > 2 && (1..=allowed).contains(&made), "{made} steps of {allowed}, {turns} turns");
+        ends.set(true);
+    });
+}
+
 #[test]
 fn a_panic_is_reported_and_stop_drains() {
     let (options, panics) = options();

@@ -53,7 +53,7 @@ impl DiskSpace {
 pub(crate) struct Work(Rc<Surrounding>);
 
 struct Surrounding {
-    check: Box<dyn Fn() -> Result<()>>,
+    pause: Box<dyn Fn() -> Doing<'static, ()>>,
     create: Box<dyn Fn() -> Answer<'static, Rc<dyn TemporaryFile>>>,
     space: DiskSpace,
     memory_bytes: usize,
@@ -61,17 +61,17 @@ struct Surrounding {
 }
 
 impl Work {
-    /// `check` says whether to stop, `create` makes a temporary file, `memory_bytes` is `work_mem`;
-    /// `seed` says which rows lie in one part.
+    /// `pause` lets other work go first and says whether to stop, `create` makes a temporary file, `memory_bytes` is
+    /// `work_mem`; `seed` says which rows lie in one part.
     pub(crate) fn new(
-        check: impl Fn() -> Result<()> + 'static,
+        pause: impl Fn() -> Doing<'static, ()> + 'static,
         create: impl Fn() -> Answer<'static, Rc<dyn TemporaryFile>> + 'static,
         space: DiskSpace,
         memory_bytes: usize,
         seed: u64,
     ) -> Work {
-        let (check, create) = (Box::new(check), Box::new(create));
-        Work(Rc::new(Surrounding { check, create, space, memory_bytes, seed }))
+        let (pause, create) = (Box::new(pause), Box::new(create));
+        Work(Rc::new(Surrounding { pause, create, space, memory_bytes, seed }))
     }
 
     /// Most memory of one operator.
@@ -93,9 +93,7 @@ impl Work {
     /// # Errors
     /// 57014 if the statement is to stop.
     pub(crate) async fn give_way(&self) -> Result<()> {
-        (self.0.check)()?;
-        crate::execute::yield_now().await;
-        Ok(())
+        (self.0.pause)().await
     }
 }
 
