@@ -15,9 +15,9 @@ use omen_core::key::KeySpan;
 use omen_core::router::Router;
 use omen_core::types::{Datum, PgType};
 
+use super::Watch;
 use super::errors::engine_error;
 use super::query::{Reader, Running};
-use super::Watch;
 use crate::error::Result;
 use crate::expr::{EvalContext, Expr, datum_at};
 use crate::fragment::Pipeline;

@@ -6,8 +6,8 @@ use arrow_array::RecordBatch;
 use omen_core::router::Router;
 use omen_core::types::PgType;
 
-use super::query::{Reader, Running};
 use super::Watch;
+use super::query::{Reader, Running};
 use crate::error::Result;
 use crate::expr::EvalContext;
 use crate::fragment::local::{Given, LocalRun};
