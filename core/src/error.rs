@@ -111,6 +111,7 @@ sqlstates! {
     QUERY_CANCELED = "57014", "Cancelled by the client or a timeout.";
     ADMIN_SHUTDOWN = "57P01", "The server is stopping.";
     CANNOT_CONNECT_NOW = "57P03", "The server is starting or stopping.";
+    UNDEFINED_FILE = "58P01", "No such file.";
     IO_ERROR = "58030", "Reading or writing a file failed.";
     DATA_CORRUPTED = "XX001", "Bytes on disk are not what was written.";
     INTERNAL_ERROR = "XX000", "A bug in OmenDB.";

@@ -21,6 +21,7 @@ pub mod memtable;
 pub mod mesh;
 pub mod node;
 mod pace;
+pub mod readable;
 pub mod router;
 pub mod row;
 pub mod segment;

@@ -14,6 +14,7 @@ use crate::filter::ColumnFilter;
 use crate::fragment::Fragment;
 use crate::id::{CoreId, TableId, TxnId};
 use crate::key::{Key, KeySpan};
+use crate::readable::ReadableFile;
 use crate::row::Row;
 use crate::statistics::TableStatistics;
 use crate::temporary::TemporaryFile;
@@ -152,6 +153,8 @@ pub trait Router: Clone + 'static {
     fn estimate_rows(&self, table: TableId, spans: Vec<KeySpan>) -> impl Future<Output = Result<u64>>;
     /// A new temporary file of this core.
     fn temporary_file(&self) -> impl Future<Output = Result<Rc<dyn TemporaryFile>>>;
+    /// Opens a file of the machine whose folder may be read: 42501 if it may not, 58P01 if there is none.
+    fn readable_file(&self, path: &str) -> impl Future<Output = Result<Rc<dyn ReadableFile>>>;
     /// What is known about a table's rows in disjoint spans of keys and about its columns, without reading from disk.
     fn statistics(
         &self,

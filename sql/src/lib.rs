@@ -9,6 +9,7 @@ pub mod error;
 mod execute;
 mod explain;
 pub mod expr;
+mod files;
 mod fragment;
 mod logical;
 pub mod parse;

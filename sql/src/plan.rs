@@ -15,6 +15,7 @@ use crate::bind::with::write_of;
 use crate::bind::{Binder, LateValue};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::{EvalContext, Expr, ParameterTypes};
+use crate::files::Files;
 use crate::logical::Logical;
 use crate::physical::QueryPlan;
 use crate::physical::classes::Classes;
@@ -181,6 +182,8 @@ pub(crate) struct Environment<'a> {
     pub(crate) settings: &'a Settings,
     /// How literals are read.
     pub(crate) context: &'a EvalContext,
+    /// Files that may be named.
+    pub(crate) files: &'a Files,
 }
 
 /// Plans a statement.
@@ -198,8 +201,9 @@ pub(crate) fn compile(
         let message = format!("a statement can have at most {PARAMETERS_MAX} parameters");
         return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
     }
-    let Environment { catalog, settings, context } = environment;
+    let Environment { catalog, settings, context, files } = environment;
     let mut binder = Binder::new(text, catalog, settings, context, parameters, parameter_count);
+    binder.files = Some(files);
     for index in 0..parameter_count {
         binder.parameters.reference(index);
     }

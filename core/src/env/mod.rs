@@ -41,6 +41,9 @@ pub trait Env: Clone + 'static {
 
     /// Opens a file for direct I/O where the file system offers it.
     fn open(&self, path: &Path, mode: OpenMode) -> impl Future<Output = io::Result<Self::File>>;
+    /// Opens an existing file below a directory for reading. `path` is relative to it; neither `..` nor symbolic links
+    /// lead out of it: `CrossesDevices` if they would. What is no regular file is `InvalidInput`.
+    fn open_below(&self, dir: &Path, path: &Path) -> impl Future<Output = io::Result<Self::File>>;
     /// Creates a directory and its parents, durably.
     fn create_dir(&self, path: &Path) -> impl Future<Output = io::Result<()>>;
     /// The names in a directory, sorted.

@@ -59,13 +59,15 @@ pub struct NodeConfig {
     pub dir: PathBuf,
     /// Sizes of each shard, its directory left aside.
     pub shard: ShardConfig,
+    /// The folder below which statements may read files; none may if it is not there.
+    pub read_files_below: Option<PathBuf>,
 }
 
 impl NodeConfig {
     /// A node of `core_count` cores that may use `memory_bytes` in all.
     pub fn new(dir: PathBuf, core_count: u16, memory_bytes: usize) -> NodeConfig {
         let shard = ShardConfig::new(&dir, memory_bytes / usize::from(core_count.max(1)));
-        NodeConfig { dir, shard }
+        NodeConfig { dir, shard, read_files_below: None }
     }
 
     /// The directory of a core's shard.
@@ -101,6 +103,7 @@ pub(crate) struct Local<E: Env> {
     scans_total: Cell<u64>,
     row_id_core: Cell<u16>,
     temporary: TemporaryFiles<E>,
+    read_files_below: Option<PathBuf>,
     meta: Meta,
 }
 
@@ -175,6 +178,7 @@ impl<E: Env> NodeCore<E> {
             scans_total: Cell::new(0),
             row_id_core: Cell::new(core.0),
             temporary,
+            read_files_below: config.read_files_below.clone(),
             meta: Meta::default(),
             env: env.clone(),
         });

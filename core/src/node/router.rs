@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::filter::ColumnFilter;
 use crate::id::{CoreId, RangeId, TableId};
 use crate::key::{Key, KeySpan, prefix64};
+use crate::readable::{self, ReadableFile};
 use crate::router::{CancelFlag, CatalogChange, ReadView, Router, Scan, SessionId, Transaction};
 use crate::row::Row;
 use crate::shard::WriteMode;
@@ -393,6 +394,10 @@ impl<E: Env> Router for NodeCore<E> {
 
     async fn temporary_file(&self) -> Result<Rc<dyn TemporaryFile>> {
         self.0.temporary.create().await
+    }
+
+    async fn readable_file(&self, path: &str) -> Result<Rc<dyn ReadableFile>> {
+        readable::open(&self.0.env, self.0.read_files_below.as_deref(), path).await
     }
 
     async fn statistics(

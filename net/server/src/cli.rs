@@ -55,6 +55,9 @@ pub struct NodeOptions {
     /// How long the old versions of changed and deleted rows are kept at least, for example 10min [default: 0s]
     #[arg(long, value_name = "TIME")]
     pub retention: Option<String>,
+    /// Folder below which every role may read Parquet files: SELECT * FROM 'file.parquet' [default: none]
+    #[arg(long, value_name = "DIR")]
+    pub read_files_below: Option<String>,
     /// Who may connect: "host DATABASE USER ADDRESS METHOD", METHOD one of trust, scram-sha-256, reject; the first
     /// line that fits decides; may be given several times [default: trust from this machine only]
     #[arg(long, value_name = "LINE")]

@@ -48,13 +48,14 @@ impl Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 9] = [
+pub const SETTINGS: [Setting; 10] = [
     Setting { name: "data_dir", flag: true, default: None },
     Setting { name: "listen", flag: true, default: Some(LISTEN_DEFAULT) },
     Setting { name: "cores", flag: true, default: None },
     Setting { name: "memory", flag: true, default: Some(MEMORY_DEFAULT) },
     Setting { name: "wal_file_size", flag: true, default: Some(WAL_FILE_SIZE_DEFAULT) },
     Setting { name: "retention", flag: true, default: Some(RETENTION_DEFAULT) },
+    Setting { name: "read_files_below", flag: true, default: None },
     Setting { name: "hba", flag: true, default: None },
     Setting { name: "log_level", flag: true, default: Some("info") },
     Setting { name: "password", flag: false, default: None },
@@ -117,6 +118,8 @@ pub struct Settings {
     pub wal_file_size_bytes: u64,
     /// How long versions are kept after their end.
     pub retention: Duration,
+    /// The folder below which statements may read files.
+    pub read_files_below: Option<PathBuf>,
     /// Who may connect, one rule per line; empty for the default rules.
     pub hba: Vec<String>,
     /// Password of the role `omen`.
@@ -173,6 +176,12 @@ impl Settings {
                 parse_duration,
                 "a time such as 0s, 90s, 10min, 6h or 7d",
             )?,
+            read_files_below: value(
+                &raw,
+                "read_files_below",
+                |text| (!text.is_empty()).then(|| PathBuf::from(text)),
+                "a directory",
+            )?,
             hba: raw.get("hba").map(|raw| raw.values.clone()).unwrap_or_default(),
             password: value(&raw, "password", |text| Some(text.to_owned()), "a password")?,
             log_level: required(&raw, "log_level", Level::named, "one of error, warn, info, debug")?,
@@ -214,6 +223,7 @@ fn flags(options: &NodeOptions) -> Layer {
             "memory" => options.memory.iter().cloned().collect(),
             "wal_file_size" => options.wal_file_size.iter().cloned().collect(),
             "retention" => options.retention.iter().cloned().collect(),
+            "read_files_below" => options.read_files_below.iter().cloned().collect(),
             "hba" => options.hba.clone(),
             "log_level" => options.log_level.iter().cloned().collect(),
             other => unreachable!("setting {other} has no flag"),

@@ -38,6 +38,8 @@ pub struct NodeConfig {
     pub wal_file_size_bytes: u64,
     /// How long versions are kept after their end.
     pub retention: Duration,
+    /// The folder below which statements may read files.
+    pub read_files_below: Option<PathBuf>,
     /// Whom the node lets in, and with what.
     pub server: ServerConfig,
 }
@@ -154,6 +156,7 @@ fn engine_config(data_dir: &DataDir, config: &NodeConfig) -> node::NodeConfig {
     let largest = config.wal_file_size_bytes / 2 - RECORD_OVERHEAD_BYTES as u64;
     engine.shard.wal_file_bytes = config.wal_file_size_bytes;
     engine.shard.retention = config.retention;
+    engine.read_files_below = config.read_files_below.clone();
     engine.shard.wal_record_bytes_max =
         engine.shard.wal_record_bytes_max.min(u32::try_from(largest).unwrap_or(u32::MAX));
     engine

@@ -1,5 +1,6 @@
 //! `omendb start`: checks, then a node until it is told to stop.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use omen_net::pg::ServerConfig;
@@ -59,6 +60,7 @@ pub fn launch(settings: &Settings) -> Result<Node, Failure> {
         memory_bytes,
         wal_file_size_bytes: settings.wal_file_size_bytes,
         retention: settings.retention,
+        read_files_below: folder_of_files(settings)?,
         server,
     };
     let node = Node::start(data_dir, config)?;
@@ -69,6 +71,15 @@ pub fn launch(settings: &Settings) -> Result<Node, Failure> {
         path.display()
     );
     Ok(node)
+}
+
+/// The folder below which statements may read files, as an absolute path without links.
+fn folder_of_files(settings: &Settings) -> Result<Option<PathBuf>, Failure> {
+    let resolved = |dir: &PathBuf| {
+        let resolved = dir.canonicalize().and_then(|path| path.read_dir().map(|_| path));
+        resolved.map_err(|e| Failure::new(format!("read_files_below: {}: {e}", dir.display())))
+    };
+    settings.read_files_below.as_ref().map(resolved).transpose()
 }
 
 fn server_config(settings: &Settings) -> Result<ServerConfig, Failure> {

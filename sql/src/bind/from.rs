@@ -304,6 +304,9 @@ impl Binder<'_> {
                 if let Some(alias) = alias {
                     self.check_alias(&alias.name)?;
                 }
+                if let Some(source) = self.file(name, alias.as_ref())? {
+                    return Ok(source);
+                }
                 let name = self.table_name(name)?;
                 if name.schema.is_none()
                     && let Some(bound) = self.cte(&name.name)?

@@ -6,6 +6,7 @@
 mod array;
 pub(crate) mod ddl;
 mod expr;
+mod file;
 mod from;
 mod functions;
 mod group;
@@ -29,6 +30,7 @@ use omen_core::types::PgType;
 
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::{EvalContext, Expr, ExprBuilder, ParameterTypes};
+use crate::files::Files;
 use crate::settings::Settings;
 
 pub(crate) use expr::ExprScope;
@@ -80,6 +82,8 @@ pub(crate) struct Binder<'a> {
     pub(crate) settings: &'a Settings,
     /// How literals are read.
     pub(crate) context: &'a EvalContext,
+    /// Files that may be named, if any.
+    pub(crate) files: Option<&'a Files>,
     /// Types of `$1`, `$2`, ..; grows.
     pub(crate) parameters: ParameterTypes,
     /// Number of parameters; the late values follow them.
@@ -120,6 +124,7 @@ impl<'a> Binder<'a> {
             catalog,
             settings,
             context,
+            files: None,
             parameters,
             parameter_count,
             late: Vec::new(),

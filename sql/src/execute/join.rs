@@ -147,6 +147,12 @@ pub(crate) async fn estimate_scans<R: Router>(
 ) -> Result<Vec<ScanEstimate>> {
     let mut estimates = Vec::with_capacity(scans.len());
     for scan in scans {
+        if crate::files::is_file(&scan.table) {
+            let (_, footer) = crate::files::Footer::read(router, &scan.table.name).await?;
+            let rows = footer.row_count() as f64;
+            estimates.push(ScanEstimate { rows, matching: None, distinct: Vec::new() });
+            continue;
+        }
         let spans = match scan.keys.keys(context) {
             Ok(Keys::Points(points)) => points.into_iter().map(KeySpan::point).collect(),
             Ok(Keys::Spans(spans)) => spans,

@@ -20,6 +20,7 @@ use super::set::RunningCombine;
 use super::{Context, Watch};
 use crate::error::Result;
 use crate::expr::{EvalContext, Expr};
+use crate::files::{self, RunningFile};
 use crate::fragment::local::{Given, LocalRun};
 use crate::fragment::{Pipeline, ScanFragment, batch_of, schema_of};
 use crate::physical::{PointRead, QueryPlan, ScanPlan, Source, Step};
@@ -33,6 +34,8 @@ pub(crate) enum Running<R: Router> {
     Batches(VecDeque<RecordBatch>),
     /// A scan.
     Scan(Box<RunningScan<R>>),
+    /// A file.
+    File(Box<RunningFile<R>>),
     /// A join.
     Join(Box<RunningJoin<R>>),
     /// Functions that answer rows.
@@ -156,6 +159,12 @@ impl<R: Router> Reader<'_, R> {
         mut filters: Vec<ColumnFilter>,
         txn: Option<R::Txn>,
     ) -> Result<Running<R>> {
+        if files::is_file(&scan.table) {
+            for pushed in &scan.pushed {
+                filters.push(pushed.ready(self.context.get())?);
+            }
+            return Box::pin(self.start_file(scan, steps, &filters, txn)).await;
+        }
         let types = scan_types(scan);
         let keys = scan.keys.keys(self.context.get())?;
         let spans = match keys {
@@ -225,7 +234,7 @@ impl<R: Router> Reader<'_, R> {
     }
 
     /// Starts a pipeline on this core.
-    pub(super) fn start_local(&self, pipeline: &Pipeline) -> LocalRun {
+    pub(crate) fn start_local(&self, pipeline: &Pipeline) -> LocalRun {
         pipeline.start_local(&self.watch.work(self.context.surroundings))
     }
 
@@ -316,6 +325,7 @@ impl<R: Router> Running<R> {
             Running::Row(_) => Ok(None),
             Running::Batches(batches) => Ok(batches.pop_front()),
             Running::Scan(scan) => scan.next().await,
+            Running::File(file) => file.next().await,
             Running::Join(join) => join.next().await,
             Running::Set(set) => set.next().await,
             Running::Combine(set) => set.next().await,

@@ -94,8 +94,9 @@ pub(super) fn plan_copy(
     copy: &CopyStatement,
     environment: Environment<'_>,
 ) -> Result<CopyPlan> {
-    let Environment { catalog, settings, context } = environment;
+    let Environment { catalog, settings, context, files } = environment;
     let mut binder = Binder::new(statement.text(), catalog, settings, context, ParameterTypes::default(), 0);
+    binder.files = Some(files);
     let (name, columns) = match &copy.source {
         CopySource::Table { name, columns } => (name, columns),
         CopySource::Query(query) => return plan_copy_query(query, copy, &mut binder),

@@ -129,6 +129,8 @@ pub struct Session<R: Router> {
     settings: Settings,
     /// Settings may have changed since the client was told.
     settings_changed: bool,
+    /// Files of the statement that is being planned.
+    files: crate::files::Files,
     /// Values of reported settings as the client knows them.
     told: Vec<(&'static str, String)>,
     notices: Vec<SqlError>,
@@ -152,6 +154,7 @@ impl<R: Router> Session<R> {
             cancel,
             settings,
             settings_changed: false,
+            files: crate::files::Files::default(),
             told: Vec::new(),
             notices: Vec::new(),
             transaction: TransactionState::new(),
@@ -252,7 +255,7 @@ impl<R: Router> Session<R> {
     /// # Errors
     /// All that binding reports; 25P02 in a failed transaction block unless the statement ends it.
     pub async fn prepare(&mut self, statement: &Statement, parameter_oids: &[u32]) -> Result<Rc<Prepared>> {
-        let prepared = self.prepare_now(statement, parameter_oids);
+        let prepared = self.prepare_with_files(statement, parameter_oids).await;
         self.failing(prepared).await
     }
 

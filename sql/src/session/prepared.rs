@@ -109,7 +109,7 @@ impl Made {
 
 impl<R: Router> Session<R> {
     /// Plans a statement.
-    pub(super) fn prepare_now(&self, statement: &Statement, oids: &[u32]) -> Result<Rc<Prepared>> {
+    fn prepare_now(&self, statement: &Statement, oids: &[u32]) -> Result<Rc<Prepared>> {
         self.check_not_failed(Some(statement))?;
         let catalog = self.router.catalog();
         let made = self.make(statement, ParameterTypes::declared(oids)?, &catalog)?;
@@ -120,6 +120,30 @@ impl<R: Router> Session<R> {
             columns: made.columns,
             planned: RefCell::new(planned),
         }))
+    }
+
+    /// As [`Session::prepare_now`], reading what is to be known of files.
+    pub(super) async fn prepare_with_files(
+        &self,
+        statement: &Statement,
+        oids: &[u32],
+    ) -> Result<Rc<Prepared>> {
+        self.with_files(|| self.prepare_now(statement, oids)).await
+    }
+
+    /// As [`Session::body_of`], reading what is to be known of files.
+    pub(super) async fn body_with_files(&self, prepared: &Prepared) -> Result<Rc<Body>> {
+        self.with_files(|| self.body_of(prepared)).await
+    }
+
+    async fn with_files<T>(&self, plan: impl Fn() -> Result<T>) -> Result<T> {
+        self.files.forget();
+        loop {
+            match (plan(), self.files.take_missing()) {
+                (Err(_), Some(path)) => self.files.read(&self.router, path).await?,
+                (planned, _) => return planned,
+            }
+        }
     }
 
     fn planned(&self, body: Body, catalog: &Catalog) -> Planned {
@@ -145,7 +169,7 @@ impl<R: Router> Session<R> {
     }
 
     /// The plan of a statement as things are now.
-    pub(super) fn body_of(&self, prepared: &Prepared) -> Result<Rc<Body>> {
+    fn body_of(&self, prepared: &Prepared) -> Result<Rc<Body>> {
         let catalog = self.router.catalog();
         {
             let mut planned = prepared.planned.borrow_mut();
@@ -179,7 +203,8 @@ impl<R: Router> Session<R> {
     fn make(&self, statement: &Statement, parameters: ParameterTypes, catalog: &Catalog) -> Result<Made> {
         let surroundings = self.surroundings();
         let context = surroundings.context(&[]);
-        let environment = Environment { catalog, settings: &self.settings, context: &context };
+        let environment =
+            Environment { catalog, settings: &self.settings, context: &context, files: &self.files };
         match statement.parsed() {
             Parsed::Sql(tree) => {
                 let count = statement.parameter_count();

@@ -40,7 +40,7 @@ impl<R: Router> Session<R> {
             );
             return Err(SqlError::new(SqlState::PROTOCOL_VIOLATION, message));
         }
-        let body = self.body_of(prepared)?;
+        let body = self.body_with_files(prepared).await?;
         match &*body {
             Body::Empty => Ok(Outcome::Empty),
             Body::Plan(compiled) => self.run_plan(compiled, params, scope).await,

@@ -82,7 +82,7 @@ impl<R: Router> Session<R> {
             Utility::Prepare { name, types, statement } => {
                 let oids =
                     types.iter().map(|t| types::pg_type(t).map(PgType::oid)).collect::<Result<Vec<_>>>()?;
-                let prepared = self.prepare_now(statement, &oids)?;
+                let prepared = self.prepare_with_files(statement, &oids).await?;
                 self.store_statement(name, prepared)?;
                 word("PREPARE")
             }
@@ -375,7 +375,7 @@ impl<R: Router> Session<R> {
         params: &[Datum],
         scope: Scope,
     ) -> Result<Outcome<R>> {
-        let body = self.body_of(inner)?;
+        let body = self.body_with_files(inner).await?;
         let Body::Plan(compiled) = &*body else {
             return Err(SqlError::new(SqlState::INTERNAL_ERROR, "only plans are explained"));
         };

@@ -15,6 +15,7 @@ use omen_core::filter::{ColumnFilter, accepts_row};
 use omen_core::fragment::{Flow, FragmentRun};
 use omen_core::id::{CoreId, RangeId, TableId, TxnId};
 use omen_core::key::{Key, KeySpan};
+use omen_core::readable::ReadableFile;
 use omen_core::router::{CancelFlag, CatalogChange, Cursor, ReadView, Router, Scan, SessionId, Transaction};
 use omen_core::row::{Row, RowBuilder};
 use omen_core::statistics::TableStatistics;
@@ -299,6 +300,10 @@ impl Router for MemRouter {
         state.table(table)?;
         state.write(txn.view, table, &writes)
     }
+    async fn readable_file(&self, path: &str) -> Result<Rc<dyn ReadableFile>> {
+        Err(omen_core::readable::denied(path))
+    }
+
     async fn temporary_file(&self) -> Result<Rc<dyn TemporaryFile>> {
         Ok(Rc::new(MemFile::default()))
     }

@@ -22,7 +22,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -426,6 +426,15 @@ impl Env for SimEnv {
         );
         let inode = opened.await?;
         Ok(SimFile { env: self.clone(), inode, path: name, writable: mode != OpenMode::Read })
+    }
+
+    async fn open_below(&self, dir: &Path, path: &Path) -> io::Result<SimFile> {
+        // There are no links; only the path itself can lead elsewhere.
+        let is_plain = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+        if !path.components().all(is_plain) {
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
+        self.open(&dir.join(path), OpenMode::Read).await
     }
 
     async fn create_dir(&self, path: &Path) -> io::Result<()> {

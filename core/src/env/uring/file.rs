@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use io_uring::types::OpenHow;
+
 use super::core::{Core, WriteMethod};
 use super::ring::{Op, Request, take_fd};
 use crate::env::{AlignedBuf, File, IO_ALIGN, OpenMode, assert_aligned};
@@ -46,6 +48,21 @@ pub async fn open(core: &Rc<Core>, path: &Path, mode: OpenMode) -> io::Result<Ur
         }
         other => other?,
     };
+    Ok(UringFile { core: Rc::clone(core), file: Rc::new(file) })
+}
+
+/// Opens a file below a directory. Through the page cache: such files are other programs', and often read again.
+pub async fn open_below(core: &Rc<Core>, dir: &Path, path: &Path) -> io::Result<UringFile> {
+    let dir = Rc::new(open_fd(core, dir, libc::O_PATH | libc::O_DIRECTORY).await?);
+    // A pipe must not make the ring wait for its writer.
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let how = OpenHow::new().flags(u64::from(flags.unsigned_abs())).resolve(libc::RESOLVE_BENEATH);
+    let request = Request::OpenBelow { dir, path: c_path(path)?, how: Box::new(how) };
+    let (result, _) = core.ring.start(request).await;
+    let file = StdFile::from(take_fd(result?));
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
     Ok(UringFile { core: Rc::clone(core), file: Rc::new(file) })
 }
 

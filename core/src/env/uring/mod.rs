@@ -109,6 +109,10 @@ impl Env for UringEnv {
         file::open(&self.core, path, mode).await
     }
 
+    async fn open_below(&self, dir: &Path, path: &Path) -> io::Result<UringFile> {
+        file::open_below(&self.core, dir, path).await
+    }
+
     async fn create_dir(&self, path: &Path) -> io::Result<()> {
         file::create_dir(&self.core, path).await
     }

@@ -24,7 +24,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use io_uring::squeue::{Entry, Flags};
-use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
+use io_uring::types::{Fd, FsyncFlags, OpenHow, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, opcode};
 use socket2::{SockAddr, Socket};
 
@@ -56,6 +56,8 @@ pub enum Request {
     SetSize { file: Rc<File>, size: u64 },
     /// openat.
     Open { path: CString, flags: i32 },
+    /// openat2, which follows no path out of the directory.
+    OpenBelow { dir: Rc<File>, path: CString, how: Box<OpenHow> },
     /// mkdirat.
     MakeDir { path: CString },
     /// unlinkat.
@@ -110,6 +112,9 @@ impl Request {
             Request::Open { path, flags } => {
                 opcode::OpenAt::new(HERE, path.as_ptr()).flags(*flags).mode(FILE_MODE).build()
             }
+            Request::OpenBelow { dir, path, how } => {
+                opcode::OpenAt2::new(fd(dir), path.as_ptr(), &raw const **how).build()
+            }
             Request::MakeDir { path } => opcode::MkDirAt::new(HERE, path.as_ptr()).mode(DIR_MODE).build(),
             Request::Remove { path } => opcode::UnlinkAt::new(HERE, path.as_ptr()).build(),
             Request::Rename { from, to } => {
@@ -128,7 +133,7 @@ impl Request {
 
     /// Whether a result that is not negative is a new file descriptor.
     fn gives_fd(&self) -> bool {
-        matches!(self, Request::Accept { .. } | Request::Open { .. })
+        matches!(self, Request::Accept { .. } | Request::Open { .. } | Request::OpenBelow { .. })
     }
 }
 
