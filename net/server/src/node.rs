@@ -39,7 +39,7 @@ pub struct NodeConfig {
     /// How long versions are kept after their end.
     pub retention: Duration,
     /// The folder below which statements may read files.
-    pub read_files_below: Option<PathBuf>,
+    pub read_files_below: Option<std::path::PathBuf>,
     /// Whom the node lets in, and with what.
     pub server: ServerConfig,
 }

@@ -73,7 +73,7 @@ fn start() -> Place {
     std::fs::create_dir(&files).unwrap();
     write_file(&files.join("t.parquet"));
     let setup = Setup::new(env!("CARGO_BIN_EXE_omendb"), &folder.path().join("data"));
-    let server = setup.option("read-files-below", files.to_str().unwrap()).start();
+    let server = setup.option("--read-files-below", files.to_str().unwrap()).start();
     Place { _folder: folder, files, server }
 }
 

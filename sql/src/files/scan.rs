@@ -22,8 +22,8 @@ use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder
 use super::footer::damaged;
 use super::{Footer, columns, prune};
 use crate::error::{Result, SqlError, SqlState};
+use crate::execute::Watch;
 use crate::execute::query::{Reader, Running, scan_types};
-use crate::execute::{Watch, yield_now};
 use crate::fragment::local::{Given, LocalRun};
 use crate::fragment::{batch_of, out_of_memory, schema_of};
 use crate::physical::{ScanPlan, Step};
@@ -178,7 +178,7 @@ impl<R: Router> FileRows<R> {
                     }
                 }
                 DecodeResult::Data(batch) => {
-                    yield_now().await;
+                    self.watch.give_way().await?;
                     return self.converted(&batch).map(Some);
                 }
                 DecodeResult::Finished => self.decoder = None,
