@@ -142,7 +142,7 @@ def build(run):
     target = ["--target-dir", str(run.target)]
     if not run.options.no_build:
         cargo(run, "the measurements", target + ["--package", "omen-perf", "--bins"])
-        if {"sizes", "tpch"} & set(run.options.parts):
+        if {"sizes", "tpch", "mixed"} & set(run.options.parts):
             cargo(run, "the binary", target + ["--package", "omendb"])
     if {"rocksdb", "fjall"} <= set(run.options.without):
         return
@@ -263,6 +263,17 @@ def tpch(run):
     shutil.rmtree(run.work / "tpch", ignore_errors=True)
 
 
+def mixed(run):
+    """Point reads beside analytic queries."""
+    if not run.binary("omendb").exists() or not run.python:
+        run.lack("mixed", "the binary is not built, or there is no Python with the generator")
+        return
+    words = ["--binary", run.binary("omendb"), "--data", run.data, "--work", run.fresh("mixed")]
+    words += ["--scale", run.options.scale, "--without", ",".join(run.options.without)]
+    run.measure([run.python, ROOT / "perf/mixed.py", *words], 400)
+    shutil.rmtree(run.work / "mixed", ignore_errors=True)
+
+
 def scan(run):
     """Filtered scans on one core."""
     duck = [run.python, ROOT / "perf/compare_duckdb.py"]
@@ -337,7 +348,7 @@ def prepare(run):
 
 PARTS = {
     "point": point, "insert": insert, "update": update, "latency": latency, "sizes": sizes, "scan": scan, "index": index,
-    "encodings": encodings, "tpch": tpch,
+    "encodings": encodings, "tpch": tpch, "mixed": mixed,
 }
 
 

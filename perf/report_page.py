@@ -191,6 +191,21 @@ def tpch_goals(results):
     return [all_queries, speed, slowness]
 
 
+def mixed_goals(results):
+    """The worst of all kinds of analytic queries: how much longer the 99th percentile of point reads is beside them."""
+    idle = results.get("mixed_idle", "omendb", "p99_us")
+    plain = [results.get(f"mixed_{kind}", "omendb", "p99_us") for kind in ("scan", "join", "sort")]
+    spilling = results.get("mixed_spill", "omendb", "p99_us")
+    if not idle:
+        return []
+    worst = ratio(max(filter(None, plain), default=None), idle)
+    beside = Goal("point reads beside analytic queries, one core: 99th percentile", "<= 1.1x idle")
+    beside.needs(worst, "{}x", at_most(1.1))
+    spill = Goal("point reads beside a sort that exceeds work_mem: 99th percentile", "<= 3x idle")
+    spill.needs(ratio(spilling, idle), "{}x", at_most(3))
+    return [beside, spill]
+
+
 def by_engine(results, names):
     """One line for each result, one column for each engine, milliseconds."""
     engines = list(dict.fromkeys(engine for name in names for engine in results.engines(name)))
@@ -201,7 +216,7 @@ def by_engine(results, names):
     return lines + [""]
 
 
-GOALS = [point_goals, insert_goals, size_goals, scan_goals, index_goals, update_goals, tpch_goals]
+GOALS = [point_goals, insert_goals, size_goals, scan_goals, index_goals, update_goals, tpch_goals, mixed_goals]
 
 # Part -> title, what was done, patterns of the results' names.
 SECTIONS = {
@@ -243,6 +258,12 @@ two threads, warm, all rows fetched by Python. OmenDB and PostgreSQL 15 (2 GB of
 index on every foreign key, ANALYZE) are loaded by COPY, DuckDB and ClickHouse into tables of their own, DataFusion reads
 Parquet. A dash: no answer within 20 seconds, or none at all; the list above says why.""", ["tpch_q*", "tpch_count",
         "tpch_point", "tpch_groups", "tpch_distinct", "tpch_top", "tpch_load"]),
+    "mixed": ("Point reads beside analytic queries", """Over the wire, `perf/mixed.py`: the server has one CPU, the clients
+share another. One client reads rows of `orders` of TPC-H by key, prepared, 500 times a second whatever the answers take;
+a time begins when the request was due, and includes Python's work. Another client repeats a query as fast as it is
+answered: `scan` is query 1, `join` query 3, `sort` numbers all orders by price, `spill` does so with 8 MB of work_mem.
+`queries_beside`: how many it got. PostgreSQL has a process for each session, between which the kernel divides the CPU.""",
+        ["mixed_idle", "mixed_*"]),
     "scan": ("Scans", """The wide table, one core, warm. `scan_filtered_sum`: `sum(a) WHERE price BETWEEN ..` that a
 tenth of the rows pass; logical bytes are 16 per row. `scan_text_count`: `count(*) WHERE status = ..`; logical bytes are
 the text's. DuckDB: one thread, the same rows in its own file and in a temporary table.""",
