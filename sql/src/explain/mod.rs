@@ -14,6 +14,7 @@ use omen_core::key::KeySpan;
 use crate::bind::insert::{Conflict, Returning};
 use crate::bind::subquery::InitialKind;
 use crate::expr::{EvalContext, Expr};
+use crate::files;
 use crate::fragment::{AggregateMode, Stage};
 use crate::physical::estimate::ScanEstimate;
 use crate::physical::{QueryPlan, ScanPlan, SetPlan, Source, Step};
@@ -150,7 +151,10 @@ impl Explained<'_> {
 
     /// The lines about a scan and its fragment; answers the names of the fragment's columns.
     fn scan(&self, lines: &mut Vec<String>, scan: &ScanPlan) -> Vec<String> {
-        let class = self.class_of(&scan.table, &scan.keys);
+        let class = match files::is_file(&scan.table) {
+            true => Class::Relational,
+            false => self.class_of(&scan.table, &scan.keys),
+        };
         lines.push(class_line(class));
         self.scan_lines(lines, scan, self.rows.first().map(|scan| scan.rows), false)
     }
@@ -197,6 +201,9 @@ impl Explained<'_> {
     }
 
     fn table(&self, lines: &mut Vec<String>, table: &Table, keys: &KeyFilter) {
+        if files::is_file(table) {
+            return lines.push(format!("File: {}", table.name));
+        }
         lines.push(format!("Table: {}", table.name));
         lines.push(format!("Keys: {}", keys_text(table, keys)));
         match keys.keys(self.context) {
