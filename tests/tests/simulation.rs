@@ -38,7 +38,7 @@ const STEPS: [(FileOp, &str, u64); 16] = [
     (FileOp::Sync, "segments", 8),
     (FileOp::SyncDir, "segments", 8),
     // A range is handed over.
-    (FileOp::Link, "segments", 3),
+    (FileOp::Link, "segments", 1),
     // Files that no manifest names any more.
     (FileOp::Remove, "segments", 8),
     // A change of the manifest.
