@@ -20,10 +20,11 @@ use super::errors::engine_error;
 use super::query::{Reader, Running};
 use crate::error::Result;
 use crate::expr::{EvalContext, Expr, datum_at};
-use crate::fragment::Pipeline;
+use crate::fragment::join::probe::Probe;
 use crate::fragment::join::spilled::SpilledJoin;
-use crate::fragment::join::{BuildSide, FEW_KEYS, Gives, JoinRun, JoinStage, KeyValues, Next};
+use crate::fragment::join::{BuildSide, FEW_KEYS, Gives, JoinRun, JoinStage, KeyValues, Next, PARTNERS_MAX};
 use crate::fragment::local::{Given, LocalRun};
+use crate::fragment::{Pipeline, Stage};
 use crate::physical::estimate::ScanEstimate;
 use crate::physical::join::JoinPlan;
 use crate::physical::join_order::{JoinTree, OrderedJoin, order};
@@ -175,15 +176,17 @@ impl<R: Router> Reader<'_, R> {
     /// Starts a plan whose source is a join.
     pub(super) async fn start_join(&self, plan: &QueryPlan, txn: Option<R::Txn>) -> Result<Running<R>> {
         let rows = estimate_scans(self.router, &plan.scans(), self.context.get()).await?;
-        self.start_narrowed(plan, &rows, &[], txn).await
+        self.start_narrowed(plan, &rows, &[], Vec::new(), txn).await
     }
 
-    /// Starts a plan of which only rows with certain values are needed. `rows` are the estimates of its scans.
+    /// Starts a plan of which only rows with certain values are needed. `rows` are the estimates of its scans; `more` stages
+    /// follow its steps, which only scans and joins have.
     fn start_narrowed<'s>(
         &'s self,
         plan: &'s QueryPlan,
         rows: &'s [ScanEstimate],
         narrowings: &'s [Narrowing],
+        more: Vec<Stage>,
         txn: Option<R::Txn>,
     ) -> Started<'s, R> {
         Box::pin(async move {
@@ -195,12 +198,13 @@ impl<R: Router> Reader<'_, R> {
                     });
                     let below = below.collect();
                     let tree = order(join, rows);
-                    let pipeline = self.pipeline(join_types(join), plan.steps.iter())?;
+                    let mut pipeline = self.pipeline(join_types(join), plan.steps.iter())?;
+                    pipeline.stages.extend(more);
                     self.start_tree(join, &tree, rows, below, pipeline, txn).await
                 }
                 Source::Scan(scan) if self.context.surroundings.classes.direct => {
                     let (scan, filters) = narrowed(scan, plan, rows, narrowings);
-                    self.scan_filtered(&scan, &plan.steps, filters, txn).await
+                    self.scan_filtered(&scan, &plan.steps, filters, more, txn).await
                 }
                 Source::Values { .. }
                 | Source::Scan(_)
@@ -213,7 +217,8 @@ impl<R: Router> Reader<'_, R> {
         })
     }
 
-    /// Starts a part of a join. Narrowings are counted over all inputs.
+    /// Starts a part of a join. Narrowings are counted over all inputs. The pipeline has stages only where the part is a join
+    /// or a scan.
     fn start_tree<'s>(
         &'s self,
         plan: &'s JoinPlan,
@@ -234,7 +239,7 @@ impl<R: Router> Reader<'_, R> {
                         Some(Narrowing { column, ..narrowing })
                     });
                     let own: Vec<Narrowing> = own.collect();
-                    return self.start_narrowed(input, rows, &own, txn).await;
+                    return self.start_narrowed(input, rows, &own, pipeline.stages, txn).await;
                 }
                 JoinTree::Join(join) => join,
             };
@@ -267,7 +272,14 @@ impl<R: Router> Reader<'_, R> {
                 if !join.keeps_probe && join.gives.skips_lonely_probe() {
                     narrowings.extend(narrowings_of(join, &keys));
                 }
-                let inner = self.pipeline(types_at(plan, join.probe.columns()), [].iter())?;
+                let mut inner = self.pipeline(types_at(plan, join.probe.columns()), [].iter())?;
+                let fan_out = run.table().fan_out().map(|fan_out| fan_out * pipeline.fan_out());
+                if reads_scan(plan, &join.probe) && fan_out.is_some_and(|rows| rows <= PARTNERS_MAX) {
+                    // The cores that own the rows of the probe side join them, and do what they can of what follows.
+                    inner.stages.push(Stage::Probe(Probe(run.table().clone())));
+                    inner.stages.extend(pipeline.stages);
+                    return self.start_tree(plan, &join.probe, rows, narrowings, inner, txn).await;
+                }
                 self.start_tree(plan, &join.probe, rows, narrowings, inner, None).await?
             };
             Ok(self.running(probe, Some(run), None, &pipeline, txn))
@@ -325,6 +337,14 @@ impl<R: Router> Reader<'_, R> {
             context: EvalContext::clone(context),
             memory_bytes: self.context.surroundings.spill_bytes,
         }
+    }
+}
+
+/// Whether the outermost probe side of a tree is a scan.
+fn reads_scan(plan: &JoinPlan, tree: &JoinTree) -> bool {
+    match tree {
+        JoinTree::Input { index, .. } => matches!(plan.inputs[*index].source, Source::Scan(_)),
+        JoinTree::Join(join) => reads_scan(plan, &join.probe),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::error::Result;
 use crate::expr::{EvalContext, Expr};
 use crate::files::{self, RunningFile};
 use crate::fragment::local::{Given, LocalRun};
-use crate::fragment::{Pipeline, ScanFragment, batch_of, schema_of};
+use crate::fragment::{Pipeline, ScanFragment, Stage, batch_of, divide, schema_of};
 use crate::physical::{PointRead, QueryPlan, ScanPlan, Source, Step};
 use crate::route::{KeyFilter, Keys};
 
@@ -147,16 +147,17 @@ impl<R: Router> Reader<'_, R> {
         steps: &[Step],
         txn: Option<R::Txn>,
     ) -> Result<Running<R>> {
-        self.scan_filtered(scan, steps, Vec::new(), txn).await
+        self.scan_filtered(scan, steps, Vec::new(), Vec::new(), txn).await
     }
 
     /// As [`Reader::scan`]; the engine may leave out rows for which a filter is not true. Those beyond the plan's are
-    /// not promised to be applied.
+    /// not promised to be applied. `more` stages follow the steps.
     pub(super) async fn scan_filtered(
         &self,
         scan: &ScanPlan,
         steps: &[Step],
         mut filters: Vec<ColumnFilter>,
+        more: Vec<Stage>,
         txn: Option<R::Txn>,
     ) -> Result<Running<R>> {
         if files::is_file(&scan.table) {
@@ -170,13 +171,17 @@ impl<R: Router> Reader<'_, R> {
         let spans = match keys {
             Keys::Points(keys) => {
                 let batch = self.read_points(scan, keys).await?;
-                let pipeline = self.pipeline(types, scan.fragment.iter().chain(steps))?;
+                let mut pipeline = self.pipeline(types, scan.fragment.iter().chain(steps))?;
+                pipeline.stages.extend(more);
                 return self.run_locally(pipeline, vec![batch]).await;
             }
             Keys::Spans(spans) => spans,
         };
-        let fragment = self.pipeline(types, scan.fragment.iter())?;
-        let pipeline = self.pipeline(fragment.output_types(), steps.iter())?;
+        let mut fragment = self.pipeline(types, scan.fragment.iter())?;
+        let (parts, whole) = if steps.is_empty() { divide(more) } else { (Vec::new(), more) };
+        fragment.stages.extend(parts);
+        let mut pipeline = self.pipeline(fragment.output_types(), steps.iter())?;
+        pipeline.stages.extend(whole);
         if spans.is_empty() {
             return self.run_locally(pipeline, Vec::new()).await;
         }

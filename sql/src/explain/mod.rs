@@ -428,6 +428,7 @@ fn stage_text(stage: &Stage, names: &mut Vec<String>) -> String {
             *names = groups.into_iter().chain(["grouping set".to_owned()]).chain(names.drain(..)).collect();
             text
         }
+        Stage::Probe(_) => "join".to_owned(),
         Stage::EmptySets { sets, .. } => format!("{} without rows", count(sets.len(), "grouping set")),
         Stage::FirstOf(columns) => format!("first of each {}", columns_text(columns, names)),
         Stage::Ties { columns, offset, count } => {

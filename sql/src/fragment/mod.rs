@@ -33,6 +33,7 @@ use omen_core::types::PgType;
 use crate::expr::aggregate::AggregateCall;
 use crate::expr::{EvalContext, Expr};
 use crate::logical::{Aggregate, SortKey};
+use join::probe::Probe;
 use window::WindowStage;
 
 /// Result of evaluation.
@@ -83,6 +84,8 @@ pub(crate) enum Stage {
     },
     /// Window functions, over rows that are sorted for them.
     Window(Box<WindowStage>),
+    /// Rows with their partners in a build side.
+    Probe(Probe),
     /// The first rows in an order.
     TopK {
         /// The order.
@@ -147,10 +150,50 @@ impl Pipeline {
         PipelineRun { operators, done: false }
     }
 
+    /// How many rows its joins may make of one.
+    pub(crate) fn fan_out(&self) -> usize {
+        let of_stage = |stage: &Stage| match stage {
+            Stage::Probe(probe) => probe.0.fan_out(),
+            _ => None,
+        };
+        self.stages.iter().filter_map(of_stage).product()
+    }
+
     /// Types of the output.
     pub(crate) fn output_types(&self) -> Vec<PgType> {
         self.stages.iter().fold(self.input.clone(), |types, stage| stage.output_types(&types))
     }
+}
+
+/// Divides stages into what any number of runs can do with parts of the rows, and what is left to do with what they give.
+pub(crate) fn divide(stages: Vec<Stage>) -> (Vec<Stage>, Vec<Stage>) {
+    let (mut parts, mut whole) = (Vec::new(), Vec::new());
+    let mut stages = stages.into_iter();
+    for stage in stages.by_ref() {
+        match stage {
+            Stage::Filter(_) | Stage::Project(_) | Stage::Probe(_) | Stage::Expand { .. } => {
+                parts.push(stage);
+                continue;
+            }
+            Stage::Aggregate { groups, aggregates, mode: AggregateMode::Complete }
+                if !aggregates.iter().any(|aggregate| aggregate.call.needs_all_rows()) =>
+            {
+                let types = groups.iter().map(Expr::pg_type).enumerate();
+                let columns = types.map(|(index, pg_type)| Expr::Column { index, pg_type }).collect();
+                let mode = AggregateMode::Partial;
+                parts.push(Stage::Aggregate { groups, aggregates: aggregates.clone(), mode });
+                whole.push(Stage::Aggregate { groups: columns, aggregates, mode: AggregateMode::Final });
+            }
+            Stage::TopK { .. } => {
+                parts.push(stage.clone());
+                whole.push(stage);
+            }
+            other => whole.push(other),
+        }
+        break;
+    }
+    whole.extend(stages);
+    (parts, whole)
 }
 
 impl Stage {
@@ -168,6 +211,7 @@ impl Stage {
             | Stage::LimitBy { .. }
             | Stage::Limit { .. } => input.to_vec(),
             Stage::Project(exprs) => exprs.iter().map(Expr::pg_type).collect(),
+            Stage::Probe(probe) => probe.output_types(),
             Stage::Window(window) => {
                 input.iter().copied().chain(window.calls.iter().map(|call| call.pg_type)).collect()
             }
@@ -208,6 +252,7 @@ impl Stage {
             Stage::Window(stage) => {
                 Box::new(window::WindowRun::new(stage, input, output, context, memory_bytes))
             }
+            Stage::Probe(probe) => Box::new(probe.start()),
             Stage::TopK { keys, count } => Box::new(sort::TopKRun::new(keys, *count, input, memory_bytes)),
             // Only all rows together can be sorted: the session's core does.
             Stage::Sort(_) => Box::new(FilterRun { conjuncts: Vec::new(), context }),

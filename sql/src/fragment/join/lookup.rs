@@ -18,6 +18,9 @@ use crate::fragment::rowkey::RowKeys;
 
 const NONE: u32 = u32::MAX;
 
+/// So many rows with equal keys are few.
+pub(crate) const PARTNERS_MAX: usize = 16;
+
 /// Rows that are put into chains in one step: a fraction of a millisecond.
 const INDEX_ROWS: usize = 8_192;
 
@@ -60,19 +63,45 @@ pub(super) struct Chains {
     /// The row after each row.
     next: Vec<u32>,
     count: usize,
+    /// Most rows that have one key; no longer counted beyond `PARTNERS_MAX`.
+    partners: usize,
 }
 
 impl Chains {
     /// Chains for so many rows, of which none is in one yet.
     fn new(rows: usize) -> Chains {
-        Chains { heads: vec![NONE; (2 * rows).next_power_of_two()], next: vec![NONE; rows], count: 0 }
+        Chains {
+            heads: vec![NONE; (2 * rows).next_power_of_two()],
+            next: vec![NONE; rows],
+            count: 0,
+            partners: 0,
+        }
     }
 
     /// Adds the valid ones of some rows, which come before all that are in chains.
-    fn add(&mut self, rows: Range<usize>, valid: &[bool], hash: impl Fn(usize) -> u64) {
+    fn add(
+        &mut self,
+        rows: Range<usize>,
+        valid: &[bool],
+        hash: impl Fn(usize) -> u64,
+        equal: impl Fn(usize, usize) -> bool,
+    ) {
         let mask = self.heads.len() - 1;
         for row in rows.rev().filter(|row| valid[*row]) {
             let head = &mut self.heads[hash(row) as usize & mask];
+            if self.partners <= PARTNERS_MAX {
+                let mut other = *head;
+                let mut partners = 1;
+                // Chains are short unless keys are equal.
+                for _ in 0..2 * PARTNERS_MAX {
+                    if other == NONE {
+                        break;
+                    }
+                    partners += usize::from(equal(row, other as usize));
+                    other = self.next[other as usize];
+                }
+                self.partners = if other == NONE { self.partners.max(partners) } else { PARTNERS_MAX + 1 };
+            }
             self.next[row] = std::mem::replace(head, u32::try_from(row).expect("memory ends before rows do"));
             self.count += 1;
         }
@@ -177,8 +206,13 @@ impl KeyBuffer {
         *left = part.start;
         match keys {
             BuildKeys::All => {}
-            BuildKeys::Numbers(values) => chains.add(part, valid, |row| hash_number(values[row])),
-            BuildKeys::Bytes(keys) => chains.add(part, valid, |row| hash_bytes(keys.row(row))),
+            BuildKeys::Numbers(values) => {
+                chains.add(part, valid, |row| hash_number(values[row]), |a, b| values[a] == values[b]);
+            }
+            BuildKeys::Bytes(keys) => {
+                let equal = |a, b| keys.row(a) == keys.row(b);
+                chains.add(part, valid, |row| hash_bytes(keys.row(row)), equal);
+            }
         }
         *left == 0
     }
@@ -202,6 +236,16 @@ impl Lookup {
         match self {
             Lookup::All(rows) => *rows == 0,
             Lookup::Numbers { chains, .. } | Lookup::Bytes { chains, .. } => chains.count == 0,
+        }
+    }
+
+    /// Most rows that have one key, if they are few.
+    pub(super) fn most_partners(&self) -> Option<usize> {
+        match self {
+            Lookup::All(rows) => Some(*rows as usize).filter(|rows| *rows <= PARTNERS_MAX),
+            Lookup::Numbers { chains, .. } | Lookup::Bytes { chains, .. } => {
+                Some(chains.partners).filter(|partners| *partners <= PARTNERS_MAX)
+            }
         }
     }
 

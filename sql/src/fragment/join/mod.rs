@@ -9,6 +9,7 @@
 //! at the end. So do the rows of semi and anti joins, which give no pairs, and those with marks.
 
 mod lookup;
+pub(crate) mod probe;
 pub(crate) mod spilled;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use omen_core::types::PgType;
 use super::{Result, batch_of, schema_of, take};
 use crate::expr::{EvalContext, Expr};
 use crate::rules::{mark_columns, renumber};
+pub(crate) use lookup::PARTNERS_MAX;
 use lookup::{KeyBuffer, Lookup, Pairs, Probing};
 
 /// Bytes of a batch that a join gives, about, if its values are long.
@@ -216,9 +218,9 @@ impl BuildSide {
             (None, None) => KeyValues::Unknown,
         };
         let has_null = keys.has_null();
-        let mut run = JoinRun::new(stage, batch, keys.finish());
-        (run.build_rows, run.build_has_null) = (rows, has_null);
-        (run, known)
+        let mut table = JoinTable::new(stage, batch, keys.finish());
+        table.build_has_null = has_null;
+        (JoinRun::new(Arc::new(table)), known)
     }
 }
 
@@ -250,14 +252,41 @@ struct ProbeBatch {
     step_rows: usize,
 }
 
-/// A running join.
-pub(crate) struct JoinRun {
+/// A build side that is ready for look-ups, with all that a running join does not change. Cores may share it.
+pub(crate) struct JoinTable {
     stage: JoinStage,
     schema: SchemaRef,
     /// The conditions that are no keys, over the columns that `read` names.
     conjuncts: Vec<Expr>,
     /// The condition of a mark, over the same.
     mark: Option<Expr>,
+    /// Whether a key of the build side is NULL.
+    build_has_null: bool,
+    /// The columns of both sides that these read.
+    read: Vec<usize>,
+    read_schema: SchemaRef,
+    build: RecordBatch,
+    lookup: Lookup,
+    /// Bytes of the longest values of the build side's columns that are given.
+    build_width: usize,
+}
+
+impl JoinTable {
+    /// How many rows a row of the probe side can give, if there is a bound and no other row matters to it: then any number
+    /// of runs may each join some rows of the probe side.
+    pub(crate) fn fan_out(&self) -> Option<usize> {
+        let one = self.stage.one_is_enough() && self.conjuncts.is_empty() && self.mark.is_none();
+        match self.stage.tracks_build() {
+            true => None,
+            false if one => Some(1),
+            false => self.lookup.most_partners().map(|partners| partners.max(1)),
+        }
+    }
+}
+
+/// A running join.
+pub(crate) struct JoinRun {
+    table: Arc<JoinTable>,
     /// Rows of the whole build side, of which this may be a block.
     build_rows: usize,
     /// Whether a key of the whole build side is NULL.
@@ -266,22 +295,15 @@ pub(crate) struct JoinRun {
     before: Flags,
     found: Flags,
     is_last_block: bool,
-    /// The columns of both sides that these read.
-    read: Vec<usize>,
-    read_schema: SchemaRef,
-    build: RecordBatch,
-    lookup: Lookup,
     /// Which rows of the build side have partners; kept if rows without are given.
     has_partner: Vec<bool>,
-    /// Bytes of the longest values of the build side's columns that are given.
-    build_width: usize,
     current: Option<ProbeBatch>,
     /// Once the probe side has ended: the row of the build side from which on rows without partners are to be given.
     rest: Option<usize>,
 }
 
-impl JoinRun {
-    fn new(stage: JoinStage, build: RecordBatch, lookup: Lookup) -> JoinRun {
+impl JoinTable {
+    fn new(stage: JoinStage, build: RecordBatch, lookup: Lookup) -> JoinTable {
         let types = [stage.probe.as_slice(), &stage.build].concat();
         let mut is_read = vec![false; types.len()];
         let mut mark = match &stage.gives {
@@ -301,25 +323,41 @@ impl JoinRun {
         let given =
             stage.output.iter().filter(of_build).map(|column| build.column(column - stage.probe.len()));
         let build_width = given.map(widest).sum();
-        JoinRun {
+        JoinTable {
             schema: schema_of(&types_of(&stage.output)),
             read_schema: schema_of(&types_of(&read)),
             conjuncts,
             mark,
-            build_rows: 0,
             build_has_null: false,
-            before: Flags::new(),
-            found: Flags::new(),
-            is_last_block: true,
             read,
-            has_partner: vec![false; if stage.tracks_build() { build.num_rows() } else { 0 }],
             build,
             lookup,
             build_width,
-            current: None,
-            rest: None,
             stage,
         }
+    }
+}
+
+impl JoinRun {
+    /// A join with a build side, from the start.
+    pub(crate) fn new(table: Arc<JoinTable>) -> JoinRun {
+        let rows = if table.stage.tracks_build() { table.build.num_rows() } else { 0 };
+        JoinRun {
+            build_rows: table.build.num_rows(),
+            build_has_null: table.build_has_null,
+            before: Flags::new(),
+            found: Flags::new(),
+            is_last_block: true,
+            has_partner: vec![false; rows],
+            current: None,
+            rest: None,
+            table,
+        }
+    }
+
+    /// The build side.
+    pub(crate) fn table(&self) -> &Arc<JoinTable> {
+        &self.table
     }
 
     /// Says that this is a part of a join with so many rows in the build side, and what blocks before it found.
@@ -335,7 +373,9 @@ impl JoinRun {
 
     /// Whether no row of the probe side can lead to a row of the output.
     pub(crate) fn needs_no_probe(&self) -> bool {
-        self.lookup.is_empty() && !self.stage.keeps_probe && self.stage.gives.skips_lonely_probe()
+        self.table.lookup.is_empty()
+            && !self.table.stage.keeps_probe
+            && self.table.stage.gives.skips_lonely_probe()
     }
 
     /// Takes the next batch of the probe side, which [`Next::Input`] asked for.
@@ -343,14 +383,14 @@ impl JoinRun {
     /// # Errors
     /// Those of the keys' expressions.
     pub(crate) fn push(&mut self, batch: RecordBatch) -> Result<()> {
-        let keys = self.stage.keys.iter().map(|key| key.probe.eval(&batch, &self.stage.context));
+        let keys = self.table.stage.keys.iter().map(|key| key.probe.eval(&batch, &self.table.stage.context));
         let keys: Vec<ArrayRef> = keys.collect::<Result<_>>()?;
-        let types: Vec<PgType> = self.stage.keys.iter().map(|key| key.probe.pg_type()).collect();
-        let null_safe: Vec<bool> = self.stage.keys.iter().map(|key| key.null_safe).collect();
+        let types: Vec<PgType> = self.table.stage.keys.iter().map(|key| key.probe.pg_type()).collect();
+        let null_safe: Vec<bool> = self.table.stage.keys.iter().map(|key| key.null_safe).collect();
         let rows = batch.num_rows();
-        let probing = self.lookup.probe(&keys, &types, &null_safe, rows);
+        let probing = self.table.lookup.probe(&keys, &types, &null_safe, rows);
         let mut unknown = Vec::new();
-        if let Gives::Mark(condition) = &self.stage.gives {
+        if let Gives::Mark(condition) = &self.table.stage.gives {
             let valid = lookup::all_valid(&keys, &null_safe);
             let is_open = |row: usize| match &valid {
                 _ if condition.is_some() || self.build_rows == 0 => false,
@@ -360,12 +400,12 @@ impl JoinRun {
             };
             unknown = (0..rows).map(is_open).collect();
         }
-        let of_probe = |column: &&usize| **column < self.stage.probe.len();
-        let given = self.stage.output.iter().filter(of_probe).map(|column| batch.column(*column));
-        let width = self.build_width + given.map(widest).sum::<usize>();
+        let of_probe = |column: &&usize| **column < self.table.stage.probe.len();
+        let given = self.table.stage.output.iter().filter(of_probe).map(|column| batch.column(*column));
+        let width = self.table.build_width + given.map(widest).sum::<usize>();
         let (has_partner, unknown) = match self.before.pop_front() {
             Some(flags) => flags,
-            None => (vec![false; if self.stage.tracks_probe() { rows } else { 0 }], unknown),
+            None => (vec![false; if self.table.stage.tracks_probe() { rows } else { 0 }], unknown),
         };
         self.current = Some(ProbeBatch {
             has_partner,
@@ -393,8 +433,9 @@ impl JoinRun {
         }
         let Some(current) = &mut self.current else { return Ok(Next::Input) };
         let mut pairs = Pairs::default();
-        let one = self.stage.one_is_enough() && self.conjuncts.is_empty() && self.mark.is_none();
-        let is_done = self.lookup.pairs(&mut current.probing, current.step_rows, one, &mut pairs);
+        let one =
+            self.table.stage.one_is_enough() && self.table.conjuncts.is_empty() && self.table.mark.is_none();
+        let is_done = self.table.lookup.pairs(&mut current.probing, current.step_rows, one, &mut pairs);
         if pairs.probe.is_empty() {
             if !is_done {
                 return Ok(Next::Idle);
@@ -408,37 +449,37 @@ impl JoinRun {
             return Ok(rest.map_or(Next::Idle, Next::Batch));
         }
         self.filter(&mut pairs)?;
-        if self.mark.is_some() {
+        if self.table.mark.is_some() {
             self.ask(&mut pairs)?;
         }
         if pairs.probe.is_empty() {
             return Ok(Next::Idle);
         }
         self.note_partners(&pairs)?;
-        if !matches!(self.stage.gives, Gives::Pairs | Gives::SinglePairs { .. }) {
+        if !matches!(self.table.stage.gives, Gives::Pairs | Gives::SinglePairs { .. }) {
             return Ok(Next::Idle);
         }
-        let columns = self.gather(&self.stage.output, &pairs);
-        Ok(Next::Batch(batch_of(&self.schema, columns, pairs.probe.len())))
+        let columns = self.gather(&self.table.stage.output, &pairs);
+        Ok(Next::Batch(batch_of(&self.table.schema, columns, pairs.probe.len())))
     }
 
     /// Notes which rows have partners.
     fn note_partners(&mut self, pairs: &Pairs) -> Result<()> {
         let mut has_two = false;
         if let Some(current) = &mut self.current
-            && self.stage.tracks_probe()
+            && self.table.stage.tracks_probe()
         {
             for row in &pairs.probe {
                 has_two |= std::mem::replace(&mut current.has_partner[*row as usize], true);
             }
-            has_two &= self.stage.gives == Gives::SinglePairs { of_build: false };
+            has_two &= self.table.stage.gives == Gives::SinglePairs { of_build: false };
         }
-        if self.stage.tracks_build() {
+        if self.table.stage.tracks_build() {
             let mut again = false;
             for row in &pairs.build {
                 again |= std::mem::replace(&mut self.has_partner[*row as usize], true);
             }
-            has_two |= again && self.stage.gives == Gives::SinglePairs { of_build: true };
+            has_two |= again && self.table.stage.gives == Gives::SinglePairs { of_build: true };
         }
         if has_two {
             let message = "more than one row returned by a subquery used as an expression";
@@ -449,12 +490,13 @@ impl JoinRun {
 
     /// Leaves out pairs for which the mark's condition is not true, and notes for which rows it is unknown.
     fn ask(&mut self, pairs: &mut Pairs) -> Result<()> {
-        let Some(mark) = &self.mark else { return Ok(()) };
+        let Some(mark) = &self.table.mark else { return Ok(()) };
         if pairs.probe.is_empty() {
             return Ok(());
         }
-        let batch = batch_of(&self.read_schema, self.gather(&self.read, pairs), pairs.probe.len());
-        let answers = mark.eval(&batch, &self.stage.context)?;
+        let batch =
+            batch_of(&self.table.read_schema, self.gather(&self.table.read, pairs), pairs.probe.len());
+        let answers = mark.eval(&batch, &self.table.stage.context)?;
         let answers = answers.as_boolean();
         if let Some(current) = &mut self.current {
             for (position, row) in pairs.probe.iter().enumerate() {
@@ -472,22 +514,23 @@ impl JoinRun {
         let mark = |(row, has): (usize, &bool)| if *has || !unknown(row) { Some(*has) } else { None };
         let marks: ArrayRef =
             Arc::new(current.has_partner.iter().enumerate().map(mark).collect::<BooleanArray>());
-        let column = |column: &usize| match *column < self.stage.probe.len() {
+        let column = |column: &usize| match *column < self.table.stage.probe.len() {
             true => current.batch.column(*column).clone(),
             false => marks.clone(),
         };
-        let columns = self.stage.output.iter().map(column).collect();
-        batch_of(&self.schema, columns, current.batch.num_rows())
+        let columns = self.table.stage.output.iter().map(column).collect();
+        batch_of(&self.table.schema, columns, current.batch.num_rows())
     }
 
     /// Leaves out pairs for which a condition is not true.
     fn filter(&self, pairs: &mut Pairs) -> Result<()> {
-        if self.conjuncts.is_empty() {
+        if self.table.conjuncts.is_empty() {
             return Ok(());
         }
-        let mut batch = batch_of(&self.read_schema, self.gather(&self.read, pairs), pairs.probe.len());
-        for conjunct in &self.conjuncts {
-            let keep = conjunct.eval_predicate(&batch, &self.stage.context)?;
+        let mut batch =
+            batch_of(&self.table.read_schema, self.gather(&self.table.read, pairs), pairs.probe.len());
+        for conjunct in &self.table.conjuncts {
+            let keep = conjunct.eval_predicate(&batch, &self.table.stage.context)?;
             if keep.true_count() == batch.num_rows() {
                 continue;
             }
@@ -502,7 +545,7 @@ impl JoinRun {
 
     /// The values of some columns for pairs.
     fn gather(&self, columns: &[usize], pairs: &Pairs) -> Vec<ArrayRef> {
-        let probe_width = self.stage.probe.len();
+        let probe_width = self.table.stage.probe.len();
         let probe = self.current.as_ref().map(|current| &current.batch);
         // Every row has one partner: usual for foreign keys.
         let is_whole = probe.is_some_and(|probe| pairs.probe.len() == probe.num_rows())
@@ -510,11 +553,11 @@ impl JoinRun {
         let probe_rows = UInt32Array::from(pairs.probe.clone());
         let build_rows = UInt32Array::from(pairs.build.clone());
         let column = |column: &usize| match column.checked_sub(probe_width) {
-            Some(column) => take(self.build.column(column), &build_rows),
+            Some(column) => take(self.table.build.column(column), &build_rows),
             None => match probe {
                 Some(probe) if is_whole => probe.column(*column).clone(),
                 Some(probe) => take(probe.column(*column), &probe_rows),
-                None => new_null_array(&self.stage.probe[*column].arrow(), pairs.probe.len()),
+                None => new_null_array(&self.table.stage.probe[*column].arrow(), pairs.probe.len()),
             },
         };
         columns.iter().map(column).collect()
@@ -523,50 +566,50 @@ impl JoinRun {
     /// The rows of the current batch that follow its pairs: without a partner, as a rule.
     fn rest_of_probe(&self) -> Option<RecordBatch> {
         let current = self.current.as_ref()?;
-        let wanted = match self.stage.gives {
+        let wanted = match self.table.stage.gives {
             Gives::Mark(_) | Gives::Exists => return Some(self.marked_probe(current)),
             Gives::Rows { of_build: true, .. } => return None,
             Gives::Rows { of_build: false, with_partner } => with_partner,
-            Gives::Pairs | Gives::SinglePairs { .. } if self.stage.keeps_probe => false,
+            Gives::Pairs | Gives::SinglePairs { .. } if self.table.stage.keeps_probe => false,
             Gives::Pairs | Gives::SinglePairs { .. } => return None,
         };
         let alone = indices(current.has_partner.iter().map(|has_partner| *has_partner == wanted));
         if alone.is_empty() {
             return None;
         }
-        let probe_width = self.stage.probe.len();
+        let probe_width = self.table.stage.probe.len();
         let column = |column: &usize| match column.checked_sub(probe_width) {
-            Some(column) => new_null_array(&self.stage.build[column].arrow(), alone.len()),
+            Some(column) => new_null_array(&self.table.stage.build[column].arrow(), alone.len()),
             None => take(current.batch.column(*column), &alone),
         };
-        let columns = self.stage.output.iter().map(column).collect();
-        Some(batch_of(&self.schema, columns, alone.len()))
+        let columns = self.table.stage.output.iter().map(column).collect();
+        Some(batch_of(&self.table.schema, columns, alone.len()))
     }
 
     /// The next rows of the build side that are given at the end.
     fn rest_of_build(&mut self, from: usize) -> Next {
-        let wanted = match self.stage.gives {
+        let wanted = match self.table.stage.gives {
             Gives::Rows { of_build: true, with_partner } => with_partner,
-            Gives::Pairs | Gives::SinglePairs { .. } if self.stage.keeps_build => false,
+            Gives::Pairs | Gives::SinglePairs { .. } if self.table.stage.keeps_build => false,
             _ => return Next::End,
         };
         if from >= self.has_partner.len() {
             return Next::End;
         }
-        let step = (OUTPUT_BYTES / self.build_width.max(1)).clamp(1, BATCH_ROWS);
+        let step = (OUTPUT_BYTES / self.table.build_width.max(1)).clamp(1, BATCH_ROWS);
         let to = self.has_partner.len().min(from + step);
         self.rest = Some(to);
         let alone = indices(self.has_partner[from..to].iter().map(|has_partner| *has_partner == wanted));
         if alone.is_empty() {
             return Next::Idle;
         }
-        let probe_width = self.stage.probe.len();
+        let probe_width = self.table.stage.probe.len();
         let column = |column: &usize| match column.checked_sub(probe_width) {
-            Some(column) => take(&self.build.column(column).slice(from, to - from), &alone),
-            None => new_null_array(&self.stage.probe[*column].arrow(), alone.len()),
+            Some(column) => take(&self.table.build.column(column).slice(from, to - from), &alone),
+            None => new_null_array(&self.table.stage.probe[*column].arrow(), alone.len()),
         };
-        let columns = self.stage.output.iter().map(column).collect();
-        Next::Batch(batch_of(&self.schema, columns, alone.len()))
+        let columns = self.table.stage.output.iter().map(column).collect();
+        Next::Batch(batch_of(&self.table.schema, columns, alone.len()))
     }
 }
 

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Int32Array, Int64Array, StringArray};
+use omen_core::fragment::FragmentRun;
 use omen_core::types::Datum;
 
+use super::probe::Probe;
 use super::*;
 use crate::expr::{ExprBuilder, ParameterTypes};
 
@@ -72,6 +74,7 @@ fn rows(stage: JoinStage, probe: &[RecordBatch], build: &[RecordBatch]) -> Vec<S
     let mut side = BuildSide::new(stage);
     build.iter().for_each(|batch| side.push(batch.clone()).expect("few rows"));
     let (mut run, _) = side.finish();
+    let shared = run.table().fan_out().map(|_| rows_of_stages(run.table(), probe));
     let mut probe = probe.iter();
     let mut out = Vec::new();
     loop {
@@ -89,7 +92,28 @@ fn rows(stage: JoinStage, probe: &[RecordBatch], build: &[RecordBatch]) -> Vec<S
         }
     }
     out.sort();
+    if let Some(shared) = shared {
+        assert_eq!(shared, out, "as a stage of fragments");
+    }
     out
+}
+
+/// The same, of two fragments that share the build side.
+fn rows_of_stages(table: &Arc<JoinTable>, probe: &[RecordBatch]) -> Vec<String> {
+    let stage = Probe(table.clone());
+    let mut runs = [stage.start(), stage.start()];
+    let mut out = Vec::new();
+    for (number, batch) in probe.iter().enumerate() {
+        runs[number % 2].push(batch.clone(), &mut out).expect("no errors");
+    }
+    runs.iter_mut().for_each(|run| run.finish(&mut out).expect("no errors"));
+    let most = table.fan_out().expect("a bound");
+    let given: usize = out.iter().map(RecordBatch::num_rows).sum();
+    assert!(given <= most * probe.iter().map(RecordBatch::num_rows).sum::<usize>());
+    let mut rows: Vec<String> =
+        out.iter().flat_map(|batch| (0..batch.num_rows()).map(|row| shown(batch, row))).collect();
+    rows.sort();
+    rows
 }
 
 fn shown(batch: &RecordBatch, row: usize) -> String {
