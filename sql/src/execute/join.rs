@@ -202,17 +202,20 @@ impl<R: Router> Reader<'_, R> {
                     pipeline.stages.extend(more);
                     self.start_tree(join, &tree, rows, below, pipeline, txn).await
                 }
-                Source::Scan(scan) if self.context.surroundings.classes.direct => {
-                    let (scan, filters) = narrowed(scan, plan, rows, narrowings);
+                Source::Scan(scan) => {
+                    let used = if self.context.surroundings.classes.direct { narrowings } else { &[] };
+                    let (scan, filters) = narrowed(scan, plan, rows, used);
                     self.scan_filtered(&scan, &plan.steps, filters, more, txn).await
                 }
                 Source::Values { .. }
-                | Source::Scan(_)
                 | Source::Point(_)
                 | Source::Set(_)
                 | Source::Shared { .. }
                 | Source::Recursive(_)
-                | Source::Combine(_) => self.start(plan, txn).await,
+                | Source::Combine(_) => {
+                    assert!(more.is_empty(), "only joins and scans take more stages");
+                    self.start(plan, txn).await
+                }
             }
         })
     }
@@ -274,7 +277,8 @@ impl<R: Router> Reader<'_, R> {
                 }
                 let mut inner = self.pipeline(types_at(plan, join.probe.columns()), [].iter())?;
                 let fan_out = run.table().fan_out().map(|fan_out| fan_out * pipeline.fan_out());
-                if reads_scan(plan, &join.probe) && fan_out.is_some_and(|rows| rows <= PARTNERS_MAX) {
+                let scatters = self.context.surroundings.classes.scatter && reads_scan(plan, &join.probe);
+                if scatters && fan_out.is_some_and(|rows| rows <= PARTNERS_MAX) {
                     // The cores that own the rows of the probe side join them, and do what they can of what follows.
                     inner.stages.push(Stage::Probe(Probe(run.table().clone())));
                     inner.stages.extend(pipeline.stages);
@@ -340,10 +344,12 @@ impl<R: Router> Reader<'_, R> {
     }
 }
 
-/// Whether the outermost probe side of a tree is a scan.
-fn reads_scan(plan: &JoinPlan, tree: &JoinTree) -> bool {
+/// Whether the outermost probe side of a tree is a scan of a table.
+pub(crate) fn reads_scan(plan: &JoinPlan, tree: &JoinTree) -> bool {
     match tree {
-        JoinTree::Input { index, .. } => matches!(plan.inputs[*index].source, Source::Scan(_)),
+        JoinTree::Input { index, .. } => {
+            matches!(&plan.inputs[*index].source, Source::Scan(scan) if !crate::files::is_file(&scan.table))
+        }
         JoinTree::Join(join) => reads_scan(plan, &join.probe),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::expr::expr_text;
 use super::{Explained, add_steps};
+use crate::execute::join::reads_scan;
 use crate::fragment::join::Gives;
 use crate::physical::estimate::ScanEstimate;
 use crate::physical::join::JoinPlan;
@@ -37,7 +38,12 @@ impl Explained<'_> {
                 let (mut probe_lines, mut build_lines) = (Vec::new(), Vec::new());
                 let probe = self.tree(&mut probe_lines, plan, &join.probe, rows);
                 let build = self.tree(&mut build_lines, plan, &join.build, rows);
-                lines.push(join_text(join, &probe, &build));
+                let mut text = join_text(join, &probe, &build);
+                if self.scatter && !join.gives.tracks_build(join.keeps_build) && reads_scan(plan, &join.probe)
+                {
+                    text += ", where the probe side is read if few rows share a key";
+                }
+                lines.push(text);
                 for (side, below) in [("Probe", probe_lines), ("Build", build_lines)] {
                     lines.push(format!("  {side}:"));
                     lines.extend(below.into_iter().map(|line| format!("    {line}")));

@@ -31,6 +31,8 @@ pub(crate) struct Explained<'a> {
     pub(crate) catalog: &'a Catalog,
     /// Parameters.
     pub(crate) context: &'a EvalContext,
+    /// Whether cores work on what they own.
+    pub(crate) scatter: bool,
     /// About how many rows have the keys of each scan.
     pub(crate) rows: &'a [ScanEstimate],
 }
@@ -428,7 +430,7 @@ fn stage_text(stage: &Stage, names: &mut Vec<String>) -> String {
             *names = groups.into_iter().chain(["grouping set".to_owned()]).chain(names.drain(..)).collect();
             text
         }
-        Stage::Probe(_) => "join".to_owned(),
+        Stage::Probe(_) => "join with the build side".to_owned(),
         Stage::EmptySets { sets, .. } => format!("{} without rows", count(sets.len(), "grouping set")),
         Stage::FirstOf(columns) => format!("first of each {}", columns_text(columns, names)),
         Stage::Ties { columns, offset, count } => {

@@ -382,13 +382,18 @@ impl<R: Router> Session<R> {
         let surroundings = self.surroundings();
         let context = surroundings.context(params);
         let catalog = self.router.catalog();
+        let scatter = surroundings.classes.scatter;
         let rows = estimate_scans(&self.router, &scans_of(&compiled.plan), &context).await?;
         let mut lines = Vec::new();
         for initial in &compiled.initial {
             let rows = estimate_scans(&self.router, &scans_of(&initial.plan), &context).await?;
-            lines.extend(Explained { catalog: &catalog, context: &context, rows: &rows }.initial(initial));
+            lines.extend(
+                Explained { catalog: &catalog, context: &context, scatter, rows: &rows }.initial(initial),
+            );
         }
-        lines.extend(Explained { catalog: &catalog, context: &context, rows: &rows }.lines(&compiled.plan));
+        lines.extend(
+            Explained { catalog: &catalog, context: &context, scatter, rows: &rows }.lines(&compiled.plan),
+        );
         if analyze {
             let started_us = self.router.monotonic_us();
             let outcome = Box::pin(self.run_plan(compiled, params, scope)).await?;

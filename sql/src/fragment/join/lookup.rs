@@ -18,8 +18,9 @@ use crate::fragment::rowkey::RowKeys;
 
 const NONE: u32 = u32::MAX;
 
-/// So many rows with equal keys are few.
-pub(crate) const PARTNERS_MAX: usize = 16;
+/// So many rows with equal keys are few: a scan's first batch of 2,048 rows gives a few batches at most, and the scan
+/// makes the next ones smaller if they take too long.
+pub(crate) const PARTNERS_MAX: usize = 8;
 
 /// Rows that are put into chains in one step: a fraction of a millisecond.
 const INDEX_ROWS: usize = 8_192;

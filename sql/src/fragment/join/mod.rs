@@ -33,6 +33,9 @@ use lookup::{KeyBuffer, Lookup, Pairs, Probing};
 /// Bytes of a batch that a join gives, about, if its values are long.
 const OUTPUT_BYTES: usize = 32 << 20;
 
+/// Bytes of the build side's values in a row that cores may join on their own: what a batch gives there is not divided.
+const BUILD_WIDTH_MAX: usize = 1 << 10;
+
 /// Bytes of columns that offsets of 32 bits can address.
 const COLUMN_BYTES_MAX: usize = i32::MAX as usize;
 
@@ -87,6 +90,16 @@ impl Gives {
             Gives::Mark(_) | Gives::Exists => false,
         }
     }
+
+    /// Whether it matters which rows of the build side have partners; `keeps_build`: those without are given, too.
+    pub(crate) fn tracks_build(&self, keeps_build: bool) -> bool {
+        match self {
+            Gives::Pairs => keeps_build,
+            Gives::SinglePairs { of_build } => keeps_build || *of_build,
+            Gives::Rows { of_build, .. } => *of_build,
+            Gives::Mark(_) | Gives::Exists => false,
+        }
+    }
 }
 
 /// What a join does.
@@ -125,14 +138,8 @@ impl JoinStage {
         }
     }
 
-    /// Whether it matters which rows of the build side have partners.
     fn tracks_build(&self) -> bool {
-        match self.gives {
-            Gives::Pairs => self.keeps_build,
-            Gives::SinglePairs { of_build } => self.keeps_build || of_build,
-            Gives::Rows { of_build, .. } => of_build,
-            Gives::Mark(_) | Gives::Exists => false,
-        }
+        self.gives.tracks_build(self.keeps_build)
     }
 
     /// Whether a row of the probe side needs no other partner once it has one.
@@ -276,11 +283,10 @@ impl JoinTable {
     /// of runs may each join some rows of the probe side.
     pub(crate) fn fan_out(&self) -> Option<usize> {
         let one = self.stage.one_is_enough() && self.conjuncts.is_empty() && self.mark.is_none();
-        match self.stage.tracks_build() {
-            true => None,
-            false if one => Some(1),
-            false => self.lookup.most_partners().map(|partners| partners.max(1)),
+        if self.stage.tracks_build() || self.build_width > BUILD_WIDTH_MAX {
+            return None;
         }
+        if one { Some(1) } else { self.lookup.most_partners().map(|partners| partners.max(1)) }
     }
 }
 
