@@ -3,6 +3,7 @@
 //! binary where it was built; tests that need no binary are in `tests/tests`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+pub mod asked;
 pub mod flights;
 pub mod postgres;
 pub mod queries;

@@ -57,6 +57,7 @@ impl Postgres {
             .arg("-D")
             .arg(&data)
             .args(["-h", "127.0.0.1", "-k", "", "-c", "fsync=off", "-c", "timezone=UTC"])
+            .args(["-c", "default_transaction_isolation=repeatable read"])
             .args(["-p", &address.port().to_string()])
             .spawn()
             .unwrap();

@@ -6,9 +6,10 @@
 //! statement error ^42P01 relation  it fails; the pattern is one of `SQLSTATE message | DETAIL: .. | HINT: ..` and so on
 //! query IT rowsort                 it answers the rows after `----`, here in any order; one letter for each column:
 //!                                  I a whole number, R another number, T anything else
-//! connection a                     goes on in another session
+//! connection a                     the next record runs in another session
 //! onlyif omendb                    the next record is not PostgreSQL's; there is also `skipif`
 //! ```
+//! In front of the SQL and after it may stand what [`Asked`] reads.
 //! Columns are separated by `|`; NULL is `NULL`, an empty text `(empty)`, and a line break in a value `\n`.
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use sqllogictest::{ColumnType, DBOutput, Normalizer, Record, Runner};
 
+use crate::asked::Asked;
 use crate::wire::{Answer, Protocol, ServerError, WireClient};
 
 /// Where scripts run.
@@ -140,15 +142,22 @@ impl sqllogictest::DB for Connection {
     type Error = ServerError;
     type ColumnType = Kind;
 
-    fn run(&mut self, sql: &str) -> Result<DBOutput<Kind>, ServerError> {
-        let mut answer = self.client.run(sql, self.protocol).expect("the server answers");
+    fn run(&mut self, text: &str) -> Result<DBOutput<Kind>, ServerError> {
+        let asked = Asked::parse(text);
+        let mut answer = self.client.ask(&asked, self.protocol).expect("the server answers");
         if matches!(&answer, Err(error) if error.message.contains("multiple commands into a prepared")) {
-            answer = self.client.run(sql, Protocol::Simple).expect("the server answers");
+            answer = self.client.ask(&asked, Protocol::Simple).expect("the server answers");
         }
-        let Answer { types, rows, tag } = answer?;
+        let Answer { names, types, mut rows, tag } = answer?;
+        if asked.tag {
+            return Ok(DBOutput::Rows { types: vec![Kind::Text], rows: vec![vec![tag]] });
+        }
         if types.is_empty() && rows.is_empty() {
             let count = tag.rsplit(' ').next().and_then(|count| count.parse().ok());
             return Ok(DBOutput::StatementComplete(count.unwrap_or(0)));
+        }
+        if asked.names {
+            rows.insert(0, names.into_iter().map(Some).collect());
         }
         let rows = rows.into_iter().map(|row| row.into_iter().map(shown).collect()).collect();
         Ok(DBOutput::Rows { types: types.into_iter().map(Kind::of_oid).collect(), rows })

@@ -11,8 +11,13 @@ use bytes::BytesMut;
 use fallible_iterator::FallibleIterator;
 use postgres_protocol::message::{backend, frontend};
 
+use crate::asked::Asked;
+
 /// Far above what any statement of a test takes.
 const REPLY_LIMIT: Duration = Duration::from_secs(120);
+
+/// The object id of `text`, for the lines that COPY writes.
+const COPIED_TYPE: u32 = 25;
 
 /// How statements are sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +31,8 @@ pub enum Protocol {
 /// What a statement answers.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Answer {
+    /// Names of the columns.
+    pub names: Vec<String>,
     /// Object ids of the columns' types; none if it answers no rows.
     pub types: Vec<u32>,
     /// The rows; `None` is NULL.
@@ -86,7 +93,7 @@ impl WireClient {
         let parameters = [("user", user), ("database", database), ("client_encoding", "UTF8")];
         frontend::startup_message(parameters, &mut out)?;
         client.stream.write_all(&out)?;
-        match client.finish()? {
+        match client.finish(None)? {
             Ok(_) => Ok(client),
             Err(error) => Err(io::Error::other(error)),
         }
@@ -97,32 +104,47 @@ impl WireClient {
     /// # Errors
     /// The outer one if the connection breaks, the inner one as the server reports it.
     pub fn run(&mut self, sql: &str, protocol: Protocol) -> io::Result<Result<Answer, ServerError>> {
+        self.ask(&Asked { sql: sql.to_owned(), ..Asked::default() }, protocol)
+    }
+
+    /// Runs a statement with what a script says about it. Parameters need the extended protocol.
+    ///
+    /// # Errors
+    /// The outer one if the connection breaks, the inner one as the server reports it.
+    pub fn ask(&mut self, asked: &Asked, protocol: Protocol) -> io::Result<Result<Answer, ServerError>> {
         let mut out = BytesMut::new();
+        let protocol = if asked.values.is_some() { Protocol::Extended } else { protocol };
         match protocol {
-            Protocol::Simple => frontend::query(sql, &mut out)?,
+            Protocol::Simple => frontend::query(&asked.sql, &mut out)?,
             Protocol::Extended => {
-                frontend::parse("", sql, [], &mut out)?;
-                let none = |_: (), _: &mut BytesMut| Ok(postgres_protocol::IsNull::Yes);
-                frontend::bind("", "", [], [], none, [0], &mut out)
-                    .map_err(|_| io::Error::other("a bind message without values"))?;
+                frontend::parse("", &asked.sql, [], &mut out)?;
+                let write = |value: &Option<String>, out: &mut BytesMut| {
+                    let Some(value) = value else { return Ok(postgres_protocol::IsNull::Yes) };
+                    out.extend_from_slice(value.as_bytes());
+                    Ok(postgres_protocol::IsNull::No)
+                };
+                frontend::bind("", "", [], asked.values.iter().flatten(), write, [0], &mut out)
+                    .map_err(|_| io::Error::other("a bind message with values as text"))?;
                 frontend::describe(b'P', "", &mut out)?;
                 frontend::execute("", 0, &mut out)?;
                 frontend::sync(&mut out);
             }
         }
         self.stream.write_all(&out)?;
-        self.finish()
+        self.finish(Some((&asked.data, protocol)))
     }
 
-    /// Reads until the server is ready again.
-    fn finish(&mut self) -> io::Result<Result<Answer, ServerError>> {
+    /// Reads until the server is ready again; gives it what it wants to copy.
+    fn finish(&mut self, copied: Option<(&str, Protocol)>) -> io::Result<Result<Answer, ServerError>> {
         let mut answer = Answer::default();
         let mut failed = None;
+        let mut lines = Vec::new();
         loop {
             match self.message()? {
                 backend::Message::RowDescription(body) => {
                     answer.rows.clear();
                     answer.types = body.fields().map(|field| Ok(field.type_oid())).collect()?;
+                    answer.names = body.fields().map(|field| Ok(field.name().to_owned())).collect()?;
                 }
                 backend::Message::DataRow(body) => {
                     let value = |range: Option<std::ops::Range<usize>>| {
@@ -133,11 +155,25 @@ impl WireClient {
                 backend::Message::CommandComplete(body) => body.tag()?.clone_into(&mut answer.tag),
                 backend::Message::ErrorResponse(body) => failed = Some(server_error(&body)?),
                 backend::Message::CopyInResponse(_) => {
+                    let (data, protocol) = copied.unwrap_or(("", Protocol::Simple));
                     let mut out = BytesMut::new();
-                    frontend::copy_fail("these tests have no data to copy", &mut out)?;
+                    for piece in data.as_bytes().chunks(7) {
+                        frontend::CopyData::new(piece)?.write(&mut out);
+                    }
+                    frontend::copy_done(&mut out);
+                    // Servers leave aside what asked for an answer before the data came.
+                    if protocol == Protocol::Extended {
+                        frontend::sync(&mut out);
+                    }
                     self.stream.write_all(&out)?;
                 }
-                backend::Message::ReadyForQuery(_) => return Ok(failed.map_or(Ok(answer), Err)),
+                backend::Message::CopyOutResponse(_) => answer.types = vec![COPIED_TYPE],
+                backend::Message::CopyData(body) => lines.extend_from_slice(body.data()),
+                backend::Message::ReadyForQuery(_) => {
+                    let lines = String::from_utf8_lossy(&lines);
+                    answer.rows.extend(lines.lines().map(|line| vec![Some(line.to_owned())]));
+                    return Ok(failed.map_or(Ok(answer), Err));
+                }
                 backend::Message::AuthenticationCleartextPassword
                 | backend::Message::AuthenticationMd5Password(_)
                 | backend::Message::AuthenticationSasl(_) => {

@@ -1,11 +1,12 @@
 //! Scripts of SQL with expected answers, and a router to run them on without an engine.
 
+#[path = "../../../tests/src/asked.rs"]
+mod asked;
 mod corpus;
 mod groups;
 mod joins;
 mod limits;
 pub(crate) mod mem_router;
-mod script;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -19,11 +20,13 @@ use omen_core::node::{MESH_CAPACITY, NodeConfig, NodeCore};
 use omen_core::router::{CancelFlag, Router};
 
 use crate::session::Session;
+use corpus::ScriptOutcome;
 use mem_router::MemRouter;
-use script::ScriptOutcome;
 
-const SESSION_SCRIPTS: &str = "tests/slt";
-const WIRE_SCRIPTS: &str = "../tests/slt";
+/// Scripts that also run over the wire.
+const SCRIPTS: &str = "../tests/slt";
+/// Explanations: they tell of the test double's ranges, and run nowhere else.
+const PLANS: &str = "tests/plans";
 
 /// The scripts of a folder. `OMENDB_SLT` restricts them to those whose path contains it.
 fn scripts(folder: &str) -> Vec<PathBuf> {
@@ -34,13 +37,6 @@ fn scripts(folder: &str) -> Vec<PathBuf> {
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "slt"));
     paths.retain(|path| path.to_string_lossy().contains(&only));
     paths.sort();
-    paths
-}
-
-/// All scripts: those of this crate, which tell more about sessions, and those that also run over the wire.
-fn all_scripts() -> Vec<PathBuf> {
-    let mut paths = scripts(SESSION_SCRIPTS);
-    paths.extend(scripts(WIRE_SCRIPTS));
     paths
 }
 
@@ -65,11 +61,7 @@ async fn run<R: Router>(path: &Path, way: Way, router: impl Fn() -> R) -> Script
         }
         session
     };
-    if path.starts_with(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(WIRE_SCRIPTS)) {
-        corpus::run(path, way.spill_bytes.is_some(), session).await
-    } else {
-        script::run(path, session).await
-    }
+    corpus::run(path, way.spill_bytes.is_some(), session).await
 }
 
 /// A simulated node with this many cores, whose ranges split early.
@@ -120,8 +112,7 @@ fn run_on_engine(path: PathBuf, seed: u64) -> ScriptOutcome {
 #[test]
 fn scripts_on_the_engine() {
     let mut failures = Vec::new();
-    // Explanations tell of the test double's ranges.
-    for path in all_scripts().into_iter().filter(|path| !path.ends_with("explain.slt")) {
+    for path in scripts(SCRIPTS) {
         for seed in 0..4 {
             let outcome = run_on_engine(path.clone(), seed);
             failures.extend(outcome.failures.into_iter().map(|failure| format!("seed {seed}: {failure}")));
@@ -143,7 +134,7 @@ fn scripts_without_memory() {
 fn on_the_test_double(spill_bytes: Option<usize>) {
     let mut failures = Vec::new();
     let mut records = 0;
-    for path in all_scripts() {
+    for path in scripts(SCRIPTS).into_iter().chain(scripts(PLANS)) {
         let router = MemRouter::new();
         let outcome =
             futures_lite::future::block_on(run(&path, Way { spill_bytes, ..Way::default() }, || {
