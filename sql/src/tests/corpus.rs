@@ -53,11 +53,12 @@ pub(super) async fn run<R: Router>(
         let _ = session.sync().await;
         let in_any_order = any_order && !sql.to_lowercase().contains("order by");
         let Err(got) = compare(record, result, in_any_order) else { continue };
-        if update && !conditions.is_empty() {
-            if let Record::Query { expected: QueryExpect::Results { results, .. }, .. } = record {
-                *results = got.lines().map(|line| line.trim_start_matches("  ").to_owned()).collect();
-                continue;
-            }
+        if update
+            && !conditions.is_empty()
+            && let Record::Query { expected: QueryExpect::Results { results, .. }, .. } = record
+        {
+            *results = got.split("\n  ").map(str::to_owned).collect();
+            continue;
         }
         outcome.failures.push(format!("{loc}\n  {}\n  {got}", sql.replace('\n', "\n  ")));
     }
