@@ -57,6 +57,13 @@ sqlstates! {
     INVALID_BINARY_REPRESENTATION = "22P03", "Bytes are not a value of the type.";
     UNTRANSLATABLE_CHARACTER = "22P05", "A character that text cannot hold.";
     BAD_COPY_FILE_FORMAT = "22P04", "A COPY row is malformed.";
+    INVALID_SQL_JSON_SUBSCRIPT = "22033", "A subscript of a JSON path that is no number or out of bounds.";
+    NON_NUMERIC_SQL_JSON_ITEM = "22036", "A method of numbers in a JSON path meets something else.";
+    SINGLETON_SQL_JSON_ITEM_REQUIRED = "22038", "A JSON path gives more or less than one value.";
+    SQL_JSON_ARRAY_NOT_FOUND = "22039", "A JSON path asks for an array where there is none.";
+    SQL_JSON_MEMBER_NOT_FOUND = "2203A", "A JSON path asks for a member that is not there.";
+    SQL_JSON_NUMBER_NOT_FOUND = "2203B", "A JSON path asks for a number where there is none.";
+    SQL_JSON_OBJECT_NOT_FOUND = "2203C", "A JSON path asks for an object where there is none.";
     NOT_NULL_VIOLATION = "23502", "NULL in a NOT NULL column.";
     UNIQUE_VIOLATION = "23505", "A key exists already.";
     ACTIVE_SQL_TRANSACTION = "25001", "Not allowed inside a transaction block.";

@@ -3,6 +3,8 @@
 pub(crate) mod raw;
 mod tree;
 
+pub(crate) use tree::compare_numbers;
+
 use omen_core::SqlState;
 use omen_core::error::ValueError;
 

@@ -10,6 +10,7 @@ pub(crate) mod decimal;
 pub(crate) mod degrees;
 pub(crate) mod encoding;
 pub(crate) mod json;
+pub(crate) mod jsonpath;
 pub(crate) mod lift;
 mod md5;
 pub(crate) mod misc;

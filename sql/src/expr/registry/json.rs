@@ -6,6 +6,7 @@ use super::short::*;
 use super::{Function, Param};
 use crate::expr::kernel::compare::{Eq, Ge, Gt, Le, Lt, Ne, same_type};
 use crate::expr::kernel::json as j;
+use crate::expr::kernel::jsonpath as p;
 use crate::expr::sets::json as s;
 
 const JSON: PgType = PgType::Json;
@@ -43,6 +44,18 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("jsonb_insert", &[JB, TEXTS, JB, BO], JSONB, j::insert),
     Function::new("jsonb_object", &[TEXTS], JSONB, j::object_of_texts),
     Function::new("jsonb_object", &[TEXTS, TEXTS], JSONB, j::object_of_texts),
+    Function::new("jsonb_path_exists", &[JB, TX], BOOL, |c| p::exists(c, false)),
+    Function::new("jsonb_path_exists", &[JB, TX, JB], BOOL, |c| p::exists(c, false)),
+    Function::new("jsonb_path_exists", &[JB, TX, JB, BO], BOOL, |c| p::exists(c, false)),
+    Function::new("jsonb_path_match", &[JB, TX], BOOL, |c| p::matches(c, false)),
+    Function::new("jsonb_path_match", &[JB, TX, JB], BOOL, |c| p::matches(c, false)),
+    Function::new("jsonb_path_match", &[JB, TX, JB, BO], BOOL, |c| p::matches(c, false)),
+    Function::new("jsonb_path_query_array", &[JB, TX], JSONB, p::array),
+    Function::new("jsonb_path_query_array", &[JB, TX, JB], JSONB, p::array),
+    Function::new("jsonb_path_query_array", &[JB, TX, JB, BO], JSONB, p::array),
+    Function::new("jsonb_path_query_first", &[JB, TX], JSONB, p::first),
+    Function::new("jsonb_path_query_first", &[JB, TX, JB], JSONB, p::first),
+    Function::new("jsonb_path_query_first", &[JB, TX, JB, BO], JSONB, p::first),
     Function::new("jsonb_pretty", &[JB], TEXT, j::pretty),
     Function::new("jsonb_set", &[JB, TEXTS, JB], JSONB, j::set),
     Function::new("jsonb_set", &[JB, TEXTS, JB, BO], JSONB, j::set),
@@ -70,6 +83,9 @@ pub(super) static FUNCTIONS: &[Function] = &[
         s::members(a, "jsonb_each_text", true, true)
     }),
     Function::set_of("jsonb_object_keys", &[JB], TEXT, |a| s::keys(a, "jsonb_object_keys")),
+    Function::set_of("jsonb_path_query", &[JB, TX], JSONB, s::path),
+    Function::set_of("jsonb_path_query", &[JB, TX, JB], JSONB, s::path),
+    Function::set_of("jsonb_path_query", &[JB, TX, JB, BO], JSONB, s::path),
 ];
 
 pub(super) static OPERATORS: &[Function] = &[
@@ -87,6 +103,8 @@ pub(super) static OPERATORS: &[Function] = &[
     Function::new("#>>", &[JB, TEXTS], TEXT, |c| j::path(c, true)),
     Function::new("@>", &[JB, JB], BOOL, j::contains),
     Function::new("<@", &[JB, JB], BOOL, j::contained),
+    Function::new("@?", &[JB, TX], BOOL, |c| p::exists(c, true)),
+    Function::new("@@", &[JB, TX], BOOL, |c| p::matches(c, true)),
     Function::new("?", &[JB, TX], BOOL, j::exists),
     Function::new("?|", &[JB, TEXTS], BOOL, |c| j::exists_some(c, false)),
     Function::new("?&", &[JB, TEXTS], BOOL, |c| j::exists_some(c, true)),

@@ -4,6 +4,7 @@ use omen_core::types::Datum;
 
 use super::{SetArgs, SetCursor, rows, values};
 use crate::expr::kernel::json::{invalid, part};
+use crate::expr::kernel::jsonpath;
 use crate::expr::kernel::lift::Result;
 use crate::types::json::raw::{self, Kind};
 
@@ -59,4 +60,9 @@ pub(crate) fn members(
         all.push(vec![part(Some(key), true)?, part(Some(value), as_text)?]);
     }
     Ok(rows(all))
+}
+
+/// `jsonb_path_query`
+pub(crate) fn path(args: &SetArgs<'_>) -> Result<Box<dyn SetCursor>> {
+    Ok(values(jsonpath::rows(args.values)?.into_iter().map(Ok)))
 }
