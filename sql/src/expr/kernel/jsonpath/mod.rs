@@ -1,6 +1,9 @@
 //! SQL/JSON path (PG 15, chapter 9.16.2): its functions and operators over `jsonb`.
 //!
-//! A path is a text. Invariants: no text panics, and how deep a path nests is bounded before it is evaluated.
+//! A path is a text. The functions whose names end in `_tz` differ from the others in `.datetime()` alone, which is
+//! refused, so they are the same.
+//!
+//! Invariants: no text panics, and how deep a path nests is bounded before it is evaluated.
 
 mod eval;
 mod parse;

@@ -59,9 +59,8 @@ pub(super) fn parse(text: &str) -> Result<Path> {
     Ok(Path { strict, node })
 }
 
-fn syntax(text: &str, part: &str) -> ValueError {
+fn syntax(part: &str) -> ValueError {
     let place = if part.is_empty() { "end".to_owned() } else { format!("or near \"{part}\"") };
-    let _ = text;
     ValueError::new(SqlState::SYNTAX_ERROR, format!("syntax error at {place} of jsonpath input"))
 }
 
@@ -119,7 +118,7 @@ fn tokens(text: &str) -> Result<Vec<(Token, usize, usize)>> {
             at += len;
             Token::Name(rest[..len].to_owned())
         } else {
-            return Err(syntax(text, &rest[..c.len_utf8()]));
+            return Err(syntax(&rest[..c.len_utf8()]));
         };
         out.push((token, start, at));
     }
@@ -152,8 +151,8 @@ fn quoted(text: &str) -> Result<(String, usize)> {
             '"' => {
                 return match Value::parse(&text[..=at]) {
                     Ok(Value::String(string)) => Ok((string, at + 1)),
-                    Ok(_) => Err(syntax(text, "\"")),
-                    Err(_) => Err(syntax(text, &text[..=at])),
+                    Ok(_) => Err(syntax("\"")),
+                    Err(_) => Err(syntax(&text[..=at])),
                 };
             }
             _ => {}
@@ -170,7 +169,7 @@ impl Reader<'_> {
 
     fn unexpected(&self) -> ValueError {
         let part = self.tokens.get(self.at).map_or("", |(_, start, end)| &self.text[*start..*end]);
-        syntax(self.text, part)
+        syntax(part)
     }
 
     fn sign(&mut self, sign: &str) -> bool {

@@ -5,7 +5,7 @@ use super::path_of;
 fn no_text_panics() {
     let paths = [
         "strict $.a[*] ? (@.b > 1 && @.c like_regex \"^x\" flag \"i\").**{1 to last}.size()",
-        "lax $[0, last - 1 to last].\"kéy\" ? (exists(@.x) || !(@ == null) is unknown) + -$v * 1.5e3",
+        "lax $[0, last - 1 to last].\"kéy\" ? (exists(@.x) || (!(@ == null)) is unknown) + -$v * 1.5e3",
     ];
     for path in paths {
         path_of(path).expect("a path");
