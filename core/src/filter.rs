@@ -10,18 +10,21 @@
 mod arrays;
 mod image;
 pub(crate) mod mask;
+mod numbers;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::cmp::Ordering;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use crate::catalog::TableSchema;
 use crate::key::float_order;
 use crate::row::{Malformed, RowReader};
 use crate::types::{Datum, Interval, Numeric, PgType};
 
-pub(crate) use image::{image, is_whole, place};
+pub(crate) use image::{image, int_of_image, is_whole, place};
+pub use numbers::{NumberSet, NumberSetBuilder};
 
 /// A condition on one column.
 #[derive(Clone, PartialEq, Debug)]
@@ -41,6 +44,8 @@ pub enum Test {
     Between(Datum, Datum),
     /// Equal to one of these.
     In(Vec<Datum>),
+    /// Equal to one of these numbers, by which an `i64` orders the column's type (dates, times, integers).
+    Among(Arc<NumberSet>),
     /// `IS NULL`
     IsNull,
     /// `IS NOT NULL`
@@ -135,6 +140,8 @@ pub(crate) enum IntTest {
     AllBut(i64),
     /// These, rising; at least two.
     OneOf(Vec<i64>),
+    /// These.
+    Among(Arc<NumberSet>),
 }
 
 impl IntTest {
@@ -144,6 +151,7 @@ impl IntTest {
             IntTest::Range(low, high) => (low..=high).contains(&&value),
             IntTest::AllBut(one) => value != *one,
             IntTest::OneOf(list) => list.binary_search(&value).is_ok(),
+            IntTest::Among(set) => set.contains(value),
         }
     }
 }
@@ -201,6 +209,8 @@ pub(crate) enum Images {
     AllBut(u64),
     /// All matches have one of these, rising.
     OneOf(Vec<u64>),
+    /// These numbers match, by their `int_image`s.
+    Among(Arc<NumberSet>),
 }
 
 /// A filter, ready to run over a table's rows.
@@ -272,7 +282,7 @@ impl Filter {
             Ready::Ints(IntTest::Range(low, high)) if low == high => 2,
             Ready::Ints(IntTest::Range(..)) | Ready::Floats(FloatTest::Range { .. }) => 3,
             Ready::Ints(IntTest::OneOf(_)) | Ready::Floats(FloatTest::OneOf(_)) => 4,
-            Ready::Bytes(Members::OneOf(_)) => 5,
+            Ready::Ints(IntTest::Among(_)) | Ready::Bytes(Members::OneOf(_)) => 5,
             Ready::Bytes(_) | Ready::Numerics(_) | Ready::Intervals(_) => 6,
             Ready::Ints(IntTest::AllBut(_)) | Ready::Floats(FloatTest::AllBut(_)) => 7,
             Ready::NotNull => 8,
@@ -361,6 +371,7 @@ fn ready(test: &Test, pg_type: PgType) -> Ready {
             return both(&low, &high).or_else(|| between(low, high)).expect("bounds of one type");
         }
         Test::In(list) => return one_of(list, pg_type),
+        Test::Among(set) => return Ready::Ints(IntTest::Among(set.clone())),
     };
     assert!(test.is_supported(pg_type), "{pg_type} has no order");
     match pg_type {

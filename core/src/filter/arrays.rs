@@ -7,7 +7,7 @@ use arrow_array::types::{
     TimestampMicrosecondType,
 };
 
-use super::mask::{and_bits, and_not_bits, retain, retain_values};
+use super::mask::{self, and_bits, and_not_bits, retain, retain_values};
 use super::{Filter, FloatTest, IntTest, Ready};
 use crate::types::PgType;
 
@@ -115,6 +115,11 @@ fn retain_ints<T: Copy + Into<i64>>(test: &IntTest, values: &[T], mask: &mut [u6
             retain_values(mask, values, move |value| value.into().wrapping_sub(low) as u64 <= width);
         }
         IntTest::AllBut(one) => retain_values(mask, values, |value| value.into() != *one),
+        // Where few rows are left, only those are asked.
+        IntTest::Among(set) if 8 * mask::count(mask) < values.len() => {
+            retain(mask, |row| set.contains(values[row].into()));
+        }
+        IntTest::Among(set) => retain_values(mask, values, |value| set.contains(value.into())),
         IntTest::OneOf(list) => {
             // Most rows are beyond the extremes or are asked with few alternatives.
             const FEW: usize = 8;

@@ -87,6 +87,12 @@ pub(crate) fn int_image(value: i64) -> u64 {
     value as u64 ^ SIGN
 }
 
+/// Inverse of [`int_image`].
+#[inline]
+pub(crate) fn int_of_image(image: u64) -> i64 {
+    (image ^ SIGN) as i64
+}
+
 /// Two bits for negative, zero, positive and NaN, eight for the exponent of the first digit, then what fits of the
 /// digits, 15 at least.
 fn numeric_image(value: Numeric) -> u64 {
@@ -123,6 +129,7 @@ pub(super) fn images(ready: &Ready, pg_type: PgType) -> Images {
         Ready::Ints(IntTest::OneOf(list)) => {
             Images::OneOf(list.iter().map(|value| int_image(*value)).collect())
         }
+        Ready::Ints(IntTest::Among(set)) => Images::Among(set.clone()),
         Ready::Floats(FloatTest::Range { low, high, nan }) => {
             let nan_image = float_order(f64::NAN);
             let low = if low <= high { float_order(*low) } else { nan_image };

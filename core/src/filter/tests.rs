@@ -48,6 +48,7 @@ pub(crate) fn holds(test: &Test, value: &Datum) -> bool {
             compare(Comparison::GreaterOrEqual, low) && compare(Comparison::LessOrEqual, high)
         }
         Test::In(list) => list.iter().any(|other| compare(Comparison::Equal, other)),
+        Test::Among(set) => super::int_datum(value).is_some_and(|value| set.contains(value)),
         Test::IsNull => value.is_null(),
         Test::IsNotNull => !value.is_null(),
         Test::Never => false,
@@ -99,6 +100,14 @@ pub(crate) fn some_test(random: &mut Random, pg_type: PgType, values: &[Datum]) 
     match random.below(if ordered { 10 } else { 2 }) {
         0 => Test::IsNull,
         1 => Test::IsNotNull,
+        2 if random.one_in(2) && ordered => {
+            let numbers: Vec<i64> = (0..1 + random.below(12))
+                .filter_map(|_| super::int_datum(&some_value(random, pg_type, values)))
+                .collect();
+            let mut set = NumberSetBuilder::default();
+            set.extend(numbers.into_iter());
+            set.finish().map_or(Test::Never, |set| Test::Among(set.into()))
+        }
         2 => Test::In((0..random.below(12)).map(|_| some_value(random, pg_type, values)).collect()),
         3 => Test::Between(some_value(random, pg_type, values), some_value(random, pg_type, values)),
         _ => Test::Compare(random.pick(&OPERATORS), some_value(random, pg_type, values)),

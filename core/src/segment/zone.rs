@@ -4,7 +4,7 @@
 //! [`Judgement::All`] no row for which it is not.
 
 use crate::column::{ColumnView, Layout};
-use crate::filter::{Filter, Images, image, is_whole, place};
+use crate::filter::{Filter, Images, image, int_of_image, is_whole, place};
 use crate::types::PgType;
 
 /// Bytes of a zone in a file.
@@ -107,6 +107,10 @@ impl Zone {
                     _ => Judgement::None,
                 }
             }
+            Images::Among(set) => match set.has_between(int_of_image(self.min), int_of_image(self.max)) {
+                true => Judgement::Some,
+                false => Judgement::None,
+            },
         }
     }
 
@@ -135,6 +139,10 @@ impl Zone {
             Images::OneOf(list) => {
                 let inside = list.partition_point(|image| *image <= self.max)
                     - list.partition_point(|image| *image < self.min);
+                (one * inside as f64).min(1.0)
+            }
+            Images::Among(set) => {
+                let inside = set.count_between(int_of_image(self.min), int_of_image(self.max));
                 (one * inside as f64).min(1.0)
             }
             Images::Null => NULL_SHARE,

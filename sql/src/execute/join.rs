@@ -8,9 +8,10 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use omen_core::filter::ColumnFilter;
+use omen_core::filter::{ColumnFilter, NumberSet, NumberSetBuilder, Test};
 use omen_core::key::KeySpan;
 use omen_core::router::Router;
 use omen_core::types::{Datum, PgType};
@@ -37,6 +38,12 @@ const ROWS_PER_KEY: f64 = 4.0;
 
 /// Most values that the engine looks for in a column that is not the key.
 const LISTED_VALUES: usize = 64;
+
+/// So many values are compared one by one.
+const FEW_ALTERNATIVES: usize = 8;
+
+/// Scans look for numbers that are at most this share of the column's different ones.
+const SELECTIVE_SHARE: f64 = 0.6;
 
 type Started<'s, R> = Pin<Box<dyn Future<Output = Result<Running<R>>> + 's>>;
 
@@ -135,6 +142,8 @@ enum Values {
     In(Vec<Datum>),
     /// None below the first and none above the second.
     Between(Datum, Datum),
+    /// Whole numbers, dates or times, of the key's type, by the numbers that order them.
+    Among(Arc<NumberSet>, PgType),
 }
 
 /// What the engine knows about scans.
@@ -193,7 +202,7 @@ impl<R: Router> Reader<'_, R> {
             match &plan.source {
                 Source::Join(join) => {
                     let below = narrowings.iter().filter_map(|narrowing| {
-                        let column = crate::physical::join_order::below_steps(&plan.steps, narrowing.column)?;
+                        let column = crate::physical::estimate::below_groups(&plan.steps, narrowing.column)?;
                         Some(Narrowing { column: join.output[column], ..narrowing.clone() })
                     });
                     let below = below.collect();
@@ -382,6 +391,10 @@ fn narrowings_of(join: &OrderedJoin, keys: &KeyValues) -> Vec<Narrowing> {
         };
         let values = match keys {
             KeyValues::Few(values) => Values::In(distinct(&values[position], pg_type)),
+            KeyValues::Numbers(sets) => match &sets[position] {
+                Some(set) => Values::Among(set.clone(), pg_type),
+                None => continue,
+            },
             KeyValues::Between(min, max) => match (as_datum(*min, pg_type), as_datum(*max, pg_type)) {
                 (Some(min), Some(max)) => Values::Between(min, max),
                 _ => continue,
@@ -423,6 +436,36 @@ fn as_datum(value: i64, pg_type: PgType) -> Option<Datum> {
     })
 }
 
+/// Values of a key as numbers, if a column of this type has the same ones.
+fn numbers_among(values: &[Datum], pg_type: PgType) -> Option<NumberSet> {
+    let number = |value: &Datum| match (value, pg_type) {
+        (Datum::Int2(value), PgType::Int2 | PgType::Int4 | PgType::Int8) => Some(i64::from(*value)),
+        (Datum::Int4(value), PgType::Int2 | PgType::Int4 | PgType::Int8) => Some(i64::from(*value)),
+        (Datum::Int8(value), PgType::Int2 | PgType::Int4 | PgType::Int8) => Some(*value),
+        (Datum::Date(value), PgType::Date) => Some(i64::from(*value)),
+        _ => None,
+    };
+    let numbers: Option<Vec<i64>> = values.iter().map(number).collect();
+    let mut set = NumberSetBuilder::default();
+    set.extend(numbers?.into_iter());
+    set.finish()
+}
+
+/// From the first to the second.
+fn bounds(pg_type: PgType, min: &Datum, max: &Datum) -> Vec<KeyBound> {
+    let bound = |side, value: &Datum| {
+        let value = Expr::Literal { value: value.clone(), pg_type };
+        KeyBound { pg_type, side, inclusive: true, value }
+    };
+    vec![bound(Side::Lower, min), bound(Side::Upper, max)]
+}
+
+/// Whether equal values of these types are the same numbers.
+fn has_same_numbers(a: PgType, b: PgType) -> bool {
+    let is_integer = |pg_type| matches!(pg_type, PgType::Int2 | PgType::Int4 | PgType::Int8);
+    a == b || is_integer(a) && is_integer(b)
+}
+
 /// A scan that reads less, and conditions that the engine evaluates beside its own.
 fn narrowed(
     scan: &ScanPlan,
@@ -433,7 +476,7 @@ fn narrowed(
     let mut scan = scan.clone();
     let mut filters = Vec::new();
     for Narrowing { column, values } in narrowings {
-        let Some((_, column)) = plan.table_column(*column) else { continue };
+        let Some(column) = plan.narrowed_column(*column) else { continue };
         let schema = scan.table.schema.clone();
         let pg_type = schema.columns[column].pg_type;
         let is_next_key = schema.key.get(scan.keys.equal.len()) == Some(&column);
@@ -455,15 +498,31 @@ fn narrowed(
                 scan.keys.equal.push(KeyEquality { pg_type, values: values.iter().map(literal).collect() });
                 scan.keys.is_complete = completes;
             }
-            Values::In(values) if values.len() <= LISTED_VALUES => {
+            Values::In(values) if values.len() <= FEW_ALTERNATIVES => {
                 filters.extend(among(column, pg_type, values));
             }
-            Values::In(_) => {}
-            Values::Between(min, max) if free => {
-                let bound = |side, value| KeyBound { pg_type, side, inclusive: true, value: literal(value) };
-                scan.keys.bounds = vec![bound(Side::Lower, min), bound(Side::Upper, max)];
-            }
+            Values::In(values) => match numbers_among(values, pg_type) {
+                Some(set) => filters.push(ColumnFilter { column, test: Test::Among(Arc::new(set)) }),
+                None if values.len() <= LISTED_VALUES => filters.extend(among(column, pg_type, values)),
+                None => {}
+            },
+            Values::Between(min, max) if free => scan.keys.bounds = bounds(pg_type, min, max),
             Values::Between(min, max) => filters.extend(between(column, pg_type, min, max)),
+            Values::Among(set, key_type) => {
+                let ends = (as_datum(set.min(), *key_type), as_datum(set.max(), *key_type));
+                let (Some(min), Some(max)) = ends else { continue };
+                if free {
+                    scan.keys.bounds = bounds(pg_type, &min, &max);
+                }
+                let known = rows.first().and_then(|rows| rows.distinct_of(&scan.table.schema, column));
+                let is_selective = known.is_none_or(|known| set.count() as f64 <= SELECTIVE_SHARE * known);
+                // As numbers, values of another type may be different ones.
+                if is_selective && has_same_numbers(pg_type, *key_type) {
+                    filters.push(ColumnFilter { column, test: Test::Among(set.clone()) });
+                } else if !free {
+                    filters.extend(between(column, pg_type, &min, &max));
+                }
+            }
         }
     }
     if scan.keys.is_complete {

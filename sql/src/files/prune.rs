@@ -96,6 +96,6 @@ fn passes(test: &Test, min: &Datum, max: &Datum) -> bool {
         Test::Between(low, high) => !below(high) && !above(low),
         Test::In(values) => values.iter().any(|value| !below(value) && !above(value)),
         Test::Never => false,
-        Test::Compare(Comparison::NotEqual, _) | Test::IsNull | Test::IsNotNull => true,
+        Test::Compare(Comparison::NotEqual, _) | Test::IsNull | Test::IsNotNull | Test::Among(_) => true,
     }
 }

@@ -3,6 +3,7 @@
 //! What the engine knows of a scan's keys, filters and columns is taken from it; everything else is guessed.
 //! Estimates decide what is fast, never what is answered.
 
+use omen_core::catalog::TableSchema;
 use omen_core::types::Datum;
 
 use super::join_order::{JoinTree, below_steps, order};
@@ -50,12 +51,16 @@ impl ScanEstimate {
     /// About how many different values one of the table's columns has.
     fn distinct(&self, scan: &ScanPlan, column: usize) -> f64 {
         let key = &scan.table.schema.key;
-        if key.as_slice() == [column] {
-            return self.rows;
-        }
-        let known = self.distinct.get(column).copied().flatten();
         let guess = || self.rows.powf(if key.first() == Some(&column) { 0.9 } else { 0.75 });
-        known.map_or_else(guess, |known| known.min(self.rows))
+        self.distinct_of(&scan.table.schema, column).unwrap_or_else(guess)
+    }
+
+    /// As [`ScanEstimate::distinct`], if something tells.
+    pub(crate) fn distinct_of(&self, schema: &TableSchema, column: usize) -> Option<f64> {
+        if schema.key.as_slice() == [column] {
+            return Some(self.rows);
+        }
+        self.distinct.get(column).copied().flatten().map(|known| known.min(self.rows))
     }
 }
 
@@ -102,8 +107,8 @@ fn source_distinct(plan: &QueryPlan, scans: &[ScanEstimate], column: usize) -> O
     }
 }
 
-/// As [`below_steps`], also through groupings by that column.
-fn below_groups(steps: &[Step], column: usize) -> Option<usize> {
+/// As [`below_steps`], also through groupings by that column: leaving out rows by it leaves out whole groups.
+pub(crate) fn below_groups(steps: &[Step], column: usize) -> Option<usize> {
     let Some(last) = steps.iter().rposition(|step| matches!(step, Step::Stage(Stage::Aggregate { .. })))
     else {
         return below_steps(steps, column);

@@ -9,7 +9,7 @@
 use omen_core::types::PgType;
 
 use super::equal::{Equal, equal_columns};
-use super::estimate::{ScanEstimate, plan_distinct, plan_rows, selectivity};
+use super::estimate::{ScanEstimate, below_groups, plan_distinct, plan_rows, selectivity};
 use super::join::{JoinPlan, Role};
 use super::{QueryPlan, ScanPlan, Source, Step};
 use crate::expr::Expr;
@@ -501,6 +501,16 @@ impl QueryPlan {
         let column = below_steps(&self.steps, column)?;
         let column = below_steps(&scan.fragment, column)?;
         Some((scan, scan.columns[column]))
+    }
+}
+
+impl QueryPlan {
+    /// As [`QueryPlan::table_column`], of a scan, also through groupings.
+    pub(crate) fn narrowed_column(&self, column: usize) -> Option<usize> {
+        let Source::Scan(scan) = &self.source else { return None };
+        let column = below_groups(&self.steps, column)?;
+        let column = below_groups(&scan.fragment, column)?;
+        Some(scan.columns[column])
     }
 }
 

@@ -11,6 +11,7 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, BooleanArray};
 use arrow_buffer::NullBuffer;
+use omen_core::filter::NumberSetBuilder;
 use omen_core::types::PgType;
 
 use crate::fragment::groups::{hash_bytes, hash_number};
@@ -384,8 +385,19 @@ fn numbers(keys: &[ArrayRef], types: &[PgType]) -> Option<Vec<i64>> {
     })
 }
 
+/// Adds the values that are not NULL to a set.
+pub(super) fn add_numbers(values: &ArrayRef, pg_type: PgType, set: &mut NumberSetBuilder) {
+    let Some(numbers) = numbers(std::slice::from_ref(values), &[pg_type]) else { return };
+    match values.nulls() {
+        None => set.extend(numbers.into_iter()),
+        Some(nulls) => {
+            set.extend(numbers.into_iter().zip(nulls).filter(|(_, valid)| *valid).map(|(number, _)| number));
+        }
+    }
+}
+
 /// Whether values of this type are compared as numbers of 64 bits.
-fn is_number(pg_type: PgType) -> bool {
+pub(super) fn is_number(pg_type: PgType) -> bool {
     use PgType::{Date, Int2, Int4, Int8, Time, Timestamp, Timestamptz};
     matches!(pg_type, Int2 | Int4 | Int8 | Date | Time | Timestamp | Timestamptz)
 }

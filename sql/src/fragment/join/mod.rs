@@ -21,6 +21,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
 use arrow_schema::{DataType, SchemaRef};
 use omen_core::error::{SqlState, ValueError};
+use omen_core::filter::{NumberSet, NumberSetBuilder};
 use omen_core::fragment::{BATCH_ROWS, batch_bytes};
 use omen_core::types::PgType;
 
@@ -35,6 +36,9 @@ const OUTPUT_BYTES: usize = 32 << 20;
 
 /// Bytes of the build side's values in a row that cores may join on their own: what a batch gives there is not divided.
 const BUILD_WIDTH_MAX: usize = 1 << 10;
+
+/// What part of the memory of a build side a set of its keys may take, beside it.
+const SET_SHARE: usize = 8;
 
 /// Bytes of columns that offsets of 32 bits can address.
 const COLUMN_BYTES_MAX: usize = i32::MAX as usize;
@@ -157,6 +161,8 @@ pub(crate) struct BuildSide {
     keys: KeyBuffer,
     /// The values of the keys, as long as they are few.
     values: Option<Vec<Vec<ArrayRef>>>,
+    /// For each key its values, if they are numbers.
+    numbers: Vec<Option<NumberSetBuilder>>,
     rows: usize,
     size_bytes: usize,
 }
@@ -165,6 +171,8 @@ pub(crate) struct BuildSide {
 pub(crate) enum KeyValues {
     /// For each key its values, in pieces, NULLs among them.
     Few(Vec<Vec<ArrayRef>>),
+    /// For each key its values, if they are numbers that lie close to each other.
+    Numbers(Vec<Option<Arc<NumberSet>>>),
     /// The only key's smallest and largest value, as a number.
     Between(i64, i64),
     /// Nothing that helps.
@@ -177,7 +185,11 @@ impl BuildSide {
         let types = stage.keys.iter().map(|key| key.build.pg_type()).collect();
         let keys = KeyBuffer::new(types, stage.keys.iter().map(|key| key.null_safe).collect());
         let values = Some(vec![Vec::new(); stage.keys.len()]);
-        BuildSide { stage, batches: Vec::new(), columns: Vec::new(), keys, values, rows: 0, size_bytes: 0 }
+        let numbers =
+            stage.keys.iter().map(|key| lookup::is_number(key.build.pg_type()).then(Default::default));
+        let numbers = numbers.collect();
+        let (batches, columns) = (Vec::new(), Vec::new());
+        BuildSide { stage, batches, columns, keys, values, numbers, rows: 0, size_bytes: 0 }
     }
 
     /// Adds rows.
@@ -190,6 +202,15 @@ impl BuildSide {
         let keys: Vec<ArrayRef> = keys.collect::<Result<_>>()?;
         self.rows += rows;
         self.size_bytes += batch_bytes(&batch) + self.keys.push(&keys, rows) + INDEX_ROW_BYTES * rows;
+        let set_bytes_max = self.stage.memory_bytes / SET_SHARE;
+        for ((numbers, key), values) in self.numbers.iter_mut().zip(&self.stage.keys).zip(&keys) {
+            if let Some(set) = numbers {
+                lookup::add_numbers(values, key.build.pg_type(), set);
+                if set.size_bytes() > set_bytes_max {
+                    *numbers = None;
+                }
+            }
+        }
         if self.rows > FEW_KEYS {
             self.values = None;
         }
@@ -217,12 +238,20 @@ impl BuildSide {
     /// Indexes the rows.
     pub(crate) fn finish(mut self) -> (JoinRun, KeyValues) {
         while !self.index() {}
-        let BuildSide { stage, columns, keys, values, rows, .. } = self;
+        let BuildSide { stage, columns, keys, values, numbers, rows, .. } = self;
         let batch = batch_of(&schema_of(&stage.build), columns, rows);
-        let known = match (values, keys.bounds()) {
-            (Some(values), _) => KeyValues::Few(values),
-            (None, Some((min, max))) => KeyValues::Between(min, max),
-            (None, None) => KeyValues::Unknown,
+        let known = match values {
+            Some(values) => KeyValues::Few(values),
+            None => {
+                let sets = numbers.into_iter().map(|numbers| numbers?.finish().map(Arc::new));
+                let sets: Vec<Option<Arc<NumberSet>>> = sets.collect();
+                match sets.iter().any(Option::is_some) {
+                    true => KeyValues::Numbers(sets),
+                    false => {
+                        keys.bounds().map_or(KeyValues::Unknown, |(min, max)| KeyValues::Between(min, max))
+                    }
+                }
+            }
         };
         let has_null = keys.has_null();
         let mut table = JoinTable::new(stage, batch, keys.finish());

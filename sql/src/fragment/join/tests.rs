@@ -229,7 +229,13 @@ fn memory_is_bounded_and_keys_are_told() {
     assert_eq!(crate::expr::datum_at(&values[0][0], PgType::Int4, 1), Datum::Int4(8));
     let mut many = BuildSide::new(keyed(0));
     many.push(numbers(-5, 4_000)).expect("enough memory");
-    assert!(matches!(many.finish().1, KeyValues::Between(-5, 3_994)));
+    let KeyValues::Numbers(sets) = many.finish().1 else { panic!("numbers near each other") };
+    let set = sets[0].as_ref().expect("numbers near each other");
+    assert_eq!((set.count(), set.min(), set.max()), (4_000, -5, 3_994));
+    let mut far = BuildSide::new(keyed(0));
+    far.push(numbers(-5, 4_000)).expect("enough memory");
+    far.push(numbers(1 << 30, 1)).expect("enough memory");
+    assert!(matches!(far.finish().1, KeyValues::Between(-5, 1_073_741_824)));
     let mut null = BuildSide::new(keyed(1));
     null.push(numbers(0, 3)).expect("few rows");
     assert!(null.finish().0.needs_no_probe(), "NULL has no partner");
