@@ -324,3 +324,41 @@ fn many_keys_narrow_the_other_scan_to_an_interval() {
         assert_eq!(client.run(&outer).expect("valid"), [expected], "{outer}");
     }
 }
+
+#[test]
+fn keys_narrow_scans_below_groupings() {
+    let sim = omen_core::env::sim::Sim::new(5);
+    let cores = super::start_engine(&sim, 2);
+    let core = cores[0].clone();
+    let done = Rc::new(std::cell::Cell::new(0));
+    let slot = done.clone();
+    core.env().clone().spawn(async move {
+        let mut client = Client::new(core);
+        for sql in [
+            "create table few (id int primary key, k bigint, c int)",
+            "create table many (id int primary key, k int, v int)",
+            "insert into few select g, 7 * g, g % 3 from generate_series(1, 1500) g",
+            "insert into many select g, case when g % 11 = 0 then null else g % 3000 end, g % 5 from generate_series(1, 3000) g",
+            "insert into many select g, case when g % 11 = 0 then null else g % 3000 end, g % 5 from generate_series(3001, 6000) g",
+        ] {
+            client.rows(sql).await.expect("valid");
+        }
+        let mut compared = 0;
+        for join in ["join", "left join", "right join", "full join"] {
+            for (few, groups) in [("", "k"), ("where id > 1495", "k"), ("", "k, v"), ("where c = 5", "k")] {
+                let sql = format!(
+                    "select count(*), sum(f.id), sum(g.n), sum(g.s), min(g.k), max(g.k) from (select * from few {few}) f \
+                     {join} (select k, count(*) n, sum(v) s from many group by {groups}) g on g.k = f.k"
+                );
+                client.rows("set enable_direct = on").await.expect("valid");
+                let narrowed = client.rows(&sql).await.expect("valid");
+                client.rows("set enable_direct = off").await.expect("valid");
+                assert_eq!(narrowed, client.rows(&sql).await.expect("valid"), "{sql}");
+                compared += 1;
+            }
+        }
+        slot.set(compared);
+    });
+    assert!(sim.run_until(|| done.get() > 0), "the queries hang");
+    assert_eq!(done.get(), 16);
+}
