@@ -4,6 +4,7 @@
 //! [`Fragment`] of a scan, the session's core runs another over what comes back. Both are the same code.
 
 mod aggregate;
+mod gather;
 mod grouping_sets;
 mod groups;
 pub(crate) mod join;
@@ -24,7 +25,7 @@ mod tests;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow_schema::{Field, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use omen_core::error::{SqlState, ValueError};
 use omen_core::filter::ColumnFilter;
 use omen_core::fragment::{BATCH_ROWS, Flow, Fragment, FragmentRun};
@@ -33,6 +34,7 @@ use omen_core::types::PgType;
 use crate::expr::aggregate::AggregateCall;
 use crate::expr::{EvalContext, Expr};
 use crate::logical::{Aggregate, SortKey};
+pub(crate) use gather::take;
 use join::probe::Probe;
 use window::WindowStage;
 
@@ -399,12 +401,14 @@ pub(crate) fn filter(batch: &RecordBatch, keep: &BooleanArray) -> RecordBatch {
     if batch.num_columns() == 0 {
         return batch_of(batch.schema_ref(), Vec::new(), keep.true_count());
     }
+    let is_fixed = |column: &ArrayRef| matches!(column.data_type(), DataType::FixedSizeBinary(_));
+    if keep.null_count() == 0 && batch.columns().iter().any(is_fixed) {
+        let rows = keep.values().set_indices_u32().collect::<Vec<u32>>();
+        let rows = UInt32Array::from(rows);
+        let columns = batch.columns().iter().map(|column| take(column, &rows)).collect();
+        return batch_of(batch.schema_ref(), columns, rows.len());
+    }
     arrow_select::filter::filter_record_batch(batch, keep).expect("the mask is as long as the batch")
-}
-
-/// The values at some positions.
-pub(crate) fn take(column: &ArrayRef, indices: &UInt32Array) -> ArrayRef {
-    arrow_select::take::take(column, indices, None).expect("positions lie inside the array")
 }
 
 /// All values of some arrays of one type.

@@ -67,6 +67,9 @@ impl JoinTree {
     }
 }
 
+/// What a filtered group costs to keep in memory, compared with another row.
+const FILTERED_GROUPS_COST: f64 = 0.25;
+
 /// A set of inputs.
 type Inputs = u128;
 
@@ -292,12 +295,13 @@ impl<'a> Ordering<'a> {
     /// About how many different values keys of one side have together, and whether a table's whole primary key is among
     /// them.
     fn distinct_keys(&self, keys: &[&Expr]) -> (f64, bool) {
+        let keys = self.as_few_inputs(keys);
         let (mut all, mut is_unique) = (1.0, false);
         let mut inputs = keys.iter().fold(0, |inputs, key| inputs | inputs_of(key, &self.offsets));
         while inputs != 0 {
             let input = inputs.trailing_zeros() as usize;
             inputs &= inputs - 1;
-            let of_input = |key: &&&Expr| inputs_of(key, &self.offsets).trailing_zeros() as usize == input;
+            let of_input = |key: &&Expr| inputs_of(key, &self.offsets).trailing_zeros() as usize == input;
             let product: f64 = keys.iter().filter(of_input).map(|key| self.distinct(key)).product();
             // Keys of several columns are not more than there are rows.
             let rows = self.base_rows[input];
@@ -311,6 +315,31 @@ impl<'a> Ordering<'a> {
             all *= if is_whole { rows } else { product.min(rows) };
         }
         (all, is_unique)
+    }
+
+    /// Keys of one side, as columns of one input if each of them is equal to one: what is known about that input's columns
+    /// together tells more than what is known about columns of several.
+    fn as_few_inputs(&self, keys: &[&Expr]) -> Vec<Expr> {
+        let as_written = || keys.iter().map(|key| (*key).clone()).collect();
+        let Some(columns) = keys.iter().map(|key| column_of(key)).collect::<Option<Vec<usize>>>() else {
+            return as_written();
+        };
+        let Some((first, rest)) = columns.split_first() else { return as_written() };
+        if rest.iter().all(|column| self.input_of(*column) == self.input_of(*first)) {
+            return as_written();
+        }
+        let equal_in = |column: usize, input: usize| {
+            let known = |other: &usize| *other == column || self.equal.knows(column, *other);
+            (self.offsets[input]..self.offsets[input + 1]).find(known)
+        };
+        for input in 0..self.plan.inputs.len() {
+            let found: Option<Vec<usize>> = columns.iter().map(|column| equal_in(*column, input)).collect();
+            let column = |(index, key): (usize, &&Expr)| Expr::Column { index, pg_type: key.pg_type() };
+            if let Some(found) = found {
+                return found.into_iter().zip(keys).map(column).collect();
+            }
+        }
+        as_written()
     }
 
     /// The table's column that an expression of one input is, in a wider type perhaps.
@@ -371,6 +400,21 @@ impl<'a> Ordering<'a> {
         }
     }
 
+    /// How many rows it is like to keep a part in memory. Groups of which a condition leaves some have to be there anyway
+    /// before the first of them is known; what is left of them narrows the scans of the other side.
+    fn build_cost(&self, part: &Part) -> f64 {
+        let JoinTree::Input { index, .. } = &part.tree else { return part.rows };
+        let mut steps = self.plan.inputs[*index].steps.iter();
+        let groups = steps.any(|step| {
+            let Step::Stage(Stage::Aggregate { groups, .. }) = step else { return false };
+            !groups.is_empty()
+        });
+        match groups && steps.any(|step| matches!(step, Step::Stage(Stage::Filter(_)))) {
+            true => part.rows * FILTERED_GROUPS_COST,
+            false => part.rows,
+        }
+    }
+
     /// Joins two parts; answers the number of the new one.
     fn join(&mut self, left: usize, right: usize, rows: f64) -> usize {
         let (left, right) = (self.parts[left].take(), self.parts[right].take());
@@ -382,7 +426,8 @@ impl<'a> Ordering<'a> {
         let inputs = left.inputs | right.inputs;
         let role = right.role;
         let of = (role != Role::Joined).then_some(right.inputs.trailing_zeros() as usize);
-        let right_is_build = right.rows <= left.rows || self.plan.kind == JoinKind::Mark;
+        let right_is_build =
+            self.build_cost(&right) <= self.build_cost(&left) || self.plan.kind == JoinKind::Mark;
         let mut gives = self.gives(role, right_is_build);
         let (keeps_left, keeps_right) = (self.plan.kind.keeps_left(), self.plan.kind.keeps_right());
         let (probe, build, keeps_probe, keeps_build) = match right_is_build {
