@@ -181,8 +181,59 @@ pub trait Transaction {
     fn has_written(&self) -> bool;
 }
 
+/// What a scan took, summed over the ranges that have answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ScanCounts {
+    /// Visible rows that passed the filters and reached the fragment.
+    pub rows: u64,
+    /// Blocks of segments that were looked into.
+    pub blocks_read: u64,
+    /// Blocks that were left out because fences or models put their keys outside of the spans.
+    pub blocks_outside: u64,
+    /// Blocks that were left out by their zones.
+    pub blocks_pruned: u64,
+    /// Blocks of which it was enough to know how many rows they have.
+    pub blocks_counted: u64,
+    /// Bytes of the blocks that were looked into, as they are encoded.
+    pub block_bytes: u64,
+    /// Bytes that were read from disk, what was read ahead included.
+    pub disk_bytes: u64,
+    /// Bytes of the rows that went to the core that asked.
+    pub moved_bytes: u64,
+    /// Nanoseconds of work and of waiting for the disk, without those in which other work of the core went first.
+    pub busy_ns: u64,
+}
+
+impl ScanCounts {
+    /// Adds those of another part.
+    pub fn add(&mut self, other: &ScanCounts) {
+        *self = self.with(other, u64::wrapping_add);
+    }
+
+    /// What has come since `before`, which is a part of it.
+    pub fn since(&self, before: &ScanCounts) -> ScanCounts {
+        self.with(before, u64::wrapping_sub)
+    }
+
+    fn with(&self, other: &ScanCounts, of: fn(u64, u64) -> u64) -> ScanCounts {
+        ScanCounts {
+            rows: of(self.rows, other.rows),
+            blocks_read: of(self.blocks_read, other.blocks_read),
+            blocks_outside: of(self.blocks_outside, other.blocks_outside),
+            blocks_pruned: of(self.blocks_pruned, other.blocks_pruned),
+            blocks_counted: of(self.blocks_counted, other.blocks_counted),
+            block_bytes: of(self.block_bytes, other.block_bytes),
+            disk_bytes: of(self.disk_bytes, other.disk_bytes),
+            moved_bytes: of(self.moved_bytes, other.moved_bytes),
+            busy_ns: of(self.busy_ns, other.busy_ns),
+        }
+    }
+}
+
 /// A running scan. Dropping it ends it on all cores.
 pub trait Cursor {
     /// The next batches from any range; an empty vector never comes; `None` when every range has finished.
     fn next(&mut self) -> impl Future<Output = Result<Option<Vec<RecordBatch>>>>;
+    /// What the scan took for the batches that have come.
+    fn counts(&self) -> ScanCounts;
 }

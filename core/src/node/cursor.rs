@@ -10,7 +10,7 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::id::CoreId;
 use crate::key::KeySpan;
-use crate::router::{Cursor, Scan};
+use crate::router::{Cursor, Scan, ScanCounts};
 use crate::shard::{ScanId, ScanOpen, ScanPart};
 use crate::sync::Receiver;
 
@@ -23,6 +23,7 @@ pub struct NodeCursor<E: Env> {
     node: Rc<Local<E>>,
     scan: Scan,
     targets: Vec<Target>,
+    counts: ScanCounts,
 }
 
 /// A range that is being scanned.
@@ -36,7 +37,8 @@ struct Target {
 
 impl<E: Env> NodeCursor<E> {
     pub(super) fn open(node: &Rc<Local<E>>, scan: Scan) -> Result<NodeCursor<E>> {
-        let mut cursor = NodeCursor { node: node.clone(), targets: Vec::new(), scan };
+        let mut cursor =
+            NodeCursor { node: node.clone(), targets: Vec::new(), scan, counts: ScanCounts::default() };
         let spans = cursor.scan.spans.clone();
         cursor.open_targets(&spans)?;
         Ok(cursor)
@@ -80,6 +82,7 @@ impl<E: Env> NodeCursor<E> {
 
     /// Takes a part; asks for the next one at once, so that it is made while this one is used.
     fn take_part(&mut self, mut target: Target, part: ScanPart) -> Vec<RecordBatch> {
+        self.counts.add(&part.counts);
         if !part.done {
             target.answer = self.node.start_call(target.core, Request::NextScan(target.id));
             target.spans.clear();
@@ -110,6 +113,10 @@ impl<E: Env> Cursor for NodeCursor<E> {
             }
         }
         Ok(None)
+    }
+
+    fn counts(&self) -> ScanCounts {
+        self.counts
     }
 }
 

@@ -272,6 +272,11 @@ impl RowGroup {
         here.fold(groups, |missing, group| missing.without(GroupSet::of(group)))
     }
 
+    /// The column groups whose blocks are here.
+    pub(crate) fn present(&self) -> GroupSet {
+        self.blocks().fold(GroupSet::default(), |present, (group, _)| present.and(GroupSet::of(group)))
+    }
+
     /// The blocks that are here, by column group.
     pub(super) fn blocks(&self) -> impl Iterator<Item = (usize, &Block)> {
         self.blocks.iter().enumerate().filter_map(|(group, block)| Some((group, block.as_ref()?)))

@@ -46,7 +46,6 @@ pub use encoding::probe as encodings;
 pub(crate) use groups::GroupSet;
 pub use merge::{CursorVersion, Merged, PositionMap, SegmentCursor, merge, merge_span};
 pub use reader::Segment;
-pub use scan::BlockCounts;
 pub(crate) use scan::{BlockPlan, BlockScan};
 pub use writer::{SegmentWriter, WRITE_BYTES};
 

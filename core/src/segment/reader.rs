@@ -427,19 +427,21 @@ impl<E: Env> Segment<E> {
 
     /// The first of these row groups, and those after it whose blocks of these column groups have so many bytes together.
     pub(crate) fn blocks_within(&self, numbers: Range<usize>, groups: GroupSet, bytes: u64) -> Range<usize> {
-        let bytes_of = |number: usize| {
-            groups.iter().map(|group| u64::from(self.place(number, group).extent.bytes)).sum::<u64>()
-        };
         let mut end = numbers.start + 1;
-        let mut sum = bytes_of(numbers.start);
+        let mut sum = self.bytes_of(numbers.start, groups);
         while end < numbers.end {
-            sum += bytes_of(end);
+            sum += self.bytes_of(end, groups);
             if sum > bytes {
                 break;
             }
             end += 1;
         }
         numbers.start..end
+    }
+
+    /// Bytes of a row group's blocks of these column groups.
+    pub(crate) fn bytes_of(&self, number: usize, groups: GroupSet) -> u64 {
+        groups.iter().map(|group| u64::from(self.place(number, group).extent.bytes)).sum()
     }
 
     fn check_block(&self, number: usize, group: usize, place: &Place, bytes: &[u8]) -> Result<Block> {

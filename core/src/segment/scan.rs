@@ -44,13 +44,13 @@ type Mask = [u64; mask::words(BLOCK_ROWS)];
 
 /// What a scan did with blocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct BlockCounts {
+pub(crate) struct BlockCounts {
     /// Looked into.
-    pub read: u64,
+    pub(crate) read: u64,
     /// Left out by their zones.
-    pub pruned: u64,
+    pub(crate) pruned: u64,
     /// Answered by what is known of them without their bytes.
-    pub counted: u64,
+    pub(crate) counted: u64,
 }
 
 /// What a scan does with a block.

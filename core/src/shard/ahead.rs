@@ -42,12 +42,18 @@ pub(super) struct Ahead {
     /// Blocks that have been read, and their segment and first number.
     ready: Option<(SegmentId, usize, Vec<RowGroup>)>,
     reading: VecDeque<Reading>,
+    disk_bytes: u64,
 }
 
 impl Ahead {
     /// Nothing is read yet.
     pub(super) fn new(keep: bool) -> Ahead {
-        Ahead { keep, read_bytes: READ_BYTES_MIN, ready: None, reading: VecDeque::new() }
+        Ahead { keep, read_bytes: READ_BYTES_MIN, ready: None, reading: VecDeque::new(), disk_bytes: 0 }
+    }
+
+    /// Bytes that were read from disk so far, or are being read.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.disk_bytes
     }
 
     /// The first of these blocks of a segment, which the scan will go through in order, with what it takes to filter it.
@@ -78,7 +84,7 @@ impl Ahead {
     /// # Errors
     /// If it cannot be read or is corrupt.
     pub(super) async fn complete<E: Env>(
-        &self,
+        &mut self,
         inner: &Rc<Inner<E>>,
         segment: &Rc<Segment<E>>,
         number: usize,
@@ -92,6 +98,7 @@ impl Ahead {
         block.add(&segment.cached_groups(number, missing, &inner.cache));
         let missing = block.missing(missing);
         if !missing.is_empty() {
+            self.disk_bytes += segment.bytes_of(number, missing);
             let read = segment.load_groups(number..number + 1, missing, self.keep, &inner.cache).await?;
             read.iter().for_each(|read| block.add(read));
         }
@@ -195,6 +202,7 @@ impl Ahead {
         numbers: Range<usize>,
         groups: GroupSet,
     ) {
+        self.disk_bytes += numbers.clone().map(|number| segment.bytes_of(number, groups)).sum::<u64>();
         let (sender, blocks) = oneshot();
         self.reading.push_back(Reading { segment: segment.id(), numbers: numbers.clone(), blocks });
         let (inner, segment, keep) = (inner.clone(), segment.clone(), self.keep);

@@ -51,7 +51,7 @@ use crate::id::{CoreId, Lsn, RangeId, TableId, TxnId};
 use crate::key::KeySpan;
 use crate::manifest::Manifest;
 use crate::row::RowBuilder;
-use crate::segment::{BlockCache, BlockCounts, SegmentId};
+use crate::segment::{BlockCache, SegmentId};
 use crate::statistics::TableStatistics;
 use crate::sync::Signal;
 use crate::wal::Wal;
@@ -157,8 +157,6 @@ pub(crate) struct Inner<E: Env> {
     oldest_snapshot: RefCell<Option<OldestSnapshot>>,
     split_wanted: RefCell<Option<SplitWanted>>,
     next_segment: Cell<u64>,
-    /// What scans that ran to their end did with blocks.
-    block_counts: Cell<BlockCounts>,
 }
 
 /// Asks all cores for the oldest snapshot in use: versions that ended at or before it can be dropped.
@@ -243,11 +241,6 @@ impl<E: Env> Shard<E> {
     pub fn range_size_bytes(&self, id: RangeId) -> u64 {
         let state = self.0.state.borrow();
         state.ranges.get(&id).map_or(0, Range::size_bytes)
-    }
-
-    /// What scans that ran to their end did with blocks of segments.
-    pub fn block_counts(&self) -> BlockCounts {
-        self.0.block_counts.get()
     }
 
     /// How many bytes may wait for the log.

@@ -82,7 +82,6 @@ impl<E: Env> Shard<E> {
             clock,
             wal,
             next_segment: Cell::new(on_disk.next_segment),
-            block_counts: Cell::default(),
             manifest,
             cache: replay.cache,
             state: RefCell::new(replay.state),

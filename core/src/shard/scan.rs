@@ -18,9 +18,9 @@ use crate::fragment::{BATCH_ROWS, Flow, Fragment, FragmentRun, batch_bytes};
 use crate::id::{CoreId, RangeId};
 use crate::key::KeySpan;
 use crate::memtable::ScanPosition;
-use crate::router::ReadView;
+use crate::router::{ReadView, ScanCounts};
 use crate::segment::format::BLOCK_ROWS;
-use crate::segment::{BlockCounts, BlockPlan, BlockScan, Segment};
+use crate::segment::{BlockPlan, BlockScan, Segment};
 
 use super::ahead::Ahead;
 use super::range::SharedMemtable;
@@ -68,6 +68,8 @@ pub struct ScanPart {
     pub batches: Vec<RecordBatch>,
     /// Nothing more will come; the scan is forgotten.
     pub done: bool,
+    /// What this part took.
+    pub counts: ScanCounts,
 }
 
 enum Source<E: Env> {
@@ -96,6 +98,12 @@ pub(super) struct ScanRun<E: Env> {
     rows_max: usize,
     ahead: Ahead,
     run: Box<dyn FragmentRun>,
+    /// What it took so far, and what of that has been told.
+    counts: ScanCounts,
+    told: ScanCounts,
+    /// Blocks of the segments that it came to, and those in its spans, once for each span.
+    blocks_all: u64,
+    blocks_within: u64,
 }
 
 /// What a scan came to.
@@ -198,6 +206,10 @@ impl<E: Env> Shard<E> {
                 rows,
                 ahead: Ahead::new(bytes <= inner.cache.bytes_max() as u64),
                 run: open.fragment.start(),
+                counts: ScanCounts::default(),
+                told: ScanCounts::default(),
+                blocks_all: 0,
+                blocks_within: 0,
             }
         };
         inner.state.borrow_mut().scans.insert(open.id, None);
@@ -222,15 +234,6 @@ impl<E: Env> Shard<E> {
 }
 
 impl<E: Env> Inner<E> {
-    fn count_blocks(&self, counts: BlockCounts) {
-        let BlockCounts { read, pruned, counted } = self.block_counts.get();
-        self.block_counts.set(BlockCounts {
-            read: read + counts.read,
-            pruned: pruned + counts.pruned,
-            counted: counted + counts.counted,
-        });
-    }
-
     async fn advance_scan(self: &Rc<Self>, id: ScanId, mut run: ScanRun<E>) -> Result<ScanPart> {
         let part = self.next_part(id, &mut run).await;
         let mut state = self.state.borrow_mut();
@@ -247,11 +250,13 @@ impl<E: Env> Inner<E> {
     async fn next_part(self: &Rc<Self>, id: ScanId, run: &mut ScanRun<E>) -> Result<ScanPart> {
         let mut batches = Vec::new();
         let (mut bytes, mut counted) = (0, 0);
-        let mut batch_from = self.env.monotonic_ns();
+        let mut busy_from = self.env.monotonic_ns();
+        let mut batch_from = busy_from;
         let mut slice_end = batch_from + SLICE_NS;
         loop {
             let flow = match run.step(self).await? {
                 Step::Batch(batch) => {
+                    run.counts.rows += batch.num_rows() as u64;
                     let flow = run.run.push(batch, &mut batches)?;
                     let now = self.env.monotonic_ns();
                     run.adapt(now - batch_from);
@@ -263,20 +268,24 @@ impl<E: Env> Inner<E> {
             };
             if flow == Flow::Done {
                 run.run.finish(&mut batches)?;
-                return Ok(ScanPart { batches, done: true });
             }
             bytes += batches[counted..].iter().map(batch_bytes).sum::<usize>();
             counted = batches.len();
-            if bytes >= PART_BYTES {
-                return Ok(ScanPart { batches, done: false });
+            if flow == Flow::Done || bytes >= PART_BYTES {
+                run.counts.moved_bytes += bytes as u64;
+                run.counts.busy_ns += self.env.monotonic_ns() - busy_from;
+                return Ok(ScanPart { batches, done: flow == Flow::Done, counts: run.untold() });
             }
-            if self.env.monotonic_ns() >= slice_end {
+            let now = self.env.monotonic_ns();
+            if now >= slice_end {
+                run.counts.busy_ns += now - busy_from;
                 self.env.give_way().await;
                 if !self.state.borrow().scans.contains_key(&id) {
                     return Err(Error::Cancelled);
                 }
-                batch_from = self.env.monotonic_ns();
-                slice_end = batch_from + SLICE_NS;
+                busy_from = self.env.monotonic_ns();
+                batch_from = busy_from;
+                slice_end = busy_from + SLICE_NS;
             }
         }
     }
@@ -294,17 +303,24 @@ impl<E: Env> ScanRun<E> {
         self.blocks.set_rows_max(rows);
     }
 
+    /// What was done since this was asked last.
+    fn untold(&mut self) -> ScanCounts {
+        let blocks = self.blocks.counts();
+        self.counts.blocks_outside = self.blocks_all.saturating_sub(self.blocks_within);
+        self.counts.blocks_read = blocks.read;
+        self.counts.blocks_pruned = blocks.pruned;
+        self.counts.blocks_counted = blocks.counted;
+        self.counts.disk_bytes = self.ahead.disk_bytes();
+        let untold = self.counts.since(&self.told);
+        self.told = self.counts;
+        untold
+    }
+
     /// Goes on until there is a batch or it is time to look at the clock.
     async fn step(&mut self, inner: &Rc<Inner<E>>) -> Result<Step> {
         let (Some(source), Some(span)) = (self.sources.get(self.source), self.spans.get(self.span)) else {
             let rest = self.blocks.take();
-            return match rest.map_err(|_| corrupt_rows())? {
-                Some(batch) => Ok(Step::Batch(batch)),
-                None => {
-                    inner.count_blocks(self.blocks.counts());
-                    Ok(Step::End)
-                }
-            };
+            return Ok(rest.map_err(|_| corrupt_rows())?.map_or(Step::End, Step::Batch));
         };
         let (step, next) = match source {
             Source::Memtable(table) => {
@@ -349,7 +365,13 @@ impl<E: Env> ScanRun<E> {
         let blocks = segment.blocks_in(span);
         let first = match self.at {
             At::Block(block) => block,
-            _ => blocks.start,
+            _ => {
+                self.blocks_within += blocks.len() as u64;
+                if self.span == 0 {
+                    self.blocks_all += segment.block_count() as u64;
+                }
+                blocks.start
+            }
         };
         let end = blocks.end.min(first + STEP_BLOCKS);
         for number in first..end {
@@ -371,6 +393,7 @@ impl<E: Env> ScanRun<E> {
                         self.ahead.complete(inner, segment, number, groups, &mut block).await?;
                         segment.gather_block(&block, scan);
                     }
+                    self.counts.block_bytes += segment.bytes_of(number, block.present());
                 }
             }
         }

@@ -18,6 +18,7 @@ use omen_core::types::{Datum, PgType};
 
 use super::Watch;
 use super::errors::engine_error;
+use super::observed::place;
 use super::query::{Reader, Running};
 use crate::error::Result;
 use crate::expr::{EvalContext, Expr, datum_at};
@@ -213,8 +214,9 @@ impl<R: Router> Reader<'_, R> {
                 }
                 Source::Scan(scan) => {
                     let used = if self.context.surroundings.classes.direct { narrowings } else { &[] };
+                    let place = place(scan);
                     let (scan, filters) = narrowed(scan, plan, rows, used);
-                    self.scan_filtered(&scan, &plan.steps, filters, more, txn).await
+                    self.scan_filtered(place, &scan, &plan.steps, filters, more, txn).await
                 }
                 Source::Values { .. }
                 | Source::Point(_)
@@ -255,7 +257,7 @@ impl<R: Router> Reader<'_, R> {
                 }
                 JoinTree::Join(join) => join,
             };
-            let mut build = BuildSide::new(self.stage(plan, join));
+            let mut build = BuildSide::new(self.stage(plan, tree, join));
             let inner = self.pipeline(types_at(plan, join.build.columns()), [].iter())?;
             let mut running =
                 self.start_tree(plan, &join.build, rows, narrowings.clone(), inner, None).await?;
@@ -328,7 +330,7 @@ impl<R: Router> Reader<'_, R> {
         }))
     }
 
-    fn stage(&self, plan: &JoinPlan, join: &OrderedJoin) -> JoinStage {
+    fn stage(&self, plan: &JoinPlan, tree: &JoinTree, join: &OrderedJoin) -> JoinStage {
         let context = self.context.get();
         let mut keys = join.keys.clone();
         for key in &mut keys {
@@ -349,6 +351,7 @@ impl<R: Router> Reader<'_, R> {
             output: join.output.clone(),
             context: EvalContext::clone(context),
             memory_bytes: self.context.surroundings.spill_bytes,
+            given: self.context.surroundings.observed.join(plan, tree.inputs()),
         }
     }
 }

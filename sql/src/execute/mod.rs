@@ -6,6 +6,7 @@ pub(crate) mod insert;
 pub(crate) mod join;
 pub(crate) mod key_values;
 pub(crate) mod modify;
+pub(crate) mod observed;
 pub(crate) mod project_set;
 pub(crate) mod query;
 pub(crate) mod recursive;
@@ -125,6 +126,8 @@ pub(crate) struct Surroundings {
     pub(crate) space: DiskSpace,
     /// What may be done.
     pub(crate) classes: Classes,
+    /// What EXPLAIN ANALYZE learns of the run.
+    pub(crate) observed: observed::Observed,
     /// Tables that parts of the statement share.
     pub(crate) tables: recursive::Tables,
 }

@@ -13,6 +13,7 @@ use omen_core::types::{Datum, PgType};
 
 use super::errors::engine_error;
 use super::join::RunningJoin;
+use super::observed::{Observed, place};
 use super::project_set::RunningSet;
 use super::recursive::{RunningRecursive, RunningShared};
 use super::rows::{array_of, batch_of_rows, types_of};
@@ -56,6 +57,15 @@ pub(crate) struct RunningScan<R: Router> {
     watch: Watch<R>,
     /// A transaction that lasts as long as the scan.
     txn: Option<R::Txn>,
+    /// Where the plan lies, and who wants to know what the scan takes.
+    plan: usize,
+    observed: Observed,
+}
+
+impl<R: Router> Drop for RunningScan<R> {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 impl<R: Router> RunningScan<R> {
@@ -89,7 +99,9 @@ impl<R: Router> RunningScan<R> {
     }
 
     fn end(&mut self) {
-        self.cursor = None;
+        if let Some(cursor) = self.cursor.take() {
+            self.observed.add_scan(self.plan, &cursor.counts());
+        }
         self.txn = None;
         self.ready.clear();
     }
@@ -147,13 +159,14 @@ impl<R: Router> Reader<'_, R> {
         steps: &[Step],
         txn: Option<R::Txn>,
     ) -> Result<Running<R>> {
-        self.scan_filtered(scan, steps, Vec::new(), Vec::new(), txn).await
+        self.scan_filtered(place(scan), scan, steps, Vec::new(), Vec::new(), txn).await
     }
 
     /// As [`Reader::scan`]; the engine may leave out rows for which a filter is not true. Those beyond the plan's are
-    /// not promised to be applied. `more` stages follow the steps.
+    /// not promised to be applied. `more` stages follow the steps. `plan`: where the scan's plan lies.
     pub(super) async fn scan_filtered(
         &self,
+        plan: usize,
         scan: &ScanPlan,
         steps: &[Step],
         mut filters: Vec<ColumnFilter>,
@@ -198,6 +211,8 @@ impl<R: Router> Reader<'_, R> {
             ready: VecDeque::new(),
             watch: self.watch.clone(),
             txn,
+            plan,
+            observed: self.context.surroundings.observed.clone(),
         })))
     }
 

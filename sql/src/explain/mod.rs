@@ -1,8 +1,9 @@
-//! EXPLAIN: one fact per line. Which class a statement has, which keys and ranges it touches, what runs on the cores that
+//! EXPLAIN: which class a statement has, which keys and ranges it touches, what runs on the cores that
 //! own them, and what the session's core does with that.
 
 mod expr;
 mod join;
+mod report;
 mod set;
 mod window;
 
@@ -13,6 +14,7 @@ use omen_core::key::KeySpan;
 
 use crate::bind::insert::{Conflict, Returning};
 use crate::bind::subquery::InitialKind;
+use crate::execute::observed::Observed;
 use crate::expr::{EvalContext, Expr};
 use crate::files;
 use crate::fragment::{AggregateMode, Stage};
@@ -22,6 +24,7 @@ use crate::plan::{Action, InitialPlan, InsertPlan, InsertRows, ModifyPlan, Plan}
 use crate::pushdown::Pushed;
 use crate::route::{KeyFilter, Keys, Side};
 use expr::{aggregate_text, expr_text, list_text, order_text};
+pub(crate) use report::Report;
 use window::{call_name, window_text};
 
 /// What an explanation refers to.
@@ -33,6 +36,8 @@ pub(crate) struct Explained<'a> {
     pub(crate) context: &'a EvalContext,
     /// Whether cores work on what they own.
     pub(crate) scatter: bool,
+    /// What a run took.
+    pub(crate) seen: &'a Observed,
     /// About how many rows have the keys of each scan.
     pub(crate) rows: &'a [ScanEstimate],
 }
@@ -76,111 +81,114 @@ impl Class {
 }
 
 impl Explained<'_> {
-    /// The lines about a plan.
-    pub(crate) fn lines(&self, plan: &Plan) -> Vec<String> {
+    /// What is said about a plan.
+    pub(crate) fn plan(&self, plan: &Plan) -> Report {
+        let mut report = Report::default();
         match plan {
-            Plan::Query(query) => self.query(query).0,
-            Plan::Insert(insert) => self.insert(insert),
-            Plan::Modify(modify) => self.modify(modify),
-            Plan::CreateTable(create) => vec![format!("Create table: {}", create.name)],
+            Plan::Query(query) => report = self.query(query).0,
+            Plan::Insert(insert) => report = self.insert(insert),
+            Plan::Modify(modify) => report = self.modify(modify),
+            Plan::CreateTable(create) => report.fact("Create table", &*create.name),
             Plan::CreateTableAs(create, rows) => {
-                let mut lines = rows.as_ref().map_or_else(Vec::new, |rows| self.query(rows).0);
-                lines.push(format!("Create table: {}", create.name));
-                lines
+                report = rows.as_ref().map_or_else(Report::default, |rows| self.query(rows).0);
+                report.fact("Create table", &*create.name);
             }
             Plan::DropTable(drop) => {
                 let names: Vec<&str> = drop.names.iter().map(|name| name.name.as_str()).collect();
-                vec![format!("Drop table: {}", names.join(", "))]
+                report.fact("Drop table", names.join(", "));
             }
             Plan::Truncate(tables) => {
                 let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
-                vec![format!("Truncate: {}", names.join(", "))]
+                report.fact("Truncate", names.join(", "));
             }
         }
+        report
     }
 
-    /// The lines about a subquery that is computed once, whose scans have about so many rows.
-    pub(crate) fn initial(&self, initial: &InitialPlan) -> Vec<String> {
-        let mut lines = vec![match initial.kind {
-            InitialKind::Value => format!("First: ${} is the value of", initial.parameter + 1),
-            InitialKind::Exists => format!("First: ${} is whether there is a row of", initial.parameter + 1),
-            InitialKind::Table => format!("First: shared table {} of", initial.parameter + 1),
-        }];
-        lines.extend(self.lines(&initial.plan).into_iter().map(|line| format!("  {line}")));
-        lines
+    /// Adds what is said about a subquery that is computed once, whose scans have about so many rows.
+    pub(crate) fn initial(&self, report: &mut Report, initial: &InitialPlan) {
+        let number = initial.parameter + 1;
+        let what = match initial.kind {
+            InitialKind::Value => format!("${number} is the value of"),
+            InitialKind::Exists => format!("${number} is whether there is a row of"),
+            InitialKind::Table => format!("shared table {number} of"),
+        };
+        report.of("First", what, self.plan(&initial.plan));
     }
 
-    /// The lines about a query, and the names of its columns.
-    fn query(&self, query: &QueryPlan) -> (Vec<String>, Vec<String>) {
-        let mut lines = Vec::new();
+    /// What is said about a query, and the names of its columns.
+    fn query(&self, query: &QueryPlan) -> (Report, Vec<String>) {
+        let mut report = Report::default();
         let names = match &query.source {
             Source::Values { rows, types } => {
-                lines.push(class_line(Class::Local));
-                lines.push(format!("Values: {} of {} columns", count(rows.len(), "row"), types.len()));
+                report.fact("Class", Class::Local.name());
+                report.fact("Values", format!("{} of {} columns", count(rows.len(), "row"), types.len()));
                 (1..=types.len()).map(|number| format!("column{number}")).collect()
             }
             Source::Point(point) => {
-                lines.push(class_line(Class::Direct));
-                self.table(&mut lines, &point.table, &point.keys);
+                report.fact("Class", Class::Direct.name());
+                self.table(&mut report, &point.table, &point.keys);
                 let names = column_names(&point.table, &point.columns);
-                lines.push(format!("Read: {}", names.join(", ")));
+                report.fact("Read", names.join(", "));
                 names
             }
-            Source::Scan(scan) => self.scan(&mut lines, scan),
+            Source::Scan(scan) => self.scan(&mut report, scan),
             Source::Join(join) => {
-                lines.push(class_line(Class::Relational));
-                self.join(&mut lines, join, self.rows)
+                report.fact("Class", Class::Relational.name());
+                self.join(&mut report, join, self.rows)
             }
             Source::Set(set) => {
                 let input;
-                (lines, input) = self.query(&set.input);
-                set_text(&mut lines, set, input)
+                (report, input) = self.query(&set.input);
+                set_text(&mut report, set, input)
             }
             Source::Shared { .. } | Source::Recursive(_) => {
-                lines.push(class_line(Class::Relational));
-                self.recursive(&mut lines, &query.source, self.rows)
+                report.fact("Class", Class::Relational.name());
+                self.recursive(&mut report, &query.source, self.rows)
             }
             Source::Combine(set) => {
                 let read = query.scans();
                 let class = if read.is_empty() { Class::Local } else { Class::Relational };
-                lines.push(class_line(class));
-                self.combined(&mut lines, set, self.rows)
+                report.fact("Class", class.name());
+                self.combined(&mut report, set, self.rows)
             }
         };
-        let names = add_steps(&mut lines, "Merge", &query.steps, names);
-        (lines, names)
+        let names = add_steps(&mut report, "Merge", &query.steps, names);
+        (report, names)
     }
 
-    /// The lines about a scan and its fragment; answers the names of the fragment's columns.
-    fn scan(&self, lines: &mut Vec<String>, scan: &ScanPlan) -> Vec<String> {
+    /// What is said about a scan and its fragment; answers the names of the fragment's columns.
+    fn scan(&self, report: &mut Report, scan: &ScanPlan) -> Vec<String> {
         let class = match files::is_file(&scan.table) {
             true => Class::Relational,
             false => self.class_of(&scan.table, &scan.keys),
         };
-        lines.push(class_line(class));
-        self.scan_lines(lines, scan, self.rows.first().map(|scan| scan.rows), false)
+        report.fact("Class", class.name());
+        self.scan_lines(report, scan, self.rows.first().map(|scan| scan.rows), false)
     }
 
     /// As [`Explained::scan`], without the class. `qualified`: names of columns tell the table.
     fn scan_lines(
         &self,
-        lines: &mut Vec<String>,
+        report: &mut Report,
         scan: &ScanPlan,
         rows: Option<f64>,
         qualified: bool,
     ) -> Vec<String> {
-        self.table(lines, &scan.table, &scan.keys);
+        self.table(report, &scan.table, &scan.keys);
         if let Some(rows) = rows {
-            lines.push(format!("Rows: about {} with these keys", rows.round()));
+            let rows = rows.round();
+            report.number("Rows", rows, format!("about {rows} with these keys"));
         }
+        self.seen.tell_scan(report, scan);
         let mut names = column_names(&scan.table, &scan.columns);
         if qualified {
             names.iter_mut().for_each(|name| *name = format!("{}.{name}", scan.table.name));
         }
         let what =
             if names.is_empty() { "nothing but the number of rows".to_owned() } else { names.join(", ") };
-        lines.push(format!("Fragment: read {what}{}", pushed_text(&scan.table, &scan.pushed)));
-        add_steps(lines, "Fragment", &scan.fragment, names)
+        report.fact("Fragment", format!("read {what}{}", pushed_text(&scan.table, &scan.pushed)));
+        add_steps(report, "Fragment", &scan.fragment, names)
     }
 
     fn class_of(&self, table: &Table, keys: &KeyFilter) -> Class {
@@ -202,17 +210,19 @@ impl Explained<'_> {
         read.map(|(number, range)| (number, range.core.0)).collect()
     }
 
-    fn table(&self, lines: &mut Vec<String>, table: &Table, keys: &KeyFilter) {
+    fn table(&self, report: &mut Report, table: &Table, keys: &KeyFilter) {
         if files::is_file(table) {
-            return lines.push(format!("File: {}", table.name));
+            return report.fact("File", &*table.name);
         }
-        lines.push(format!("Table: {}", table.name));
-        lines.push(format!("Keys: {}", keys_text(table, keys)));
+        report.fact("Table", &*table.name);
+        report.fact("Keys", keys_text(table, keys));
         match keys.keys(self.context) {
             Ok(Keys::Points(points)) if points.len() != 1 => {
-                lines.push(format!("Spans: {}", count(points.len(), "key")))
+                report.number("Spans", points.len() as f64, count(points.len(), "key"))
             }
-            Ok(Keys::Spans(spans)) if spans.len() != 1 => lines.push(format!("Spans: {}", spans.len())),
+            Ok(Keys::Spans(spans)) if spans.len() != 1 => {
+                report.number("Spans", spans.len() as f64, spans.len().to_string())
+            }
             _ => {}
         }
         let read = self.ranges(table, keys);
@@ -224,57 +234,58 @@ impl Explained<'_> {
             1 => format!(" on core {}", cores[0]),
             _ => format!(" on cores {}", cores.join(", ")),
         };
-        lines.push(format!("Ranges: {} of {all}{on}", read.len()));
+        report.fact("Ranges", format!("{} of {all}{on}", read.len()));
     }
 
-    fn insert(&self, insert: &InsertPlan) -> Vec<String> {
-        let mut lines = Vec::new();
+    fn insert(&self, insert: &InsertPlan) -> Report {
+        let mut report = Report::default();
         match &insert.source {
             InsertRows::Cells(rows) => {
-                lines.push(class_line(Class::Direct));
-                lines.push(format!("Insert into: {}, {}", insert.table.name, count(rows.len(), "row")));
+                report.fact("Class", Class::Direct.name());
+                report.fact("Insert into", format!("{}, {}", insert.table.name, count(rows.len(), "row")));
             }
             InsertRows::Query(query) => {
-                lines.extend(self.query(query).0);
-                lines.push(format!("Insert into: {}", insert.table.name));
+                report.extend(self.query(query).0);
+                report.fact("Insert into", &*insert.table.name);
             }
         }
         match &insert.conflict {
             None => {}
-            Some(Conflict::DoNothing) => lines.push("On conflict: do nothing".to_owned()),
+            Some(Conflict::DoNothing) => report.fact("On conflict", "do nothing"),
             Some(Conflict::Update { assignments, condition }) => {
                 let columns = column_names(&insert.table, &(0..insert.types.len()).collect::<Vec<_>>());
                 let excluded = columns.iter().map(|name| format!("excluded.{name}"));
                 let names: Vec<String> = columns.iter().cloned().chain(excluded).collect();
-                lines.push(format!("On conflict: set {}", assignments_text(assignments, &columns, &names)));
+                report
+                    .fact("On conflict", format!("set {}", assignments_text(assignments, &columns, &names)));
                 if let Some(condition) = condition {
-                    lines.push(format!("On conflict: where {}", expr_text(condition, &names)));
+                    report.fact("On conflict", format!("where {}", expr_text(condition, &names)));
                 }
             }
         }
-        add_returning(&mut lines, insert.returning.as_ref(), &[], &insert.table);
-        lines
+        add_returning(&mut report, insert.returning.as_ref(), &[], &insert.table);
+        report
     }
 
-    fn modify(&self, modify: &ModifyPlan) -> Vec<String> {
-        let (mut lines, names) = self.query(&modify.rows);
+    fn modify(&self, modify: &ModifyPlan) -> Report {
+        let (mut report, names) = self.query(&modify.rows);
         let table = &modify.table;
         match &modify.action {
-            Action::Delete => lines.push(format!("Delete from: {}", table.name)),
+            Action::Delete => report.fact("Delete from", &*table.name),
             Action::Update(columns) => {
                 let values = &names[names.len() - columns.len()..];
                 let set = column_names(table, columns).into_iter().zip(values);
                 let set: Vec<String> = set.map(|(column, value)| format!("{column} = {value}")).collect();
-                lines.push(format!("Update: {}, set {}", table.name, set.join(", ")));
+                report.fact("Update", format!("{}, set {}", table.name, set.join(", ")));
             }
         }
-        add_returning(&mut lines, modify.returning.as_ref(), &names, table);
-        lines
+        add_returning(&mut report, modify.returning.as_ref(), &names, table);
+        report
     }
 }
 
-/// Adds the line about functions that answer rows; answers the names of all columns.
-fn set_text(lines: &mut Vec<String>, set: &SetPlan, mut names: Vec<String>) -> Vec<String> {
+/// Adds what is said about functions that answer rows; answers the names of all columns.
+fn set_text(report: &mut Report, set: &SetPlan, mut names: Vec<String>) -> Vec<String> {
     let mut calls = Vec::with_capacity(set.calls.len());
     let mut added = Vec::new();
     for call in &set.calls {
@@ -283,14 +294,10 @@ fn set_text(lines: &mut Vec<String>, set: &SetPlan, mut names: Vec<String>) -> V
     }
     let counted = if set.ordinality { ", counted" } else { "" };
     let outer = if set.keeps_input { ", with all rows" } else { "" };
-    lines.push(format!("Rows of: {}{counted}{outer}", calls.join(", ")));
+    report.fact("Rows of", format!("{}{counted}{outer}", calls.join(", ")));
     names.extend(added);
     names.extend(set.ordinality.then(|| "ordinality".to_owned()));
     names
-}
-
-fn class_line(class: Class) -> String {
-    format!("Class: {}", class.name())
 }
 
 fn count(number: usize, what: &str) -> String {
@@ -307,11 +314,11 @@ fn assignments_text(assignments: &[(usize, Expr)], columns: &[String], names: &[
 }
 
 /// What is answered about rows of a table, behind whose columns those of joined tables may be in what was read.
-fn add_returning(lines: &mut Vec<String>, returning: Option<&Returning>, read: &[String], table: &Table) {
+fn add_returning(report: &mut Report, returning: Option<&Returning>, read: &[String], table: &Table) {
     if let Some(returning) = returning {
         let mut names = column_names(table, &(0..table.schema.columns.len()).collect::<Vec<_>>());
         names.extend(read.iter().skip(names.len()).cloned());
-        lines.push(format!("Return: {}", list_text(returning.exprs.iter(), &names)));
+        report.fact("Return", list_text(returning.exprs.iter(), &names));
     }
 }
 
@@ -354,7 +361,12 @@ fn keys_text(table: &Table, keys: &KeyFilter) -> String {
 }
 
 /// Adds a line for each step; answers the names of the last one's columns.
-fn add_steps(lines: &mut Vec<String>, place: &str, steps: &[Step], mut names: Vec<String>) -> Vec<String> {
+fn add_steps(
+    report: &mut Report,
+    place: &'static str,
+    steps: &[Step],
+    mut names: Vec<String>,
+) -> Vec<String> {
     for step in steps {
         let text = match step {
             Step::Stage(stage) => stage_text(stage, &mut names),
@@ -386,7 +398,7 @@ fn add_steps(lines: &mut Vec<String>, place: &str, steps: &[Step], mut names: Ve
                 limit.into_iter().chain(offset).collect::<Vec<_>>().join(" ")
             }
         };
-        lines.push(format!("{place}: {text}"));
+        report.fact(place, text);
     }
     names
 }

@@ -1,6 +1,6 @@
-//! Set operations in explanations: a line, and below it, further to the right, the inputs.
+//! Set operations in explanations: a fact, and the inputs as parts of it.
 
-use super::Explained;
+use super::{Explained, Report};
 use crate::logical::SetKind;
 use crate::physical::estimate::ScanEstimate;
 use crate::physical::set::CombinePlan;
@@ -9,10 +9,10 @@ use crate::physical::set::CombinePlan;
 const INPUTS_SHOWN: usize = 50;
 
 impl Explained<'_> {
-    /// The lines about a set operation; answers the names of its columns. `rows` are the estimates of its scans.
+    /// What is said about a set operation; answers the names of its columns. `rows` are the estimates of its scans.
     pub(super) fn combined(
         &self,
-        lines: &mut Vec<String>,
+        report: &mut Report,
         plan: &CombinePlan,
         mut rows: &[ScanEstimate],
     ) -> Vec<String> {
@@ -23,21 +23,20 @@ impl Explained<'_> {
             SetKind::Except { all: false } => "Except",
             SetKind::Except { all: true } => "Except all",
         };
-        lines.push(format!("{what}: {} inputs", plan.inputs.len()));
+        report.number(what, plan.inputs.len() as f64, format!("{} inputs", plan.inputs.len()));
         let mut names = Vec::new();
         for (number, input) in plan.inputs.iter().enumerate().take(INPUTS_SHOWN) {
             let (own, rest) = rows.split_at(input.scans().len().min(rows.len()));
             rows = rest;
-            let mut below = Vec::new();
+            let mut below = Report::default();
             let columns = self.join_input(&mut below, input, own);
             if number == 0 {
                 names = columns;
             }
-            lines.push(format!("  Input {}:", number + 1));
-            lines.extend(below.into_iter().map(|line| format!("    {line}")));
+            report.part(format!("Input {}", number + 1), below);
         }
-        if plan.inputs.len() > INPUTS_SHOWN {
-            lines.push(format!("  and {} more", plan.inputs.len() - INPUTS_SHOWN));
+        if let Some(more @ 1..) = plan.inputs.len().checked_sub(INPUTS_SHOWN) {
+            report.number("Inputs not shown", more as f64, more.to_string());
         }
         names
     }

@@ -4,6 +4,7 @@ mod copy;
 
 use std::rc::Rc;
 
+use omen_core::types::PgType;
 use sqlparser::ast;
 use sqlparser::tokenizer::Token;
 
@@ -72,6 +73,8 @@ pub(crate) enum Utility {
     Explain {
         /// Run it and tell times.
         analyze: bool,
+        /// How it is told.
+        format: ExplainFormat,
         /// What is explained.
         statement: Statement,
     },
@@ -524,6 +527,7 @@ fn vacuum(cursor: &mut Cursor<'_>) -> Result<Utility> {
 
 fn explain(text: &Rc<str>, cursor: &mut Cursor<'_>, depth: usize) -> Result<Utility> {
     let mut analyze = false;
+    let mut format = ExplainFormat::default();
     let options_follow = cursor.peek() == Some(&Token::LParen) && {
         let mut ahead = cursor.clone();
         ahead.advance();
@@ -533,7 +537,7 @@ fn explain(text: &Rc<str>, cursor: &mut Cursor<'_>, depth: usize) -> Result<Util
     if options_follow {
         cursor.advance();
         loop {
-            analyze |= explain_option(cursor)?;
+            explain_option(cursor, &mut analyze, &mut format)?;
             if !cursor.take(&Token::Comma) {
                 break;
             }
@@ -541,18 +545,37 @@ fn explain(text: &Rc<str>, cursor: &mut Cursor<'_>, depth: usize) -> Result<Util
         cursor.expect(&Token::RParen)?;
     } else {
         analyze = cursor.take_keyword("analyze") || cursor.take_keyword("analyse");
-        if cursor.is_keyword("verbose") {
-            return Err(SqlError::unsupported("EXPLAIN VERBOSE", "Plain EXPLAIN shows all there is."));
-        }
+        // Everything is told always.
+        cursor.take_keyword("verbose");
     }
     if cursor.is_at_end() {
         return Err(cursor.syntax_error());
     }
-    Ok(Utility::Explain { analyze, statement: nested(text, cursor, depth)? })
+    Ok(Utility::Explain { analyze, format, statement: nested(text, cursor, depth)? })
 }
 
-/// One option of EXPLAIN (..); answers whether it switches ANALYZE on.
-fn explain_option(cursor: &mut Cursor<'_>) -> Result<bool> {
+/// How EXPLAIN tells what it has to say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum ExplainFormat {
+    /// In lines.
+    #[default]
+    Text,
+    /// As one JSON document.
+    Json,
+}
+
+impl ExplainFormat {
+    /// Type of the one column.
+    pub(crate) fn pg_type(self) -> PgType {
+        match self {
+            ExplainFormat::Text => PgType::Text,
+            ExplainFormat::Json => PgType::Json,
+        }
+    }
+}
+
+/// One option of EXPLAIN (..).
+fn explain_option(cursor: &mut Cursor<'_>, analyze: &mut bool, format: &mut ExplainFormat) -> Result<()> {
     let position = cursor.position();
     let name = cursor.identifier()?;
     let value = match cursor.peek() {
@@ -561,21 +584,24 @@ fn explain_option(cursor: &mut Cursor<'_>) -> Result<bool> {
     };
     let on = !matches!(value.as_deref(), Some("false" | "off" | "0"));
     match (name.as_str(), value.as_deref()) {
-        ("analyze" | "analyse", _) => Ok(on),
-        ("format", Some("text")) => Ok(false),
-        // The output has no costs and no buffers to leave out, and times only with ANALYZE.
-        ("costs" | "buffers" | "verbose" | "settings" | "wal", _) if !on => Ok(false),
-        ("summary" | "timing" | "costs", _) if on => Ok(false),
-        ("format" | "costs" | "buffers" | "verbose" | "settings" | "wal" | "summary" | "timing", _) => {
+        ("analyze" | "analyse", _) => *analyze = on,
+        ("format", Some("text")) => *format = ExplainFormat::Text,
+        ("format", Some("json")) => *format = ExplainFormat::Json,
+        // Everything is told always, with ANALYZE also times and bytes; there are no costs.
+        ("verbose" | "buffers" | "costs", _) => {}
+        ("summary" | "timing", _) if on => {}
+        ("settings" | "wal", _) if !on => {}
+        ("format" | "settings" | "wal" | "summary" | "timing", _) => {
             let what = match value {
                 Some(value) => format!("EXPLAIN option {} {value}", name.to_uppercase()),
                 None => format!("EXPLAIN option {}", name.to_uppercase()),
             };
-            Err(SqlError::unsupported(what, "Use EXPLAIN or EXPLAIN ANALYZE."))
+            return Err(SqlError::unsupported(what, "Use EXPLAIN (ANALYZE, FORMAT TEXT) or (FORMAT JSON)."));
         }
         _ => {
             let message = format!("unrecognized EXPLAIN option \"{name}\"");
-            Err(SqlError::new(crate::error::SqlState::SYNTAX_ERROR, message).at(position))
+            return Err(SqlError::new(crate::error::SqlState::SYNTAX_ERROR, message).at(position));
         }
     }
+    Ok(())
 }

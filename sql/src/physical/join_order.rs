@@ -58,6 +58,14 @@ pub(crate) struct OrderedJoin {
 }
 
 impl JoinTree {
+    /// The inputs in it.
+    pub(crate) fn inputs(&self) -> Inputs {
+        match self {
+            JoinTree::Input { index, .. } => 1 << index,
+            JoinTree::Join(join) => join.probe.inputs() | join.build.inputs(),
+        }
+    }
+
     /// The columns that it gives, counted over all inputs.
     pub(crate) fn columns(&self) -> &[usize] {
         match self {
@@ -71,7 +79,7 @@ impl JoinTree {
 const FILTERED_GROUPS_COST: f64 = 0.25;
 
 /// A set of inputs.
-type Inputs = u128;
+pub(crate) type Inputs = u128;
 
 /// Some inputs that are joined already.
 struct Part {

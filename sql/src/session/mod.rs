@@ -32,6 +32,7 @@ pub use rows::{RowBatch, RowStream};
 
 use crate::error::{Result, SqlError, SqlState};
 use crate::execute::Surroundings;
+use crate::execute::observed::Observed;
 pub use crate::parse::Statement;
 pub use crate::settings::Settings;
 use transaction::{Block, TransactionState};
@@ -134,6 +135,8 @@ pub struct Session<R: Router> {
     /// Values of reported settings as the client knows them.
     told: Vec<(&'static str, String)>,
     notices: Vec<SqlError>,
+    /// What EXPLAIN ANALYZE learns of the statement that it runs.
+    observed: Observed,
     transaction: TransactionState<R>,
     stored: HashMap<String, Rc<Prepared>>,
     /// Memory beyond which operators put rows aside that can, if it is not `work_mem`.
@@ -157,6 +160,7 @@ impl<R: Router> Session<R> {
             files: crate::files::Files::default(),
             told: Vec::new(),
             notices: Vec::new(),
+            observed: Observed::default(),
             transaction: TransactionState::new(),
             stored: HashMap::new(),
             #[cfg(test)]
@@ -331,6 +335,7 @@ impl<R: Router> Session<R> {
             spill_bytes: self.spill_bytes.unwrap_or_else(|| self.settings.work_mem_bytes()),
             space: crate::fragment::spill::DiskSpace::new(self.settings.temp_file_limit_bytes()),
             classes: self.settings.classes(),
+            observed: self.observed.clone(),
             tables: std::rc::Rc::default(),
         }
     }

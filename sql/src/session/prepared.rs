@@ -13,7 +13,7 @@ use super::transaction::Block;
 use super::{ColumnInfo, Session};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::{Expr, ParameterTypes};
-use crate::parse::utility::Utility;
+use crate::parse::utility::{ExplainFormat, Utility};
 use crate::parse::{Parsed, Statement};
 use crate::physical::classes::Classes;
 use crate::plan::{Compiled, Environment, InsertPlan, InsertRows, ModifyPlan, Plan, compile};
@@ -51,6 +51,8 @@ pub(super) enum Body {
     Explain {
         /// Run it, too.
         analyze: bool,
+        /// How it is told.
+        format: ExplainFormat,
         /// The other statement.
         inner: Rc<Prepared>,
     },
@@ -226,7 +228,7 @@ impl<R: Router> Session<R> {
     ) -> Result<Made> {
         let text = |name: &str| ColumnInfo { name: name.to_owned(), pg_type: PgType::Text, table: None };
         Ok(match utility {
-            Utility::Explain { analyze, statement: inner } => {
+            Utility::Explain { analyze, format, statement: inner } => {
                 if matches!(inner.parsed(), Parsed::Utility(_)) {
                     let message = "EXPLAIN of a statement about the session";
                     return Err(SqlError::unsupported(message, "Explain a query or a write."));
@@ -239,9 +241,9 @@ impl<R: Router> Session<R> {
                     planned: RefCell::new(self.planned(made.body, environment.catalog)),
                 });
                 Made {
-                    body: Body::Explain { analyze: *analyze, inner },
+                    body: Body::Explain { analyze: *analyze, format: *format, inner },
                     parameters: made.parameters,
-                    columns: Some(vec![text("QUERY PLAN")]),
+                    columns: Some(vec![ColumnInfo { pg_type: format.pg_type(), ..text("QUERY PLAN") }]),
                 }
             }
             Utility::Execute { name, args } => {

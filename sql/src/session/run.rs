@@ -45,7 +45,9 @@ impl<R: Router> Session<R> {
             Body::Empty => Ok(Outcome::Empty),
             Body::Plan(compiled) => self.run_plan(compiled, params, scope).await,
             Body::Utility => self.run_utility(prepared, scope).await,
-            Body::Explain { analyze, inner } => self.run_explain(*analyze, inner, params, scope).await,
+            Body::Explain { analyze, format, inner } => {
+                self.run_explain(*analyze, *format, inner, params, scope).await
+            }
             Body::Execute { inner, args } => {
                 let surroundings = self.surroundings();
                 let context = surroundings.context(&[]);

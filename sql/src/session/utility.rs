@@ -13,13 +13,17 @@ use crate::bind::{Binder, ExprScope, names, types};
 use crate::error::{Result, SqlError, SqlState};
 use crate::execute::errors::engine_error;
 use crate::execute::join::estimate_scans;
+use crate::execute::observed::Observed;
 use crate::execute::rows::array_of;
-use crate::explain::{Explained, scans_of};
+use crate::explain::{Explained, Report, scans_of};
 use crate::expr::{Coercion, Expr, ParameterTypes};
 use crate::fragment::{batch_of, schema_of};
-use crate::parse::utility::{Discard, Isolation, SetStatement, TableName, TransactionModes, Utility};
+use crate::parse::utility::{
+    Discard, ExplainFormat, Isolation, SetStatement, TableName, TransactionModes, Utility,
+};
 use crate::parse::{Parsed, Statement};
-use crate::plan::Environment;
+use crate::plan::{Compiled, Environment};
+use crate::types::json::Value;
 
 impl<R: Router> Session<R> {
     /// Runs a statement about the session.
@@ -367,10 +371,11 @@ pub(super) fn bind_arguments(
 }
 
 impl<R: Router> Session<R> {
-    /// EXPLAIN, with ANALYZE also the number of rows and the time of a run whose rows are left out.
+    /// EXPLAIN, with ANALYZE also what a run takes, whose rows are left out.
     pub(super) async fn run_explain(
         &mut self,
         analyze: bool,
+        format: ExplainFormat,
         inner: &Rc<Prepared>,
         params: &[Datum],
         scope: Scope,
@@ -379,37 +384,71 @@ impl<R: Router> Session<R> {
         let Body::Plan(compiled) = &*body else {
             return Err(SqlError::new(SqlState::INTERNAL_ERROR, "only plans are explained"));
         };
-        let surroundings = self.surroundings();
-        let context = surroundings.context(params);
-        let catalog = self.router.catalog();
-        let scatter = surroundings.classes.scatter;
+        // Before the run, which may change what is there to estimate.
+        let context = self.surroundings().context(params);
         let rows = estimate_scans(&self.router, &scans_of(&compiled.plan), &context).await?;
-        let mut lines = Vec::new();
+        let mut rows_of_initial = Vec::new();
         for initial in &compiled.initial {
-            let rows = estimate_scans(&self.router, &scans_of(&initial.plan), &context).await?;
-            lines.extend(
-                Explained { catalog: &catalog, context: &context, scatter, rows: &rows }.initial(initial),
-            );
+            rows_of_initial.push(estimate_scans(&self.router, &scans_of(&initial.plan), &context).await?);
         }
-        lines.extend(
-            Explained { catalog: &catalog, context: &context, scatter, rows: &rows }.lines(&compiled.plan),
-        );
+        let mut seen = Observed::default();
+        let mut ran = Report::default();
         if analyze {
-            let started_us = self.router.monotonic_us();
-            let outcome = Box::pin(self.run_plan(compiled, params, scope)).await?;
-            let tag = match outcome {
-                Outcome::Rows(mut rows) => {
-                    while rows.next().await?.is_some() {}
-                    rows.tag()
-                }
-                Outcome::Done(tag) => tag,
-                _ => Tag::Select(0),
-            };
-            let elapsed_us = self.router.monotonic_us() - started_us;
-            lines.push(format!("Result: {tag}"));
-            lines.push(format!("Time: {}.{:03} ms", elapsed_us / 1_000, elapsed_us % 1_000));
+            seen = Observed::begin();
+            self.observed = seen.clone();
+            let run = self.run_observed(compiled, params, scope, &mut ran).await;
+            self.observed = Observed::default();
+            run?;
         }
-        let rows: Vec<Vec<String>> = lines.into_iter().map(|line| vec![line]).collect();
-        Ok(Outcome::Rows(text_rows(&rows, 1, Some(Tag::Word("EXPLAIN")))))
+        let catalog = self.router.catalog();
+        let scatter = self.settings.classes().scatter;
+        let explained = |rows| Explained { catalog: &catalog, context: &context, scatter, seen: &seen, rows };
+        let mut report = Report::default();
+        for (initial, rows) in compiled.initial.iter().zip(&rows_of_initial) {
+            explained(rows).initial(&mut report, initial);
+        }
+        report.extend(explained(&rows).plan(&compiled.plan));
+        let lines = match format {
+            ExplainFormat::Text => {
+                report.extend(ran);
+                report.lines()
+            }
+            ExplainFormat::Json => {
+                let mut all = Report::default();
+                all.member("Plan", report);
+                all.extend(ran);
+                let mut text = String::new();
+                Value::Array(vec![all.json()]).write_pretty(0, &mut text);
+                vec![text]
+            }
+        };
+        let values: Vec<Datum> = lines.iter().map(|line| Datum::Text(line.as_str().into())).collect();
+        let pg_type = format.pg_type();
+        let batch = batch_of(&schema_of(&[pg_type]), vec![array_of(pg_type, values.iter())], values.len());
+        Ok(Outcome::Rows(RowStream::of_batches(vec![batch], Some(Tag::Word("EXPLAIN")))))
+    }
+
+    /// Runs what is explained, and adds what it took as a whole.
+    async fn run_observed(
+        &mut self,
+        compiled: &Compiled,
+        params: &[Datum],
+        scope: Scope,
+        report: &mut Report,
+    ) -> Result<()> {
+        let started_us = self.router.monotonic_us();
+        let outcome = Box::pin(self.run_plan(compiled, params, scope)).await?;
+        let tag = match outcome {
+            Outcome::Rows(mut rows) => {
+                while rows.next().await?.is_some() {}
+                rows.tag()
+            }
+            Outcome::Done(tag) => tag,
+            _ => Tag::Select(0),
+        };
+        let ms = (self.router.monotonic_us() - started_us) as f64 / 1e3;
+        report.fact("Result", tag.to_string());
+        report.number("Execution Time", ms, format!("{ms:.3} ms"));
+        Ok(())
     }
 }

@@ -16,7 +16,9 @@ use omen_core::fragment::{Flow, FragmentRun};
 use omen_core::id::{CoreId, RangeId, TableId, TxnId};
 use omen_core::key::{Key, KeySpan};
 use omen_core::readable::ReadableFile;
-use omen_core::router::{CancelFlag, CatalogChange, Cursor, ReadView, Router, Scan, SessionId, Transaction};
+use omen_core::router::{
+    CancelFlag, CatalogChange, Cursor, ReadView, Router, Scan, ScanCounts, SessionId, Transaction,
+};
 use omen_core::row::{Row, RowBuilder};
 use omen_core::statistics::TableStatistics;
 use omen_core::temporary::{Answer, Place, TemporaryFile};
@@ -139,11 +141,15 @@ impl Drop for MemTxn {
 }
 
 /// A scan that is done already; hands out what it found.
-pub(crate) struct MemCursor(Vec<Vec<RecordBatch>>);
+pub(crate) struct MemCursor(Vec<Vec<RecordBatch>>, ScanCounts);
 
 impl Cursor for MemCursor {
     async fn next(&mut self) -> Result<Option<Vec<RecordBatch>>> {
         Ok(self.0.pop())
+    }
+
+    fn counts(&self) -> ScanCounts {
+        self.1
     }
 }
 
@@ -190,10 +196,11 @@ impl State {
         Ok(())
     }
 
-    fn scan(&self, scan: &Scan) -> Result<Vec<Vec<RecordBatch>>> {
+    fn scan(&self, scan: &Scan) -> Result<(Vec<Vec<RecordBatch>>, ScanCounts)> {
         let table = self.table(scan.table)?;
         let types = types_of(&table.schema);
         let mut found = Vec::new();
+        let mut counts = ScanCounts::default();
         for range in &table.ranges {
             let spans: Vec<KeySpan> =
                 scan.spans.iter().filter_map(|span| span.intersect(&range.span)).collect();
@@ -212,6 +219,7 @@ impl State {
                 .map(|version| &version.row)
                 .filter(|row| accepts_row(scan.fragment.filters(), &table.schema, row).expect("valid rows"))
                 .collect();
+            counts.rows += rows.len() as u64;
             for rows in rows.chunks(BATCH_ROWS) {
                 let batch = batch_of_rows(&types, scan.fragment.columns(), rows.iter().map(|row| &***row));
                 if run.push(batch.expect("valid rows"), &mut out)? == Flow::Done {
@@ -223,7 +231,7 @@ impl State {
                 found.push(out);
             }
         }
-        Ok(found)
+        Ok((found, counts))
     }
 }
 
@@ -290,9 +298,9 @@ impl Router for MemRouter {
         Ok(keys.iter().map(|key| state.find(table, view, key)).collect())
     }
     fn scan(&self, scan: Scan) -> Result<MemCursor> {
-        let mut found = self.0.borrow().scan(&scan)?;
+        let (mut found, counts) = self.0.borrow().scan(&scan)?;
         found.reverse();
-        Ok(MemCursor(found))
+        Ok(MemCursor(found, counts))
     }
     async fn write(&self, txn: &mut MemTxn, table: TableId, writes: WriteBatch) -> Result<()> {
         txn.wrote.set(true);

@@ -16,6 +16,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
@@ -26,6 +27,7 @@ use omen_core::fragment::{BATCH_ROWS, batch_bytes};
 use omen_core::types::PgType;
 
 use super::{Result, batch_of, schema_of, take};
+use crate::execute::observed::RowCount;
 use crate::expr::{EvalContext, Expr};
 use crate::rules::{mark_columns, renumber};
 pub(crate) use lookup::PARTNERS_MAX;
@@ -129,9 +131,18 @@ pub(crate) struct JoinStage {
     pub(crate) context: EvalContext,
     /// Memory that the build side may take before it is put aside.
     pub(crate) memory_bytes: usize,
+    /// Where the rows that are given are counted, if anybody asks.
+    pub(crate) given: Option<RowCount>,
 }
 
 impl JoinStage {
+    /// Notes how many rows are given.
+    fn count(&self, rows: usize) {
+        if let Some(given) = &self.given {
+            given.fetch_add(rows as u64, Ordering::Relaxed);
+        }
+    }
+
     /// Whether it matters which rows of the probe side have partners.
     fn tracks_probe(&self) -> bool {
         match self.gives {
@@ -495,6 +506,7 @@ impl JoinRun {
             return Ok(Next::Idle);
         }
         let columns = self.gather(&self.table.stage.output, &pairs);
+        self.table.stage.count(pairs.probe.len());
         Ok(Next::Batch(batch_of(&self.table.schema, columns, pairs.probe.len())))
     }
 
@@ -644,6 +656,7 @@ impl JoinRun {
             None => new_null_array(&self.table.stage.probe[*column].arrow(), alone.len()),
         };
         let columns = self.table.stage.output.iter().map(column).collect();
+        self.table.stage.count(alone.len());
         Next::Batch(batch_of(&self.table.schema, columns, alone.len()))
     }
 }

@@ -66,6 +66,7 @@ fn stage(keys: Vec<JoinKey>, conjuncts: Vec<Expr>, keeps: (bool, bool)) -> JoinS
         output: vec![0, 5, 1, 2, 3, 4],
         context: EvalContext::new(1),
         memory_bytes: 64 << 20,
+        given: None,
     }
 }
 
