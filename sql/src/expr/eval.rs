@@ -22,7 +22,7 @@ use super::kernel::{Call, Kernel};
 use super::logic::{truth, yes};
 use super::truth::Truth;
 use super::value::Value;
-use super::{EvalContext, Expr, cast};
+use super::{EvalContext, Expr, cast, decimals};
 
 /// Result of evaluation.
 pub(super) type Result<T> = std::result::Result<T, ValueError>;
@@ -68,7 +68,8 @@ impl<'a> Frame<'a> {
         Frame { batch: self.batch, selection: Some(rows), rows: rows.len() }
     }
 
-    fn column(&self, index: usize) -> Result<Value> {
+    /// The values of a column.
+    pub(super) fn column(&self, index: usize) -> Result<Value> {
         let column = self.batch.and_then(|batch| batch.columns().get(index)).ok_or_else(|| {
             ValueError::new(
                 SqlState::INTERNAL_ERROR,
@@ -114,6 +115,9 @@ fn eval_step(expr: &Expr, frame: Frame<'_>, context: &EvalContext) -> Result<Val
             })?)
         }
         Expr::Call { function, args, pg_type } => {
+            if let Some(value) = decimals::nested(expr, frame)? {
+                return Ok(value);
+            }
             call(function.kernel, function.strict, args, *pg_type, frame, context)?
         }
         Expr::Cast { arg, to, explicit } => {

@@ -9,6 +9,7 @@ pub mod build;
 mod cast;
 mod choose;
 mod context;
+mod decimals;
 mod eval;
 mod fold;
 mod inset;

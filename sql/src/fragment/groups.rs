@@ -1,7 +1,7 @@
 //! Numbers groups: rows with equal values get the same number, counted from 0 in order of appearance.
 //!
-//! One column of whole numbers or of text is looked up by its value; anything else by the bytes of [`RowKeys`]. Each
-//! group keeps the values of its first row.
+//! One column of whole numbers or of text is looked up by its value; anything else by the bytes of [`RowKeys`], and of
+//! short texts that repeat ([`Repeats`]) only the first. Each group keeps the values of its first row.
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use hashbrown::HashTable;
 use omen_core::types::PgType;
 
+use super::repeats::Repeats;
 use super::rowkey::RowKeys;
 
 /// Numbers in this interval are looked up in an array instead of the hash table.
@@ -28,6 +29,7 @@ pub(crate) const NO_GROUP: u32 = u32::MAX;
 pub(crate) struct GroupTable {
     types: Vec<PgType>,
     lookup: Lookup,
+    repeats: Repeats,
 }
 
 enum Lookup {
@@ -44,7 +46,7 @@ impl GroupTable {
             [PgType::Text | PgType::Varchar(_)] => Lookup::Text(Text::default()),
             _ => Lookup::Rows(Rows { chunks: vec![Vec::new(); types.len()], ..Rows::default() }),
         };
-        GroupTable { types, lookup }
+        GroupTable { types, lookup, repeats: Repeats::default() }
     }
 
     /// Takes no more groups: rows of others get [`NO_GROUP`].
@@ -81,6 +83,21 @@ impl GroupTable {
 
     /// The group of each row, in `groups`, which is overwritten.
     pub(crate) fn assign(&mut self, columns: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) {
+        if self.repeats.find(columns, &self.types, rows) {
+            let first_rows = UInt32Array::from(self.repeats.first_rows.clone());
+            let columns: Vec<ArrayRef> =
+                columns.iter().map(|column| super::take(column, &first_rows)).collect();
+            let mut of_keys = Vec::new();
+            self.assign_each(&columns, first_rows.len(), &mut of_keys);
+            groups.clear();
+            groups.extend(self.repeats.numbers.iter().map(|number| of_keys[usize::from(*number)]));
+        } else {
+            self.assign_each(columns, rows, groups);
+        }
+    }
+
+    /// As `assign`, each row by itself.
+    fn assign_each(&mut self, columns: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) {
         groups.clear();
         groups.reserve(rows);
         match &mut self.lookup {

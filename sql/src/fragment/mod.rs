@@ -13,6 +13,7 @@ pub(crate) mod local;
 mod ordered;
 mod peers;
 pub(crate) mod project_set;
+mod repeats;
 pub(crate) mod rowkey;
 pub(crate) mod set;
 mod sort;

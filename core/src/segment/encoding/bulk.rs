@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::super::format::BLOCK_ROWS;
 use super::block::{EncodedBlock, part};
 use super::values::is_int;
+use super::{DictionaryId, Tables};
 use crate::column::{ColumnBuf, Layout};
 use crate::types::numeric::NUMERIC_BYTES;
 
@@ -124,6 +125,7 @@ fn append_codes(block: &EncodedBlock, column: usize, rows: &Range<usize>, out: &
     let Some(id) = block.codes(column, rows.clone(), codes) else { return false };
     let tables = block.tables();
     match block.valid(column) {
+        None if !out.has_nulls() => push_codes(tables, id, codes.iter().copied(), out),
         None => codes.iter().for_each(|code| out.push(Some(tables.dictionary_value(id, *code)))),
         Some(valid) => {
             for (code, row) in codes.iter().zip(rows.clone()) {
@@ -133,6 +135,19 @@ fn append_codes(block: &EncodedBlock, column: usize, rows: &Range<usize>, out: &
         }
     }
     true
+}
+
+/// Appends strings of a dictionary, none of them NULL, to those of a column without NULLs.
+fn push_codes(
+    tables: &Tables,
+    id: DictionaryId,
+    codes: impl Iterator<Item = u32> + Clone,
+    out: &mut ColumnBuf,
+) {
+    // The code beyond the last stands for all that no value has: a block may hold any.
+    let beyond = u32::try_from(tables.dictionary_len(id)).unwrap_or(u32::MAX);
+    let count = tables.dictionary_len(id) + 1;
+    out.extend_coded(codes.map(|code| code.min(beyond)), count, |code| tables.dictionary_value(id, code));
 }
 
 /// Appends the values of these rows, which rise.
@@ -187,6 +202,10 @@ fn gather_unpacked(
             let codes = &mut codes[..range.len()];
             let Some(id) = block.codes(column, range.clone(), codes) else { return false };
             let tables = block.tables();
+            if block.valid(column).is_none() && !out.has_nulls() {
+                push_codes(tables, id, rows.iter().map(|row| codes[at(row)]), out);
+                return true;
+            }
             for row in rows {
                 out.push(is_valid(row).then(|| tables.dictionary_value(id, codes[at(row)])));
             }

@@ -10,6 +10,7 @@ use arrow_array::types::{Float32Type, Float64Type, Int16Type, Int32Type, Int64Ty
 use arrow_array::{Array, ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array};
 use arrow_schema::DataType;
 use omen_core::error::{SqlState, ValueError};
+use omen_core::types::numeric::NUMERIC_BYTES;
 use omen_core::types::{Interval, Numeric, PgType};
 
 use super::resolve::Average;
@@ -25,7 +26,10 @@ pub(super) fn accumulator(arg: PgType, average: Average) -> Box<dyn Accumulator>
         PgType::Float4 if !average.0 => Box::new(Sums::<Primitive<Float32Type>, f32>::new(average, None)),
         PgType::Float4 => Box::new(Sums::<Primitive<Float32Type>, f64>::new(average, None)),
         PgType::Float8 => Box::new(Sums::<Primitive<Float64Type>, f64>::new(average, None)),
-        PgType::Numeric(_) => Box::new(Sums::<Numerics, Numeric>::new(average, None)),
+        PgType::Numeric(_) => {
+            let sums = Sums::<Numerics, Numeric>::new(average, None);
+            Box::new(Sums { together: Some(add_decimals), ..sums })
+        }
         PgType::Interval => Box::new(Sums::<Intervals, Interval>::new(average, None)),
         _ => unreachable!("no sum of {arg}"),
     }
@@ -278,6 +282,50 @@ impl<T: Total> Default for Sum<T> {
 }
 
 type BatchSum<S, T> = fn(&[<S as Source>::Raw]) -> T;
+/// Adds the values of a batch to the totals of their groups; `None` if it leaves that to others.
+type Together<S, T> = fn(&mut [Sum<T>], Groups<'_>, &[<S as Source>::Raw]) -> Option<Result<(), ValueError>>;
+
+/// Most groups whose sums of one batch are kept apart before they are added to the totals.
+const TOGETHER_GROUPS_MAX: usize = 256;
+
+/// Adds numbers of one scale as integers, as long as they have at most 64 bits: so many cannot overflow.
+fn add_decimals(
+    sums: &mut [Sum<Numeric>],
+    groups: Groups<'_>,
+    values: &[[u8; NUMERIC_BYTES]],
+) -> Option<Result<(), ValueError>> {
+    let [scale, ..] = *values.first()?;
+    if u32::from(scale) > Numeric::DIGITS_MAX || sums.len() > TOGETHER_GROUPS_MAX {
+        return None;
+    }
+    let mut added = [(0i128, 0i64); TOGETHER_GROUPS_MAX];
+    let mut fits = true;
+    let mut add = |(total, count): &mut (i128, i64), value: &[u8; NUMERIC_BYTES]| {
+        let [own, coefficient @ ..] = value;
+        let coefficient = i128::from_le_bytes(*coefficient);
+        fits &= *own == scale && i128::from(coefficient as i64) == coefficient;
+        *total += i128::from(coefficient as i64);
+        *count += 1;
+    };
+    match groups {
+        Groups::One(_) => {
+            let mut sum = (0, 0);
+            values.iter().for_each(|value| add(&mut sum, value));
+            added[0] = sum;
+        }
+        Groups::Each(ids) => {
+            ids.iter().zip(values).for_each(|(id, value)| add(&mut added[*id as usize], value));
+        }
+    }
+    fits.then(|| {
+        for (sum, (total, count)) in sums.iter_mut().zip(added).filter(|(_, (_, count))| *count > 0) {
+            let total = Numeric::new(total, scale).expect("the values of a batch are few");
+            sum.total = sum.total.try_add(total)?;
+            sum.count += count;
+        }
+        Ok(())
+    })
+}
 
 /// Totals of each group.
 struct Sums<S: Source, T> {
@@ -285,11 +333,13 @@ struct Sums<S: Source, T> {
     average: Average,
     /// Adds up a whole batch, where that is faster than value by value.
     batch: Option<BatchSum<S, T>>,
+    /// The same for each group.
+    together: Option<Together<S, T>>,
 }
 
 impl<S: Source, T: Total> Sums<S, T> {
     fn new(average: Average, batch: Option<BatchSum<S, T>>) -> Sums<S, T> {
-        Sums { sums: Vec::new(), average, batch }
+        Sums { sums: Vec::new(), average, batch, together: None }
     }
 }
 
@@ -311,6 +361,11 @@ impl<S: Source, T: Total + From<S::Value>> Accumulator for Sums<S, T> {
             sum.total = sum.total.try_add(batch(values))?;
             sum.count += i64::try_from(count).expect("rows of a batch");
             return Ok(());
+        }
+        if let (None, Some(together)) = (&rows, self.together)
+            && let Some(added) = together(&mut self.sums, groups, values)
+        {
+            return added;
         }
         fold(&mut self.sums, groups, rows.as_ref(), |sum, row| {
             sum.total = sum.total.try_add(T::from(S::value(values[row])))?;

@@ -22,9 +22,20 @@ const SHIFT_MAX: u8 = 18;
 /// Digits behind the point that a numeric can have.
 const SCALE_MAX: u8 = 38;
 
+/// What is done with two numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Operation {
+    /// `+`
+    Add,
+    /// `-`
+    Sub,
+    /// `*`
+    Mul,
+}
+
 /// `numeric + numeric`
 pub(crate) fn add(call: &Call<'_>) -> Result<Value> {
-    match terms(call, |a, b| a + b) {
+    match small_result(call, Operation::Add) {
         Some(sums) => Ok(sums),
         None => binary(call, Numeric::try_add),
     }
@@ -32,7 +43,7 @@ pub(crate) fn add(call: &Call<'_>) -> Result<Value> {
 
 /// `numeric - numeric`
 pub(crate) fn sub(call: &Call<'_>) -> Result<Value> {
-    match terms(call, |a, b| a - b) {
+    match small_result(call, Operation::Sub) {
         Some(differences) => Ok(differences),
         None => binary(call, Numeric::try_sub),
     }
@@ -40,25 +51,37 @@ pub(crate) fn sub(call: &Call<'_>) -> Result<Value> {
 
 /// `numeric * numeric`
 pub(crate) fn mul(call: &Call<'_>) -> Result<Value> {
-    match products(call) {
+    match small_result(call, Operation::Mul) {
         Some(products) => Ok(products),
         None => binary(call, Numeric::try_mul),
     }
 }
 
-fn terms(call: &Call<'_>, combine: impl Fn(i128, i128) -> i128) -> Option<Value> {
+fn small_result(call: &Call<'_>, operation: Operation) -> Option<Value> {
     let [a, b] = small_arguments(call)?;
-    let scale = a.scale.max(b.scale);
-    let shift =
-        |arg: &Small| (scale - arg.scale <= SHIFT_MAX).then(|| 10i128.pow(u32::from(scale - arg.scale)));
-    let (a_shift, b_shift) = (shift(&a)?, shift(&b)?);
-    Some(array(call.rows, scale, |row| combine(a.get(row) * a_shift, b.get(row) * b_shift)))
+    results(operation, &a, &b, call.rows)
 }
 
-fn products(call: &Call<'_>) -> Option<Value> {
-    let [a, b] = small_arguments(call)?;
-    let scale = a.scale + b.scale;
-    (scale <= SCALE_MAX).then(|| array(call.rows, scale, |row| a.get(row) * b.get(row)))
+/// The results for columns of so many rows; `None` if they could have too many digits.
+pub(crate) fn results(operation: Operation, a: &Small, b: &Small, rows: usize) -> Option<Value> {
+    if operation == Operation::Mul {
+        let scale = a.scale + b.scale;
+        return (scale <= SCALE_MAX).then(|| array(rows, scale, |row| a.get(row) * b.get(row)));
+    }
+    let (scale, a_shift, b_shift) = shifts(a, b)?;
+    let (a_shift, b_shift) = (i128::from(a_shift), i128::from(b_shift));
+    Some(match operation {
+        Operation::Add => array(rows, scale, |row| a.get(row) * a_shift + b.get(row) * b_shift),
+        _ => array(rows, scale, |row| a.get(row) * a_shift - b.get(row) * b_shift),
+    })
+}
+
+/// The scale of a sum, and what brings the terms to it.
+fn shifts(a: &Small, b: &Small) -> Option<(u8, i64, i64)> {
+    let scale = a.scale.max(b.scale);
+    let shift =
+        |arg: &Small| (scale - arg.scale <= SHIFT_MAX).then(|| 10i64.pow(u32::from(scale - arg.scale)));
+    Some((scale, shift(a)?, shift(b)?))
 }
 
 /// Both arguments, if one of them is a column.
@@ -69,12 +92,14 @@ fn small_arguments(call: &Call<'_>) -> Option<[Small; 2]> {
     Some([Small::of(&call.args[0])?, Small::of(&call.args[1])?])
 }
 
-/// Numbers of one scale.
-struct Small {
+/// Numbers of one scale, with coefficients of 64 bits.
+#[derive(Debug)]
+pub(crate) struct Small {
     scale: u8,
     coefficients: Coefficients,
 }
 
+#[derive(Debug)]
 enum Coefficients {
     Each(Vec<i64>),
     Same(i64),
@@ -82,7 +107,7 @@ enum Coefficients {
 
 impl Small {
     /// The argument, if it is so; `None` also if it has NULLs, whose places hold anything.
-    fn of(value: &Value) -> Option<Small> {
+    pub(crate) fn of(value: &Value) -> Option<Small> {
         match value {
             Value::Scalar(Datum::Numeric(value)) => {
                 let (scale, coefficient) = small(&value.to_bytes());
@@ -109,6 +134,54 @@ impl Small {
         }
     }
 
+    /// The results for these numbers, one of which is a column; `None` if not all have 64 bits.
+    pub(crate) fn combine(operation: Operation, a: &Small, b: &Small) -> Option<Small> {
+        if operation == Operation::Mul {
+            let scale = a.scale + b.scale;
+            (scale <= SCALE_MAX).then_some(())?;
+            return Small::zip(scale, a, b, i64::overflowing_mul);
+        }
+        let (scale, a_shift, b_shift) = shifts(a, b)?;
+        let combine = match operation {
+            Operation::Add => i64::overflowing_add,
+            _ => i64::overflowing_sub,
+        };
+        if (a_shift, b_shift) == (1, 1) {
+            // Apart, so that the loop has no products.
+            return match operation {
+                Operation::Add => Small::zip(scale, a, b, i64::overflowing_add),
+                _ => Small::zip(scale, a, b, i64::overflowing_sub),
+            };
+        }
+        Small::zip(scale, a, b, |a, b| {
+            let ((a, a_over), (b, b_over)) = (a.overflowing_mul(a_shift), b.overflowing_mul(b_shift));
+            let (result, over) = combine(a, b);
+            (result, a_over | b_over | over)
+        })
+    }
+
+    /// `f` says whether its result has more bits.
+    #[inline]
+    fn zip(scale: u8, a: &Small, b: &Small, f: impl Fn(i64, i64) -> (i64, bool)) -> Option<Small> {
+        let mut over = false;
+        let mut f = |a: i64, b: i64| {
+            let (result, own) = f(a, b);
+            over |= own;
+            result
+        };
+        let coefficients: Vec<i64> = match (&a.coefficients, &b.coefficients) {
+            (Coefficients::Each(a), Coefficients::Each(b)) => a.iter().zip(b).map(pair(&mut f)).collect(),
+            (Coefficients::Each(a), Coefficients::Same(b)) => {
+                a.iter().map(|a| (a, b)).map(pair(&mut f)).collect()
+            }
+            (Coefficients::Same(a), Coefficients::Each(b)) => {
+                b.iter().map(|b| (a, b)).map(pair(&mut f)).collect()
+            }
+            (Coefficients::Same(_), Coefficients::Same(_)) => return None,
+        };
+        (!over).then_some(Small { scale, coefficients: Coefficients::Each(coefficients) })
+    }
+
     #[inline]
     fn get(&self, row: usize) -> i128 {
         i128::from(match &self.coefficients {
@@ -116,6 +189,10 @@ impl Small {
             Coefficients::Same(coefficient) => *coefficient,
         })
     }
+}
+
+fn pair<'a>(mut f: impl FnMut(i64, i64) -> i64) -> impl FnMut((&'a i64, &'a i64)) -> i64 {
+    move |(a, b)| f(*a, *b)
 }
 
 /// Scale and coefficient of a numeric that lies in an array, if 64 bits hold it.
@@ -184,10 +261,13 @@ mod tests {
         values.push(Value::Scalar(Datum::Numeric(Numeric::NAN)));
         type Kernel = fn(&Call<'_>) -> Result<Value>;
         type Slow = fn(Numeric, Numeric) -> std::result::Result<Numeric, omen_core::error::ValueError>;
-        let kernels: [(Kernel, Slow); 3] =
-            [(add, Numeric::try_add), (sub, Numeric::try_sub), (mul, Numeric::try_mul)];
+        let kernels: [(Kernel, Slow, Operation); 3] = [
+            (add, Numeric::try_add, Operation::Add),
+            (sub, Numeric::try_sub, Operation::Sub),
+            (mul, Numeric::try_mul, Operation::Mul),
+        ];
         let context = EvalContext::new(1);
-        let (mut fast, mut slow) = (0, 0);
+        let (mut fast, mut slow, mut combined) = (0, 0, 0);
         for a in &values {
             for b in &values {
                 let args = [a.clone(), b.clone()];
@@ -198,12 +278,18 @@ mod tests {
                 }
                 let is_fast = small_arguments(&call).is_some();
                 *(if is_fast { &mut fast } else { &mut slow }) += 1;
-                for (kernel, plain) in kernels {
+                for (kernel, plain, operation) in kernels {
                     let expected = binary(&call, plain).expect("no overflow");
                     assert_eq!(texts(&kernel(&call).expect("no overflow")), texts(&expected));
+                    let small = small_arguments(&call).and_then(|[a, b]| Small::combine(operation, &a, &b));
+                    if let Some(small) = small {
+                        combined += 1;
+                        assert_eq!(texts(&array(4, small.scale, |row| small.get(row))), texts(&expected));
+                    }
                 }
             }
         }
         assert!(fast > 10 && slow > 10, "{fast} fast, {slow} slow");
+        assert!(combined > 10 && combined < fast * 3, "{combined} combined");
     }
 }
