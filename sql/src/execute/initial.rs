@@ -19,6 +19,7 @@ use crate::bind::subquery::InitialKind;
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::datum_at;
 use crate::fragment::out_of_memory;
+use crate::fragment::spill::kept::Kept;
 use crate::physical::QueryPlan;
 use crate::plan::{InitialPlan, Plan};
 
@@ -50,19 +51,25 @@ impl<R: Router> InitialRun<'_, R> {
         let mut surroundings = surroundings.clone();
         for InitialPlan { parameter, plan, kind } in initial {
             let context = Context::new(&values, &surroundings);
-            let batches = match plan {
+            let rows = match plan {
                 Plan::Query(query) if *kind != InitialKind::Table => {
                     values[*parameter] = self.value(query, *kind, &context).await?;
                     continue;
                 }
                 Plan::Query(query) => {
                     let mut running = self.start(query, &context).await?;
-                    all_batches(&mut running, surroundings.memory_bytes, self.watch).await?
+                    let work = self.watch.work(&surroundings);
+                    let mut kept = Kept::default();
+                    while let Some(batch) = running.next_batch().await? {
+                        kept.push(batch, &work).await?;
+                        self.watch.give_way().await?;
+                    }
+                    kept
                 }
-                write => self.write(write, &context).await?,
+                write => Kept::of(self.write(write, &context).await?),
             };
             let mut tables = BTreeMap::clone(&surroundings.tables);
-            tables.insert(*parameter, batches);
+            tables.insert(*parameter, Rc::new(rows));
             surroundings.tables = Rc::new(tables);
         }
         Ok((values, surroundings))

@@ -3,13 +3,12 @@
 //! A recursive query gives the rows of its first term, then again and again those that its second term makes of the
 //! rows of the step before, which lie in a table. Steps run as far as their rows are asked for.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
 use hashbrown::HashSet;
-use omen_core::fragment::batch_bytes;
 use omen_core::router::{ReadView, Router};
 use omen_core::types::{Datum, PgType};
 
@@ -18,6 +17,8 @@ use super::{Context, Surroundings, Watch};
 use crate::error::Result;
 use crate::fragment::local::{Given, LocalRun};
 use crate::fragment::rowkey::RowKeys;
+use crate::fragment::spill::Work;
+use crate::fragment::spill::kept::{Kept, KeptReader};
 use crate::fragment::{filter, out_of_memory};
 use crate::physical::Step;
 use crate::physical::recursive::RecursivePlan;
@@ -26,7 +27,7 @@ use crate::physical::recursive::RecursivePlan;
 const SEEN_ROW_BYTES: usize = 32;
 
 /// The rows of shared tables, by number.
-pub(crate) type Tables = Rc<BTreeMap<usize, Vec<RecordBatch>>>;
+pub(crate) type Tables = Rc<BTreeMap<usize, Rc<Kept>>>;
 
 /// A running recursive query whose batches go through a pipeline.
 pub(crate) struct RunningRecursive<R: Router> {
@@ -39,20 +40,20 @@ pub(crate) struct RunningRecursive<R: Router> {
     /// The present step; none once all rows have been given.
     step: Option<Running<R>>,
     started: bool,
-    /// What the present step has made, and its size.
-    made: Vec<RecordBatch>,
-    made_bytes: usize,
+    /// What the present step has made.
+    made: Kept,
     /// Rows that were given, if each is to be given once.
     seen: Option<HashSet<Box<[u8]>>>,
     seen_bytes: usize,
     pipeline: LocalRun,
+    work: Work,
     /// A transaction that lasts as long as the query.
     txn: Option<R::Txn>,
 }
 
 /// A shared table whose batches go through a pipeline.
 pub(crate) struct RunningShared<R: Router> {
-    batches: VecDeque<RecordBatch>,
+    rows: KeptReader,
     pipeline: LocalRun,
     watch: Watch<R>,
 }
@@ -75,11 +76,11 @@ impl<R: Router> Reader<'_, R> {
             surroundings: self.context.surroundings.clone(),
             step: None,
             started: false,
-            made: Vec::new(),
-            made_bytes: 0,
+            made: Kept::default(),
             seen: plan.distinct.then(HashSet::new),
             seen_bytes: 0,
             pipeline: self.start_local(&pipeline),
+            work: self.watch.work(self.context.surroundings),
             txn,
         })))
     }
@@ -87,9 +88,9 @@ impl<R: Router> Reader<'_, R> {
     /// Starts reading a shared table, with the steps behind it.
     pub(super) fn start_shared(&self, table: usize, types: &[PgType], steps: &[Step]) -> Result<Running<R>> {
         let pipeline = self.pipeline(types.to_vec(), steps.iter())?;
-        let batches = self.context.surroundings.tables.get(&table).cloned().unwrap_or_default();
+        let rows = self.context.surroundings.tables.get(&table).map(|rows| rows.read()).unwrap_or_default();
         Ok(Running::Shared(Box::new(RunningShared {
-            batches: batches.into(),
+            rows,
             pipeline: self.start_local(&pipeline),
             watch: self.watch.clone(),
         })))
@@ -106,7 +107,7 @@ impl<R: Router> RunningShared<R> {
                 Given::Input => {}
             }
             self.watch.check()?;
-            match self.batches.pop_front() {
+            match self.rows.next().await? {
                 Some(batch) => self.pipeline.push(batch),
                 None => self.pipeline.end(),
             }
@@ -141,7 +142,7 @@ impl<R: Router> RunningRecursive<R> {
                 Some(batch) => {
                     let batch = self.unseen(batch)?;
                     if batch.num_rows() > 0 {
-                        self.keep(&batch)?;
+                        self.made.push(batch.clone(), &self.work).await?;
                         self.pipeline.push(batch);
                     }
                 }
@@ -159,8 +160,7 @@ impl<R: Router> RunningRecursive<R> {
     /// Starts the first term, or the second one over what the last step has made.
     async fn start_step(&mut self, again: bool) -> Result<()> {
         let mut tables = BTreeMap::clone(&self.surroundings.tables);
-        self.made_bytes = 0;
-        tables.insert(self.plan.working, std::mem::take(&mut self.made));
+        tables.insert(self.plan.working, Rc::new(std::mem::take(&mut self.made)));
         self.surroundings.tables = Rc::new(tables);
         let context = Context::new(&self.parameters, &self.surroundings);
         let reader = Reader { router: &self.router, view: self.view, context: &context, watch: &self.watch };
@@ -188,15 +188,9 @@ impl<R: Router> RunningRecursive<R> {
         Ok(filter(&batch, &BooleanArray::from(keep)))
     }
 
-    fn keep(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.made_bytes += batch_bytes(batch);
-        self.made.push(batch.clone());
-        self.check_memory()
-    }
-
     fn check_memory(&self) -> Result<()> {
         let memory_bytes = self.surroundings.memory_bytes;
-        if self.made_bytes + self.seen_bytes > memory_bytes {
+        if self.seen_bytes > memory_bytes {
             return Err(out_of_memory("a recursive query", memory_bytes).into());
         }
         Ok(())

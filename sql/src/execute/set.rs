@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::expr::EvalContext;
 use crate::fragment::local::{Given, LocalRun};
 use crate::fragment::set::{SetRows, SetRun};
+use crate::fragment::spill::Work;
 use crate::logical::SetKind;
 use crate::physical::Step;
 use crate::physical::set::CombinePlan;
@@ -47,6 +48,7 @@ pub(crate) struct RunningCombine<R: Router> {
     /// What compares rows; None if none are compared.
     compared: Option<SetRun>,
     pipeline: LocalRun,
+    work: Work,
     later: Later<R>,
     /// A transaction that lasts as long as the operation.
     txn: Option<R::Txn>,
@@ -72,14 +74,14 @@ impl<R: Router> Reader<'_, R> {
             parameters: self.context.parameters.into(),
             surroundings: self.context.surroundings.clone(),
         };
-        let memory_bytes = self.context.surroundings.memory_bytes;
         let compares = plan.kind != SetKind::UnionAll;
         Ok(Running::Combine(Box::new(RunningCombine {
             plan: plan.clone(),
             next: 0,
             phase: Phase::Between,
-            compared: compares.then(|| SetRun::new(plan.kind, &plan.types, memory_bytes)),
+            compared: compares.then(|| SetRun::new(plan.kind, &plan.types)),
             pipeline: self.start_local(&pipeline),
+            work: self.watch.work(self.context.surroundings),
             later,
             txn,
         })))
@@ -109,13 +111,13 @@ impl<R: Router> RunningCombine<R> {
         let batch = match &mut self.phase {
             Phase::End => None,
             Phase::Between => return self.begin_input().await,
-            Phase::Rows(rows) => rows.next(),
+            Phase::Rows(rows) => rows.next(&self.work).await?,
             Phase::Input(running) => match Box::pin(running.next_batch()).await? {
                 Some(batch) => Some(batch),
                 None => {
                     self.phase = Phase::Between;
                     if let Some(compared) = &mut self.compared {
-                        compared.end_input();
+                        compared.end_input(&self.work).await?;
                     }
                     return Ok(());
                 }
@@ -127,7 +129,7 @@ impl<R: Router> RunningCombine<R> {
                 self.txn = None;
                 self.pipeline.end();
             }
-            (Some(batch), Some(compared)) => compared.push(&batch)?,
+            (Some(batch), Some(compared)) => compared.push(&batch, &self.work).await?,
             (Some(batch), None) => self.pipeline.push(batch),
         }
         Ok(())
@@ -145,7 +147,7 @@ impl<R: Router> RunningCombine<R> {
                 self.phase = Phase::Input(Box::pin(reader.start(input, None)).await?);
             }
             None => match self.compared.take() {
-                Some(compared) => self.phase = Phase::Rows(compared.finish()),
+                Some(compared) => self.phase = Phase::Rows(compared.finish().await?),
                 None => self.phase = Phase::End,
             },
         }

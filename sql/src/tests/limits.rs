@@ -343,8 +343,13 @@ fn work_mem_bounds_operators() {
         "select s, count(*) from t group by s",
         "select distinct s from t",
         "select s, count(distinct id) from t group by s",
+        "(select id, s from t) intersect all select id, s from t",
+        "select s from t except select 'none'",
+        "with kept as materialized (select * from t) select a.s from kept a join kept b using (id)",
+        "with recursive steps as (select 1 as n, s from t union all select n + 1, s from steps where n < 3)
+         select s from steps where n = 3",
     ] {
-        assert_eq!(client.run(sql).expect("puts rows aside").1, 4_000);
+        assert_eq!(client.run(sql).expect("puts rows aside").1, 4_000, "{sql}");
     }
     client.run("set temp_file_limit = '100kB'").expect("valid");
     let error = client.error("select * from t order by s");

@@ -5,6 +5,7 @@
 //! handle, so nothing is left after an error either.
 
 mod format;
+pub(crate) mod kept;
 pub(crate) mod partition;
 pub(crate) mod sorter;
 
