@@ -339,18 +339,18 @@ pub(crate) async fn read_point<R: Router>(
 }
 
 impl<R: Router> Running<R> {
-    /// The next batch of a source that is not a stored row.
+    /// The next batch of a source that is not a stored row. In boxes: plans lie in one another, and what waits is large.
     pub(crate) async fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         match self {
             Running::Row(_) => Ok(None),
             Running::Batches(batches) => Ok(batches.pop_front()),
             Running::Scan(scan) => scan.next().await,
-            Running::File(file) => file.next().await,
-            Running::Join(join) => join.next().await,
-            Running::Set(set) => set.next().await,
-            Running::Combine(set) => set.next().await,
-            Running::Recursive(recursive) => recursive.next().await,
-            Running::Shared(shared) => shared.next().await,
+            Running::File(file) => Box::pin(file.next()).await,
+            Running::Join(join) => Box::pin(join.next()).await,
+            Running::Set(set) => Box::pin(set.next()).await,
+            Running::Combine(set) => Box::pin(set.next()).await,
+            Running::Recursive(recursive) => Box::pin(recursive.next()).await,
+            Running::Shared(shared) => Box::pin(shared.next()).await,
         }
     }
 }
