@@ -48,6 +48,14 @@ const SELECTIVE_SHARE: f64 = 0.6;
 
 type Started<'s, R> = Pin<Box<dyn Future<Output = Result<Running<R>>> + 's>>;
 
+/// A build side that was read.
+enum Built {
+    /// It fits into memory; and what is known about its keys.
+    Table(Box<JoinRun>, KeyValues),
+    /// It was put aside.
+    Spilled(Box<SpilledJoin>),
+}
+
 /// A join whose batches go through a pipeline.
 pub(crate) struct RunningJoin<R: Router> {
     probe: Running<R>,
@@ -257,28 +265,14 @@ impl<R: Router> Reader<'_, R> {
                 }
                 JoinTree::Join(join) => join,
             };
-            let mut build = BuildSide::new(self.stage(plan, tree, join));
-            let inner = self.pipeline(types_at(plan, join.build.columns()), [].iter())?;
-            let mut running =
-                self.start_tree(plan, &join.build, rows, narrowings.clone(), inner, None).await?;
-            while let Some(batch) = running.next_batch().await? {
-                self.watch.check()?;
-                build.push(batch)?;
-                self.watch.give_way().await?;
-                if build.is_full() {
-                    // In a box: it is large, and joins lie in one another.
-                    let spilled = Box::pin(self.put_aside(build, running)).await?;
+            let (run, keys) = match self.build(plan, tree, join, rows, &narrowings).await? {
+                Built::Table(run, keys) => (run, keys),
+                Built::Spilled(spilled) => {
                     let inner = self.pipeline(types_at(plan, join.probe.columns()), [].iter())?;
                     let probe = self.start_tree(plan, &join.probe, rows, narrowings, inner, None).await?;
                     return Ok(self.running(probe, None, Some(spilled), &pipeline, txn));
                 }
-            }
-            drop(running);
-            while !build.index() {
-                self.watch.check()?;
-                self.watch.give_way().await?;
-            }
-            let (run, keys) = build.finish();
+            };
             let probe = if run.needs_no_probe() {
                 Running::Batches(VecDeque::new())
             } else {
@@ -297,19 +291,58 @@ impl<R: Router> Reader<'_, R> {
                 }
                 self.start_tree(plan, &join.probe, rows, narrowings, inner, None).await?
             };
-            Ok(self.running(probe, Some(run), None, &pipeline, txn))
+            Ok(self.running(probe, Some(*run), None, &pipeline, txn))
         })
     }
 
-    /// Puts a build side aside that does not fit into memory, with the rows that are to come.
-    async fn put_aside(&self, build: BuildSide, mut running: Running<R>) -> Result<Box<SpilledJoin>> {
-        let work = self.watch.work(self.context.surroundings);
-        let mut spilled = Box::new(SpilledJoin::begin(build, &work).await?);
-        while let Some(batch) = running.next_batch().await? {
-            spilled.push_build(batch).await?;
-        }
-        spilled.end_build().await?;
-        Ok(spilled)
+    /// Reads the build side of a join. In a box, as [`Reader::put_aside`].
+    fn build<'s>(
+        &'s self,
+        plan: &'s JoinPlan,
+        tree: &'s JoinTree,
+        join: &'s OrderedJoin,
+        rows: &'s [ScanEstimate],
+        narrowings: &'s [Narrowing],
+    ) -> Pin<Box<dyn Future<Output = Result<Built>> + 's>> {
+        Box::pin(async move {
+            let mut build = Box::new(BuildSide::new(self.stage(plan, tree, join)));
+            let inner = self.pipeline(types_at(plan, join.build.columns()), [].iter())?;
+            let mut running =
+                self.start_tree(plan, &join.build, rows, narrowings.to_vec(), inner, None).await?;
+            while let Some(batch) = running.next_batch().await? {
+                self.watch.check()?;
+                build.push(batch)?;
+                self.watch.give_way().await?;
+                if build.is_full() {
+                    return Ok(Built::Spilled(self.put_aside(build, running).await?));
+                }
+            }
+            drop(running);
+            while !build.index() {
+                self.watch.check()?;
+                self.watch.give_way().await?;
+            }
+            let (run, keys) = build.finish();
+            Ok(Built::Table(Box::new(run), keys))
+        })
+    }
+
+    /// Puts a build side aside that does not fit into memory, with the rows that are to come. In a box: it is large, and
+    /// joins lie in one another.
+    fn put_aside<'s>(
+        &'s self,
+        build: Box<BuildSide>,
+        mut running: Running<R>,
+    ) -> Pin<Box<dyn Future<Output = Result<Box<SpilledJoin>>> + 's>> {
+        Box::pin(async move {
+            let work = self.watch.work(self.context.surroundings);
+            let mut spilled = Box::new(SpilledJoin::begin(*build, &work).await?);
+            while let Some(batch) = running.next_batch().await? {
+                spilled.push_build(batch).await?;
+            }
+            spilled.end_build().await?;
+            Ok(spilled)
+        })
     }
 
     fn running(
