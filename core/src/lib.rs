@@ -26,6 +26,7 @@ pub mod router;
 pub mod row;
 pub mod segment;
 pub mod shard;
+mod sketch;
 pub mod stamp;
 pub mod statistics;
 pub mod sync;

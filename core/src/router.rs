@@ -143,8 +143,9 @@ pub trait Router: Clone + 'static {
 
     /// Changes the catalog; answers the id of the table.
     fn change_catalog(&self, change: CatalogChange) -> impl Future<Output = Result<TableId>>;
-    /// Writes all memtables of all cores to disk.
-    fn checkpoint(&self) -> impl Future<Output = Result<()>>;
+    /// Writes the memtables of one table, or of all, to disk on all cores. What an open transaction has written may stay in
+    /// memory.
+    fn checkpoint(&self, table: Option<TableId>) -> impl Future<Output = Result<()>>;
     /// Compacts one table, or all: drops versions that no snapshot can see.
     fn vacuum(&self, table: Option<TableId>) -> impl Future<Output = Result<()>>;
     /// Bytes that a table takes on disk in segments and, for what is not flushed yet, in memory.

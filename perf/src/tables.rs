@@ -64,7 +64,7 @@ pub async fn load_wide(node: &NodeCore<UringEnv>, rows: u64) -> Result<TableId> 
         }
         node.write_and_commit(node.begin(), table, batch).await?;
     }
-    node.checkpoint().await?;
+    node.checkpoint(None).await?;
     node.vacuum(Some(table)).await?;
     Ok(table)
 }

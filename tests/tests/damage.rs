@@ -136,11 +136,11 @@ async fn build(env: SimEnv, log_rows: i64) -> Rows {
     shard.install_range(range, RangeImage::default()).await.expect("space");
     let mut writer = Writer { shard, rows: Rows::new() };
     writer.put(0..60, 1).await;
-    writer.shard.checkpoint().await.expect("space");
+    writer.shard.checkpoint(None).await.expect("space");
     writer.put(10..20, 2).await;
     writer.remove(30..35).await;
     writer.put(100..130, 1).await;
-    writer.shard.checkpoint().await.expect("space");
+    writer.shard.checkpoint(None).await.expect("space");
     writer.remove(5..8).await;
     writer.put(40..44, 3).await;
     for id in 0..log_rows {

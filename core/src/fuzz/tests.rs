@@ -74,7 +74,7 @@ fn segments_refuse_damage() {
     let as_part = |part: u8| [&[part], &block[1..]].concat();
     // Three column groups of a block each.
     let groups = [&[3, 9, 3, 0][..], &[0, 1, 1, 2, 2, 2, 2, 2, 2, 2, 0], &block[4..]].concat();
-    run(segment, &[block.clone(), as_part(0), as_part(1), as_part(2), groups], 4_000);
+    run(segment, &[block.clone(), as_part(0), as_part(1), as_part(2), as_part(5), groups], 4_000);
 }
 
 /// A page of a file: the fields that the bodies put right may hold anything.

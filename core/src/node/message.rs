@@ -98,8 +98,8 @@ pub enum Request {
     ChangeCatalog(Box<CatalogChange>),
     /// To core 0: the range has grown.
     Split(RangeId),
-    /// Flush everything.
-    Checkpoint,
+    /// Flush one table or all.
+    Checkpoint(Option<TableId>),
     /// Compact one table or all.
     Vacuum(Option<TableId>),
     /// Bytes of these ranges.

@@ -374,8 +374,8 @@ impl<E: Env> Router for NodeCore<E> {
         }
     }
 
-    async fn checkpoint(&self) -> Result<()> {
-        self.0.call_all(|| Request::Checkpoint).await.map(drop)
+    async fn checkpoint(&self, table: Option<TableId>) -> Result<()> {
+        self.0.call_all(|| Request::Checkpoint(table)).await.map(drop)
     }
 
     async fn vacuum(&self, table: Option<TableId>) -> Result<()> {

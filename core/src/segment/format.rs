@@ -1,4 +1,4 @@
-//! Bytes of a segment file, version 3. All numbers are little-endian; reserved bytes are zero and checked.
+//! Bytes of a segment file, version 4. All numbers are little-endian; reserved bytes are zero and checked.
 //!
 //! | part | bytes |
 //! |---|---|
@@ -15,11 +15,12 @@
 //!
 //! Footer: for each row group 16 bytes: 0 padded bytes of its first block u32, 4 crc32c of all of them u32, 8 rows u16, 10
 //! flags u16 (bit 0: its first key is also the last key of the row group before it), 12 length of its first key u16, 14
-//! zeros; then 16 bytes: 0 length of the last key u16, 2 column groups u16, 4 bytes of the zones u32, 8 bytes of the tables
-//! u32, 12 bytes of the division into column groups u32; then for each row group and each column group but the first the
-//! padded bytes of the block u32 and their crc32c u32; then the first keys of all row groups, the last key of the segment,
-//! the division (`groups`), the zones (`zone`), and for each column group u32 the length of what its blocks share, and
-//! that (`encoding`).
+//! zeros; then 20 bytes: 0 length of the last key u16, 2 column groups u16, 4 bytes of the zones u32, 8 bytes of the tables
+//! u32, 12 bytes of the division into column groups u32, 16 bytes of the sketches u32; then for each row group and each
+//! column group but the first the padded bytes of the block u32 and their crc32c u32; then the first keys of all row
+//! groups, the last key of the segment, the division (`groups`), the zones (`zone`), for each column group u32 the length
+//! of what its blocks share and that (`encoding`), and for each column of the table the sketch of its values: how many
+//! registers are set u8 and the number u8 and rank u8 of each, or 128 and the ranks of all 256 (`sketch`).
 //!
 //! Block: a header of 24 bytes, 8 bytes for each column of the column group, the columns' sections, each at a multiple of
 //! 8. The last column of the first group is not the table's: it holds when each version begins. Keys are not stored: they
@@ -46,7 +47,7 @@ use crate::row::ROW_BYTES_MAX;
 /// First bytes of header and trailer.
 pub const MAGIC: [u8; 8] = *b"OmenSegm";
 /// Version of the format.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// First bytes of a block.
 pub const BLOCK_MAGIC: u32 = u32::from_le_bytes(*b"OBlk");
 /// Bytes of a page.
@@ -72,7 +73,7 @@ pub const BLOCKS_MAX: usize = 1 << (u32::BITS - BLOCK_ROW_BITS);
 pub const GROUPS_MAX: usize = 16;
 
 const FOOTER_ENTRY_BYTES: usize = 16;
-const FOOTER_LENGTHS_BYTES: usize = 16;
+const FOOTER_LENGTHS_BYTES: usize = 20;
 const FOOTER_EXTENT_BYTES: usize = 8;
 const TRAILER_CRC_AT: usize = PAGE_BYTES - 4;
 const FLAG_CONTINUES: u16 = 1;
@@ -319,6 +320,8 @@ pub struct Footer {
     pub zones: Vec<u8>,
     /// What the blocks of each column group share.
     pub tables: Vec<u8>,
+    /// Of the table's columns, as `sketch` encodes them.
+    pub sketches: Vec<u8>,
 }
 
 impl Footer {
@@ -372,11 +375,13 @@ impl Footer {
         out.extend_from_slice(&length(&self.zones).to_le_bytes());
         out.extend_from_slice(&length(&self.tables).to_le_bytes());
         out.extend_from_slice(&length(&self.division).to_le_bytes());
+        out.extend_from_slice(&length(&self.sketches).to_le_bytes());
         for extent in extents {
             out.extend_from_slice(&extent.bytes.to_le_bytes());
             out.extend_from_slice(&extent.crc.to_le_bytes());
         }
-        for part in [&self.keys, &self.last_key, &self.division, &self.zones, &self.tables] {
+        let Footer { keys, last_key, division, zones, tables, sketches, .. } = self;
+        for part in [keys, last_key, division, zones, tables, sketches] {
             out.extend_from_slice(part);
         }
         out
@@ -410,8 +415,9 @@ impl Footer {
         let (division, rest) = rest.split_at_checked(lengths.size(12)?)?;
         let (zones, rest) = rest.split_at_checked(lengths.size(4)?)?;
         let (tables, rest) = rest.split_at_checked(lengths.size(8)?)?;
+        let (sketches, rest) = rest.split_at_checked(lengths.size(16)?)?;
         (footer.last_key, footer.division) = (last_key.into(), division.into());
-        (footer.zones, footer.tables) = (zones.into(), tables.into());
+        (footer.zones, footer.tables, footer.sketches) = (zones.into(), tables.into(), sketches.into());
         (rest.is_empty() && last_key.len() <= KEY_BYTES_MAX).then_some(footer)
     }
 

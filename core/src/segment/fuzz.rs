@@ -14,6 +14,7 @@ use crate::catalog::{Column, TableSchema};
 use crate::fuzz::ALL_TYPES;
 #[cfg(test)]
 use crate::row::RowReader;
+use crate::sketch::Sketch;
 #[cfg(test)]
 use crate::types::Datum;
 use crate::types::PgType;
@@ -23,13 +24,13 @@ const TYPES: &[PgType] = ALL_TYPES.split_at(10).0;
 
 const ID: BlockId = BlockId { segment: SegmentId(7), block: 3, group: 0 };
 
-/// The part (0 footer, 1 trailer, 2 tables, 3 column groups and a row group of them, 4 a block), columns, a number (of
-/// blocks, column groups or rows), then the bytes. The first fields of a block are put right.
+/// The part (0 footer, 1 trailer, 2 tables, 3 column groups and a row group of them, 4 a block, 5 a sketch), columns, a
+/// number (of blocks, column groups or rows), then the bytes. The first fields of a block are put right.
 pub fn segment(input: &[u8]) {
     let Some(([part, columns, low, high], bytes)) = input.split_first_chunk() else { return };
     let number = u16::from_le_bytes([*low, *high]);
     let types: Vec<PgType> = with_begins(TYPES[..1 + usize::from(*columns) % TYPES.len()].iter().copied());
-    match part % 5 {
+    match part % 6 {
         0 => {
             if let Ok(footer) = Footer::decode(bytes, u32::from(number)) {
                 assert_eq!(footer.encode(), bytes);
@@ -41,7 +42,16 @@ pub fn segment(input: &[u8]) {
         }
         2 => drop(Tables::decode(bytes, &types)),
         3 => read_groups(bytes, &types, usize::from(number) % 17),
-        _ => read_block(bytes, &types, usize::from(number) % 1_025),
+        4 => read_block(bytes, &types, usize::from(number) % 1_025),
+        _ => {
+            if let Some((sketch, rest)) = Sketch::decode(bytes) {
+                let mut again = Vec::new();
+                sketch.encode(&mut again);
+                again.extend_from_slice(rest);
+                assert_eq!(again, bytes);
+                assert!(sketch.estimate() >= 0.0);
+            }
+        }
     }
 }
 

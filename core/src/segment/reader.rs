@@ -24,6 +24,7 @@ use crate::env::{AlignedBuf, Env, File, OpenMode};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::key::{Key, KeySpan};
+use crate::sketch::Sketch;
 use crate::stamp::Stamp;
 use crate::statistics::{ColumnStatistics, TableStatistics};
 use crate::sync;
@@ -48,7 +49,7 @@ pub struct Segment<E: Env> {
     zones: Vec<Zone>,
     groups: Rc<Groups>,
     /// Of the table's columns.
-    columns: Vec<ColumnStatistics>,
+    columns: Arc<[ColumnStatistics]>,
     /// Of each column group: the types of its columns, and what its blocks share.
     shared: Vec<Shared>,
     pub(super) deletions: RefCell<DeletionVector>,
@@ -111,7 +112,8 @@ impl<E: Env> Segment<E> {
         let groups = groups.ok_or_else(|| corrupt(path, trailer.footer_at, "malformed column groups"))?;
         let shared = decode_shared(&footer.tables, &groups, &types);
         let shared = shared.map_err(|detail| corrupt(path, trailer.footer_at, detail))?;
-        let columns = column_statistics(&zones, &types, &groups, &shared);
+        let columns = column_statistics(&zones, &types, &footer.sketches)
+            .ok_or_else(|| corrupt(path, trailer.footer_at, "malformed sketches"))?;
         Ok(Segment {
             columns,
             file,
@@ -154,7 +156,8 @@ impl<E: Env> Segment<E> {
         let deletions = self.deletions.borrow().size_bytes();
         let zones = self.zones.capacity() * size_of::<Zone>();
         let tables: usize = self.shared.iter().map(|(_, tables)| tables.size_bytes()).sum();
-        size_of::<Self>() + self.fences.size_bytes() + zones + tables + deletions
+        let columns: usize = self.columns.iter().map(ColumnStatistics::size_bytes).sum();
+        size_of::<Self>() + self.fences.size_bytes() + zones + tables + columns + deletions
     }
 
     /// Bytes of memory that serve to find the block of a key.
@@ -605,25 +608,17 @@ fn decode_shared(
     tables.into_iter().enumerate().map(decode).collect()
 }
 
-/// What zones and dictionaries say about each of the table's columns.
-fn column_statistics(
-    zones: &[Zone],
-    types: &[PgType],
-    groups: &Groups,
-    shared: &[Shared],
-) -> Vec<ColumnStatistics> {
-    let columns = types.iter().enumerate().take(types.len() - 1);
-    columns
-        .map(|(column, pg_type)| {
-            let zones = zones.iter().skip(column).step_by(types.len()).map(Zone::bounds);
-            let bounds = zones.fold((u64::MAX, 0), |all, zone| (all.0.min(zone.0), all.1.max(zone.1)));
-            let listed = (0..groups.len()).find_map(|group| {
-                let place = groups.columns(group).iter().position(|known| *known == column)?;
-                shared[group].1.listed(place)
-            });
-            ColumnStatistics::new(*pg_type, bounds, listed)
-        })
-        .collect()
+/// What zones and sketches say about each of the table's columns.
+fn column_statistics(zones: &[Zone], types: &[PgType], sketches: &[u8]) -> Option<Arc<[ColumnStatistics]>> {
+    let (mut all, mut rest) = (Vec::with_capacity(types.len() - 1), sketches);
+    for (column, pg_type) in types.iter().enumerate().take(types.len() - 1) {
+        let zones = zones.iter().skip(column).step_by(types.len()).map(Zone::bounds);
+        let bounds = zones.fold((u64::MAX, 0), |all, zone| (all.0.min(zone.0), all.1.max(zone.1)));
+        let (sketch, behind) = Sketch::decode(rest)?;
+        all.push(ColumnStatistics::new(*pg_type, bounds, sketch));
+        rest = behind;
+    }
+    rest.is_empty().then(|| all.into())
 }
 
 fn decode_zones(bytes: &[u8], count: usize) -> Option<Vec<Zone>> {

@@ -524,6 +524,7 @@ fn decode_footers(random: &mut Random) {
         let directory = format::Directory::new(groups);
         let mut footer = Footer { last_key: b"last".to_vec(), directory, ..Footer::default() };
         (footer.zones, footer.tables, footer.division) = (vec![1, 2, 3], vec![4; 9], vec![0, 1, 2]);
+        footer.sketches = vec![5; 4];
         let mut offset = PAGE_BYTES as u64;
         for n in 0..20u32 {
             let extent = |group: u32| format::Extent { bytes: 8 * (n + group + 1), crc: n + group };
@@ -829,7 +830,7 @@ fn the_cache_keeps_its_budget_and_what_is_used() {
 /// Every build reads the files of every version. `UPDATE_GOLDENFILES=1` writes that of the newest anew.
 #[test]
 fn fixtures_can_be_read() {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/segment/v3/1.seg");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/segment/v4/1.seg");
     let schema = test_rows::schema(&ALL_TYPES, &[0, 7]);
     let expected = fixture_versions(&schema);
     simulate(14, |sim, env| async move {

@@ -22,6 +22,7 @@ use crate::key::Key;
 use crate::memtable::{Memtable, RowId, SortedCursor};
 use crate::pace::Pace;
 use crate::row::RowReader;
+use crate::sketch::Sketch;
 use crate::stamp::Stamp;
 use crate::types::PgType;
 
@@ -67,6 +68,8 @@ pub struct SegmentWriter<E: Env> {
     /// Rows of the row groups that were made since the last look.
     sealed: Vec<usize>,
     footer: Footer,
+    /// Of the table's columns.
+    sketches: Vec<Sketch>,
     last: Option<(Vec<u8>, Stamp)>,
     row_ids: Vec<RowId>,
     /// What follows in the file from `written` on.
@@ -110,6 +113,7 @@ impl<E: Env> SegmentWriter<E> {
             rows_target: BLOCK_ROWS,
             sealed: Vec::new(),
             footer: Footer::default(),
+            sketches: vec![Sketch::new(); schema.columns.len()],
             last: None,
             row_ids: Vec::new(),
             pending: format::header(id, fingerprint),
@@ -334,6 +338,9 @@ impl<E: Env> SegmentWriter<E> {
         for (pg_type, view) in self.types.iter().zip(&views) {
             self.footer.zones.extend_from_slice(&Zone::of(*pg_type, *view, rows).to_bytes());
         }
+        for ((pg_type, view), sketch) in self.types.iter().zip(&views).zip(&mut self.sketches) {
+            sketch.add(*pg_type, *view, rows);
+        }
         let continues = self.last.as_ref().is_some_and(|(key, _)| *key == first);
         let rows_u16 = u16::try_from(rows).expect("at most BLOCK_ROWS");
         let pushed = self.footer.push(blocks, rows_u16, continues, &first);
@@ -408,6 +415,7 @@ impl<E: Env> SegmentWriter<E> {
         self.footer.last_key = last_key.to_vec();
         self.footer.division = self.groups.encode();
         self.footer.tables = groups::join_tables(self.encoders.iter().map(SegmentEncoder::tables));
+        self.sketches.iter().for_each(|sketch| sketch.encode(&mut self.footer.sketches));
         let start = self.pending.len();
         let footer_at = self.written + start as u64;
         assert_eq!(footer_at, self.footer.blocks_end(), "blocks lie one after another");

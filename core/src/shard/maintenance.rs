@@ -138,14 +138,17 @@ impl MemoryUse {
 }
 
 impl<E: Env> Shard<E> {
-    /// Writes all memtables to disk and gives up the log that is not needed any more.
+    /// Writes the memtables of one table, or of all, to disk and gives up the log that is not needed any more. Those that an
+    /// open transaction has written to stay until it has ended.
     ///
     /// # Errors
     /// `DiskFull`, after which everything is as before; I/O errors.
-    pub async fn checkpoint(&self) -> Result<()> {
+    pub async fn checkpoint(&self, table: Option<TableId>) -> Result<()> {
         let _hurry = self.0.background.hurry();
-        for (id, _) in self.ranges() {
-            self.0.flush_range(id).await?;
+        for (id, owner) in self.ranges() {
+            if table.is_none_or(|table| table == owner) {
+                self.0.flush_range(id).await?;
+            }
         }
         self.0.truncate_log().await
     }

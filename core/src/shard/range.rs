@@ -237,7 +237,7 @@ impl<E: Env> Range<E> {
             self.memtables.iter().map(|slot| slot.table.borrow().key_count_in(span)).sum()
         };
         let rows = spans.iter().map(in_memory).sum::<usize>() as f64;
-        let mut all = TableStatistics { rows, matching: None, columns: Vec::new() };
+        let mut all = TableStatistics { rows, matching: None, columns: Arc::default() };
         self.segments.iter().for_each(|segment| all.merge(&segment.statistics(spans, &filters)));
         all
     }

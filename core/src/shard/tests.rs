@@ -158,7 +158,7 @@ async fn prepared(sim: &Sim, seed: u64, keys: u64) -> World {
     let mut rng = Rng::new(seed);
     for _ in 0..3 {
         world.write_some(&mut rng, keys, 8).await;
-        world.shard.checkpoint().await.unwrap();
+        world.shard.checkpoint(None).await.unwrap();
     }
     world.write_some(&mut rng, keys, 8).await;
     assert_eq!(world.segments().len(), 3);
@@ -175,7 +175,7 @@ enum Work {
 impl Work {
     async fn run(self, shard: &Shard<SimEnv>) -> Result<()> {
         match self {
-            Work::Flush => shard.checkpoint().await,
+            Work::Flush => shard.checkpoint(None).await,
             Work::Merge => shard.0.merge_whole_range(RANGE).await,
         }
     }
@@ -254,7 +254,7 @@ fn fill_up_at_all_steps(work: Work) {
         assert!(failed > 0, "there was always room");
         sim.set_disk_capacity(NODE, None);
         world.write_some(&mut Rng::new(1), 150, 10).await;
-        world.shard.checkpoint().await.unwrap();
+        world.shard.checkpoint(None).await.unwrap();
         let model = world.model.clone();
         sim.kill(NODE);
         // Nothing is left to replay: what the attempts took for the manifest must be in it.
@@ -330,7 +330,7 @@ fn changes_stand_behind_the_end_of_a_prepared_transaction() {
         let model = sim.run(async {
             let mut world = World::open(&sim, quiet(), Model::new()).await;
             world.write(&puts("old", &[1, 2])).await.unwrap();
-            world.shard.checkpoint().await.unwrap();
+            world.shard.checkpoint(None).await.unwrap();
             let (staged, first) = (world.batch(&puts("first", &[1, 3])), world.view());
             world.shard.write(RANGE, first, &staged, WriteMode::Stage).await.unwrap();
             let commit = world.shard.prepare(first.txn).await.unwrap();
@@ -454,7 +454,7 @@ fn garbage_is_collected() {
             let rows: Vec<_> = (first..first + 200).map(|id| (id, None)).collect();
             world.write(&rows).await.unwrap();
         }
-        world.shard.checkpoint().await.unwrap();
+        world.shard.checkpoint(None).await.unwrap();
         world.shard.maintain();
         world.env.sleep(Duration::from_millis(50)).await;
         assert_eq!(world.segments(), [6_000], "a snapshot needs the rows");
@@ -478,7 +478,7 @@ fn ended_versions_are_retained_for_their_window() {
         let mut world = World::open(&sim, ShardConfig { retention: window, ..quiet() }, Model::new()).await;
         let rows = |text: &str| (0..400).map(|id| (id, Some(text.to_owned()))).collect::<Vec<_>>();
         world.write(&rows("first")).await.unwrap();
-        world.shard.checkpoint().await.unwrap();
+        world.shard.checkpoint(None).await.unwrap();
         let past = world.view();
         world.write(&rows("second")).await.unwrap();
         // Of the third versions, the second ones end in the memtable.
@@ -522,7 +522,7 @@ fn many_ends_are_saved_in_pieces() {
             let rows: Vec<_> = (first..first + 1_000).map(|id| (id, Some(String::new()))).collect();
             world.write(&rows).await.unwrap();
         }
-        world.shard.checkpoint().await.unwrap();
+        world.shard.checkpoint(None).await.unwrap();
         let view = world.view();
         world.pinned.set(Some(view.snapshot));
         for first in (0..40_000).step_by(1_000) {
@@ -530,7 +530,7 @@ fn many_ends_are_saved_in_pieces() {
             world.write(&rows).await.unwrap();
         }
         let before = world.shard.memory_use().memtables;
-        world.shard.checkpoint().await.unwrap();
+        world.shard.checkpoint(None).await.unwrap();
         let after = world.shard.memory_use();
         assert!(after.memtables < before / 10, "{before} {after:?}");
         world.model

@@ -100,7 +100,7 @@ async fn fill(node: &Node, rows: u64, columns: usize, text: bool) -> Result<Tabl
         }
         node.write_and_commit(node.begin(), table, batch).await?;
     }
-    node.checkpoint().await?;
+    node.checkpoint(None).await?;
     node.vacuum(Some(table)).await?;
     Ok(table)
 }

@@ -92,7 +92,7 @@ async fn measure(env: &UringEnv, node: &NodeCore<UringEnv>) -> Result<()> {
         read(env, node, table, 16).await?;
         scan(node, table).await?;
     }
-    node.checkpoint().await?;
+    node.checkpoint(None).await?;
     println!("after a checkpoint, from segments");
     read(env, node, local, 1).await?;
     scan(node, local).await?;

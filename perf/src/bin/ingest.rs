@@ -192,7 +192,7 @@ async fn measure(
         report("load");
         let making = making.get() as f64 / 1e3 / (each * SESSIONS) as f64;
         println!("result name={name}_making_us_row value={making:.3}");
-        node.checkpoint().await?;
+        node.checkpoint(None).await?;
         report("all");
         println!("result name={name}_shard_bytes_row value={:.1}", bytes_in(&load.dir) / load.rows as f64);
         done.store(u64::MAX, Ordering::SeqCst);

@@ -165,7 +165,7 @@ impl World {
             put(node, table, 0..rows, |number| number, WriteBatch::insert).await?;
             tables.push(table);
         }
-        node.checkpoint().await?;
+        node.checkpoint(None).await?;
         node.vacuum(None).await?;
         Ok(World {
             node: node.clone(),
@@ -189,7 +189,7 @@ impl World {
             put(&self.node, self.merged, rows, |number| number ^ change, WriteBatch::update).await?;
         }
         // What earlier rounds left to flush and merge.
-        self.node.checkpoint().await?;
+        self.node.checkpoint(None).await?;
         self.node.env().sleep(Duration::from_millis(300)).await;
         self.running.set(true);
         let done = Rc::new(Cell::new((false, 0.0)));

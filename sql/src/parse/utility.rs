@@ -1,6 +1,7 @@
 //! Statements about the session and the server, read exactly as PostgreSQL writes them.
 
 mod copy;
+mod maintain;
 
 use std::rc::Rc;
 
@@ -12,6 +13,7 @@ use super::tokens::Cursor;
 use super::{Statement, SyntaxTree, sql_parser, syntax_error};
 use crate::error::{Result, SqlError};
 pub(crate) use copy::{CopyOption, CopySource, CopyStatement};
+pub(crate) use maintain::Maintained;
 
 /// A statement about the session or the server.
 #[derive(Debug)]
@@ -68,7 +70,9 @@ pub(crate) enum Utility {
     /// `CHECKPOINT`
     Checkpoint,
     /// `VACUUM [tables]`
-    Vacuum(Vec<TableName>),
+    Vacuum(Vec<Maintained>),
+    /// `ANALYZE [tables]`
+    Analyze(Vec<Maintained>),
     /// `EXPLAIN`
     Explain {
         /// Run it and tell times.
@@ -197,11 +201,8 @@ pub(super) fn parse(text: &Rc<str>, cursor: &mut Cursor<'_>, depth: usize) -> Re
         "close" if cursor.take_keyword("all") => Utility::EndNothing("CLOSE CURSOR ALL"),
         "unlisten" if cursor.take(&Token::Mul) => Utility::EndNothing("UNLISTEN"),
         "checkpoint" => Utility::Checkpoint,
-        "vacuum" => vacuum(cursor)?,
-        "analyze" | "analyse" => {
-            let hint = "There are no planner statistics to collect yet; leave it out.";
-            return Err(SqlError::unsupported("ANALYZE", hint));
-        }
+        "vacuum" => maintain::vacuum(cursor)?,
+        "analyze" | "analyse" => maintain::analyze(cursor)?,
         "explain" => explain(text, cursor, depth)?,
         "copy" => Utility::Copy(copy::parse(text, cursor, depth)?),
         _ => {
@@ -479,50 +480,6 @@ pub(super) fn table_name(cursor: &mut Cursor<'_>) -> Result<TableName> {
         return Ok(TableName { schema: None, name: first, position });
     }
     Ok(TableName { schema: Some(first), name: cursor.identifier()?, position })
-}
-
-fn vacuum(cursor: &mut Cursor<'_>) -> Result<Utility> {
-    let mut options = Vec::new();
-    if cursor.take(&Token::LParen) {
-        loop {
-            let name = cursor.identifier()?;
-            let off = ["false", "off", "no"].iter().any(|word| cursor.take_keyword(word))
-                || matches!(cursor.peek(), Some(Token::Number(number, _)) if number == "0" && cursor.advance().is_some());
-            let on = off
-                || ["true", "on", "yes"].iter().any(|word| cursor.take_keyword(word))
-                || matches!(cursor.peek(), Some(Token::Number(number, _)) if number == "1" && cursor.advance().is_some());
-            let _ = on;
-            if !off {
-                options.push(name);
-            }
-            if !cursor.take(&Token::Comma) {
-                break;
-            }
-        }
-        cursor.expect(&Token::RParen)?;
-    } else {
-        for word in ["full", "freeze", "verbose", "analyze", "analyse"] {
-            if cursor.take_keyword(word) {
-                options.push(word.to_owned());
-            }
-        }
-    }
-    // Compaction writes whole new segments, which is what FULL asks for; there are no frozen row ids to make, and
-    // no statistics to collect.
-    let known = ["full", "freeze", "analyze", "analyse"];
-    if let Some(other) = options.iter().find(|option| !known.contains(&option.as_str())) {
-        let what = format!("VACUUM option \"{other}\"");
-        return Err(SqlError::unsupported(what, "Use VACUUM or VACUUM table."));
-    }
-    let mut tables = Vec::new();
-    while !cursor.is_at_end() {
-        tables.push(table_name(cursor)?);
-        if cursor.take(&Token::Comma) {
-            continue;
-        }
-        break;
-    }
-    Ok(Utility::Vacuum(tables))
 }
 
 fn explain(text: &Rc<str>, cursor: &mut Cursor<'_>, depth: usize) -> Result<Utility> {

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use omen_core::id::TableId;
 use omen_core::router::Router;
 use omen_core::types::{Datum, PgType};
 use sqlparser::ast;
@@ -11,7 +12,6 @@ use super::transaction::Block;
 use super::{Outcome, RowStream, STORED_STATEMENTS_MAX, Scope, Session, Tag};
 use crate::bind::{Binder, ExprScope, names, types};
 use crate::error::{Result, SqlError, SqlState};
-use crate::execute::errors::engine_error;
 use crate::execute::join::estimate_scans;
 use crate::execute::observed::Observed;
 use crate::execute::rows::array_of;
@@ -19,7 +19,7 @@ use crate::explain::{Explained, Report, scans_of};
 use crate::expr::{Coercion, Expr, ParameterTypes};
 use crate::fragment::{batch_of, schema_of};
 use crate::parse::utility::{
-    Discard, ExplainFormat, Isolation, SetStatement, TableName, TransactionModes, Utility,
+    Discard, ExplainFormat, Isolation, Maintained, SetStatement, TransactionModes, Utility,
 };
 use crate::parse::{Parsed, Statement};
 use crate::plan::{Compiled, Environment};
@@ -92,13 +92,22 @@ impl<R: Router> Session<R> {
             }
             Utility::EndNothing(tag) => word(tag),
             Utility::Checkpoint => {
-                self.router.checkpoint().await?;
+                self.router.checkpoint(None).await?;
                 word("CHECKPOINT")
             }
             Utility::Vacuum(tables) => {
                 self.refuse_in_block(scope, "VACUUM")?;
-                self.vacuum(tables).await?;
+                for table in self.maintained(tables)? {
+                    self.router.vacuum(table).await?;
+                }
                 word("VACUUM")
+            }
+            // Rows in segments come with what planning goes by.
+            Utility::Analyze(tables) => {
+                for table in self.maintained(tables)? {
+                    self.router.checkpoint(table).await?;
+                }
+                word("ANALYZE")
             }
             Utility::Execute { .. } | Utility::Explain { .. } | Utility::Copy(_) => {
                 Err(SqlError::new(SqlState::INTERNAL_ERROR, "these statements have plans"))
@@ -276,22 +285,31 @@ impl<R: Router> Session<R> {
         }
     }
 
-    async fn vacuum(&mut self, names: &[TableName]) -> Result<()> {
-        if names.is_empty() {
-            return Ok(self.router.vacuum(None).await?);
+    /// The tables that VACUUM or ANALYZE names, or none for all.
+    fn maintained(&self, named: &[Maintained]) -> Result<Vec<Option<TableId>>> {
+        if named.is_empty() {
+            return Ok(vec![None]);
         }
-        let mut tables = Vec::with_capacity(names.len());
-        for name in names {
-            let table = self.table_named(name)?;
-            tables.push(table.ok_or_else(|| {
+        let mut tables = Vec::with_capacity(named.len());
+        for Maintained { table: name, columns } in named {
+            let table = self.table_named(name)?.ok_or_else(|| {
                 let message = format!("relation \"{}\" does not exist", name.name);
                 SqlError::new(SqlState::UNDEFINED_TABLE, message).at(name.position)
-            })?);
+            })?;
+            for (at, column) in columns.iter().enumerate() {
+                let relation = format!("column \"{column}\" of relation \"{}\"", name.name);
+                if !table.schema.columns.iter().any(|known| *known.name == **column) {
+                    let message = format!("{relation} does not exist");
+                    return Err(SqlError::new(SqlState::UNDEFINED_COLUMN, message));
+                }
+                if columns[..at].contains(column) {
+                    let message = format!("{relation} appears more than once");
+                    return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
+                }
+            }
+            tables.push(Some(table.id));
         }
-        for table in tables {
-            self.router.vacuum(Some(table.id)).await.map_err(|e| engine_error(e, &table))?;
-        }
-        Ok(())
+        Ok(tables)
     }
 
     /// Keeps a statement under a name, as PREPARE and Parse with a name do.

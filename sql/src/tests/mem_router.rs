@@ -361,7 +361,7 @@ impl Router for MemRouter {
             }
         }
     }
-    async fn checkpoint(&self) -> Result<()> {
+    async fn checkpoint(&self, _table: Option<TableId>) -> Result<()> {
         Ok(())
     }
     async fn vacuum(&self, _table: Option<TableId>) -> Result<()> {

@@ -294,7 +294,7 @@ impl Client {
                 12..15 => self.transfer().await,
                 15..17 => self.read().await,
                 17 | 18 => self.hold().await,
-                19..21 => self.core.checkpoint().await,
+                19..21 => self.core.checkpoint(None).await,
                 21 => self.vacuum().await,
                 _ => self.change_many().await,
             };
@@ -462,7 +462,7 @@ impl Client {
                 return changed;
             }
             match self.below(2) {
-                0 => self.core.checkpoint().await?,
+                0 => self.core.checkpoint(None).await?,
                 _ => self.vacuum().await?,
             }
         }

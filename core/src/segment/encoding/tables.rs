@@ -29,9 +29,6 @@ pub(super) const LIST: u8 = 4;
 /// Most keys of a map: more are found faster elsewhere.
 pub(super) const MAP_KEYS_MAX: usize = 1 << 17;
 
-/// A dictionary with more values may have been closed before it had all.
-const LISTED_MAX: usize = 1 << 14;
-
 /// A dictionary of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct DictionaryId(pub(crate) u16);
@@ -130,13 +127,6 @@ impl Tables {
     /// How many values a dictionary has.
     pub(crate) fn dictionary_len(&self, id: DictionaryId) -> usize {
         self.dictionary(id).map_or(0, |dictionary| dictionary.count)
-    }
-
-    /// How many different values the blocks of a column have, if its dictionary has them all: about, since blocks may
-    /// do without it.
-    pub(crate) fn listed(&self, column: usize) -> Option<usize> {
-        let count = self.dictionaries.get(column)?.as_ref()?.count;
-        (count < LISTED_MAX).then_some(count)
     }
 
     /// The value of a code as `row.rs` encodes it; empty beyond the last.
