@@ -9,6 +9,7 @@ use arrow_array::RecordBatch;
 use omen_core::fragment::{BATCH_ROWS, Flow, FragmentRun};
 
 use super::spill::{Doing, Work};
+use super::window::WindowRun;
 use super::{AggregateMode, Pipeline, Result, Stage, aggregate, sort};
 use crate::expr::EvalContext;
 
@@ -28,6 +29,19 @@ pub(crate) trait LocalStage {
         out: &'a mut Vec<RecordBatch>,
     ) -> Doing<'a, Flow>;
 
+    /// Whether it has rows to give before it takes another batch.
+    fn has_more(&self) -> bool {
+        false
+    }
+
+    /// The next batch of those rows; none if it needs another batch for more.
+    ///
+    /// # Errors
+    /// As [`LocalStage::push`].
+    fn more<'a>(&'a mut self, _work: &'a Work) -> Doing<'a, Option<RecordBatch>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Once all batches have been pushed: the next one of the rest.
     ///
     /// # Errors
@@ -39,6 +53,12 @@ enum Running {
     /// A stage that never waits.
     Quick(Box<dyn FragmentRun>),
     Waiting(Box<dyn LocalStage>),
+}
+
+impl Running {
+    fn has_more(&self) -> bool {
+        matches!(self, Running::Waiting(run) if run.has_more())
+    }
 }
 
 /// What a pipeline has to say.
@@ -85,6 +105,11 @@ impl Pipeline {
                         aggregate::AggregateRun::new(groups, aggregates, *mode, context, self.memory_bytes);
                     Running::Waiting(Box::new(aggregate::LocalAggregateRun::new(run)))
                 }
+                Stage::Window(window) => {
+                    let context = EvalContext::clone(&self.context);
+                    let run = WindowRun::new(window, &types, &output, context, self.memory_bytes);
+                    Running::Waiting(Box::new(run))
+                }
                 _ => Running::Quick(stage.start(&types, &output, &self.context, self.memory_bytes)),
             });
             types = output;
@@ -122,8 +147,8 @@ impl LocalRun {
             if let Some(batch) = self.waiting[last].pop_front() {
                 return Ok(Given::Batch(batch));
             }
-            let busy = (self.first..last).rev().find(|stage| !self.waiting[*stage].is_empty());
-            match busy {
+            let is_busy = |stage: &usize| !self.waiting[*stage].is_empty() || self.stages[*stage].has_more();
+            match (self.first..last).rev().find(is_busy) {
                 Some(stage) => self.feed(stage).await?,
                 None if !self.ended => return Ok(Given::Input),
                 None if self.first == last => return Ok(Given::End),
@@ -132,8 +157,15 @@ impl LocalRun {
         }
     }
 
-    /// Hands a batch to a stage.
+    /// Hands a batch to a stage, or has it give what it has.
     async fn feed(&mut self, stage: usize) -> Result<()> {
+        if let Running::Waiting(run) = &mut self.stages[stage]
+            && run.has_more()
+        {
+            let more = run.more(&self.work).await?;
+            self.pass_on(stage, more.into_iter().collect());
+            return Ok(());
+        }
         let Some(batch) = self.waiting[stage].pop_front() else { return Ok(()) };
         let is_step = batch.num_rows() >= STEP_ROWS;
         let mut out = Vec::new();

@@ -21,7 +21,7 @@ pub(crate) mod spill;
 pub(crate) mod window;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 
@@ -252,13 +252,10 @@ impl Stage {
             Stage::Ties { columns, offset, count } => {
                 Box::new(peers::TiesRun::new(columns, input, *offset, *count))
             }
-            Stage::Window(stage) => {
-                Box::new(window::WindowRun::new(stage, input, output, context, memory_bytes))
-            }
             Stage::Probe(probe) => Box::new(probe.start()),
             Stage::TopK { keys, count } => Box::new(sort::TopKRun::new(keys, *count, input, memory_bytes)),
-            // Only all rows together can be sorted: the session's core does.
-            Stage::Sort(_) => Box::new(FilterRun { conjuncts: Vec::new(), context }),
+            // Only all rows together can be sorted and seen through windows: the session's core does.
+            Stage::Sort(_) | Stage::Window(_) => Box::new(FilterRun { conjuncts: Vec::new(), context }),
             Stage::LimitBy { groups, offset, count } => {
                 Box::new(limit::LimitByRun::new(groups, input, *offset, *count))
             }

@@ -5,6 +5,8 @@
 //! each; all others are put together from a tree of partial states. What depends on the order of additions (floats,
 //! joined text) never uses the tree: PostgreSQL, too, computes such frames anew when their beginning moves.
 
+use std::ops::Range;
+
 use arrow_array::{Array, ArrayRef, BooleanArray, UInt32Array};
 use omen_core::types::PgType;
 
@@ -34,9 +36,9 @@ impl Input<'_> {
             frame_of.push(frames.len() as u32 - 1);
         }
         let total: usize = frames.iter().map(Seen::len).sum();
-        let results = if total <= 4 * self.rows + 1_024 {
+        let results = if total <= Self::few_rows(self.rows) {
             self.as_groups(&frames)?
-        } else if self.only_grow(&frames) || !self.is_exact() {
+        } else if self.only_grow(&frames) || !Self::is_exact(self.call) {
             self.one_by_one(&frames)?
         } else {
             self.in_tree(&frames)?
@@ -44,13 +46,18 @@ impl Input<'_> {
         Ok(if frames.len() == seen.len() { results } else { take(&results, &UInt32Array::from(frame_of)) })
     }
 
+    /// Most rows of all frames together that are aggregated as groups, of so many rows.
+    pub(super) fn few_rows(rows: usize) -> usize {
+        4 * rows + 1_024
+    }
+
     /// Whether parts can be added in any order.
-    fn is_exact(&self) -> bool {
+    pub(super) fn is_exact(call: &AggregateCall) -> bool {
         let float = |arg: &crate::expr::Expr| matches!(arg.pg_type(), PgType::Float4 | PgType::Float8);
-        match self.call.name {
+        match call.name {
             "count" | "min" | "max" | "bool_and" | "bool_or" | "every" => true,
             "sum" | "avg" | "stddev" | "stddev_samp" | "stddev_pop" | "variance" | "var_samp" | "var_pop" => {
-                !self.call.args.iter().any(float)
+                !call.args.iter().any(float)
             }
             _ => false,
         }
@@ -112,76 +119,123 @@ impl Input<'_> {
         Ok(concat(&results, self.call.pg_type))
     }
 
-    fn add(&self, accumulator: &mut dyn Accumulator, rows: std::ops::Range<usize>) -> Result<()> {
+    fn add(&self, accumulator: &mut dyn Accumulator, rows: Range<usize>) -> Result<()> {
+        Input::add_rows(accumulator, &self.args, self.filter.as_ref(), rows)
+    }
+
+    /// Adds rows to the only group of an accumulator.
+    pub(super) fn add_rows(
+        accumulator: &mut dyn Accumulator,
+        args: &[ArrayRef],
+        filter: Option<&BooleanArray>,
+        rows: Range<usize>,
+    ) -> Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
-        let args: Vec<ArrayRef> = self.args.iter().map(|arg| arg.slice(rows.start, rows.len())).collect();
-        let filter = self.filter.as_ref().map(|filter| filter.slice(rows.start, rows.len()));
+        let args: Vec<ArrayRef> = args.iter().map(|arg| arg.slice(rows.start, rows.len())).collect();
+        let filter = filter.map(|filter| filter.slice(rows.start, rows.len()));
         accumulator.update(Groups::One(rows.len()), &args, filter.as_ref())
     }
 
-    /// Level `k` of the tree has the states of `2^k` rows each.
-    fn tree(&self) -> Result<Vec<Vec<ArrayRef>>> {
+    /// The states of all rows.
+    pub(super) fn tree(&self) -> Result<Tree> {
         let mut accumulator = self.call.accumulator();
         accumulator.resize(self.rows);
         let ids: Vec<u32> = (0..self.rows as u32).collect();
         accumulator.update(Groups::Each(&ids), &self.args, self.filter.as_ref())?;
-        let mut levels = vec![accumulator.state()?];
-        let mut nodes = self.rows;
-        while nodes > 1 {
-            let ids: Vec<u32> = (0..nodes as u32).map(|node| node / 2).collect();
-            nodes = nodes.div_ceil(2);
-            let mut accumulator = self.call.accumulator();
-            accumulator.resize(nodes);
-            accumulator.merge(Groups::Each(&ids), &levels[levels.len() - 1])?;
-            levels.push(accumulator.state()?);
-        }
-        Ok(levels)
+        Tree::over(self.call, accumulator.state()?, self.rows)
     }
 
     pub(super) fn in_tree(&self, frames: &[Seen]) -> Result<ArrayRef> {
-        let levels = self.tree()?;
+        let tree = self.tree()?;
         let mut results = Vec::new();
         for frames in frames.chunks(FRAMES) {
-            let mut picked: Vec<(Vec<u32>, Vec<u32>)> = vec![Default::default(); levels.len()];
+            let mut picked = Picked::default();
             for (id, frame) in frames.iter().enumerate() {
-                for part in frame.intervals() {
-                    let (mut low, mut high, mut level) = (part.start, part.end, 0);
-                    while low < high {
-                        let (ids, nodes) = &mut picked[level];
-                        if low % 2 == 1 {
-                            ids.push(id as u32);
-                            nodes.push(low as u32);
-                            low += 1;
-                        }
-                        if high % 2 == 1 {
-                            high -= 1;
-                            ids.push(id as u32);
-                            nodes.push(high as u32);
-                        }
-                        (low, high, level) = (low / 2, high / 2, level + 1);
-                    }
-                }
+                frame.intervals().for_each(|part| picked.add(id, part));
             }
             let mut accumulator = self.call.accumulator();
             accumulator.resize(frames.len());
-            for ((ids, nodes), states) in picked.into_iter().zip(&levels) {
-                if ids.is_empty() {
-                    continue;
-                }
-                let nodes = UInt32Array::from(nodes);
-                let states: Vec<ArrayRef> = states.iter().map(|state| take(state, &nodes)).collect();
-                accumulator.merge(Groups::Each(&ids), &states)?;
-            }
+            tree.merge(picked, &mut *accumulator)?;
             results.push(accumulator.finish()?);
         }
         Ok(concat(&results, self.call.pg_type))
     }
 }
 
+/// Partial states: level `k` has those of `2^k` leaves each.
+pub(super) struct Tree {
+    levels: Vec<Vec<ArrayRef>>,
+}
+
+impl Tree {
+    /// Over the states of leaves.
+    pub(super) fn over(call: &AggregateCall, leaves: Vec<ArrayRef>, count: usize) -> Result<Tree> {
+        let mut levels = vec![leaves];
+        let mut nodes = count;
+        while nodes > 1 {
+            let ids: Vec<u32> = (0..nodes as u32).map(|node| node / 2).collect();
+            nodes = nodes.div_ceil(2);
+            let mut accumulator = call.accumulator();
+            accumulator.resize(nodes);
+            accumulator.merge(Groups::Each(&ids), &levels[levels.len() - 1])?;
+            levels.push(accumulator.state()?);
+        }
+        Ok(Tree { levels })
+    }
+
+    /// The state of all leaves.
+    pub(super) fn root(&self) -> &[ArrayRef] {
+        &self.levels[self.levels.len() - 1]
+    }
+
+    /// Adds what was picked.
+    pub(super) fn merge(&self, picked: Picked, accumulator: &mut dyn Accumulator) -> Result<()> {
+        for ((ids, nodes), states) in picked.levels.into_iter().zip(&self.levels) {
+            if ids.is_empty() {
+                continue;
+            }
+            let nodes = UInt32Array::from(nodes);
+            let states: Vec<ArrayRef> = states.iter().map(|state| take(state, &nodes)).collect();
+            accumulator.merge(Groups::Each(&ids), &states)?;
+        }
+        Ok(())
+    }
+}
+
+/// Which states of a tree frames are put together from: on each level, the frame and the node.
+#[derive(Default)]
+pub(super) struct Picked {
+    levels: Vec<(Vec<u32>, Vec<u32>)>,
+}
+
+impl Picked {
+    /// Leaves of a frame.
+    pub(super) fn add(&mut self, frame: usize, leaves: Range<usize>) {
+        let (mut low, mut high, mut level) = (leaves.start, leaves.end, 0);
+        while low < high {
+            if level == self.levels.len() {
+                self.levels.push(Default::default());
+            }
+            let (ids, nodes) = &mut self.levels[level];
+            if low % 2 == 1 {
+                ids.push(frame as u32);
+                nodes.push(low as u32);
+                low += 1;
+            }
+            if high % 2 == 1 {
+                high -= 1;
+                ids.push(frame as u32);
+                nodes.push(high as u32);
+            }
+            (low, high, level) = (low / 2, high / 2, level + 1);
+        }
+    }
+}
+
 /// Whether a frame is an earlier one with rows added at its end.
-fn grows(before: &Seen, frame: &Seen) -> bool {
+pub(super) fn grows(before: &Seen, frame: &Seen) -> bool {
     let single = |seen: &Seen| seen.0[1] == (0, 0) && seen.0[0].1 > 0;
     single(before) && single(frame) && before.0[0].0 == frame.0[0].0 && before.0[0].1 <= frame.0[0].1
 }

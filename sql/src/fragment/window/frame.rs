@@ -85,6 +85,16 @@ impl Seen {
         self.0.iter().filter(|(start, end)| start < end).map(|(start, end)| *start..*end)
     }
 
+    /// The same, counted from a row on.
+    pub(super) fn from(&self, first: usize) -> Seen {
+        Seen::of(self.intervals().map(|part| part.start - first..part.end - first))
+    }
+
+    /// These rows.
+    pub(super) fn only(rows: Range<usize>) -> Seen {
+        Seen::of([rows])
+    }
+
     /// Number of rows.
     pub(super) fn len(&self) -> usize {
         self.intervals().map(|part| part.len()).sum()
@@ -108,7 +118,7 @@ impl Seen {
 }
 
 /// A bound that has been computed.
-enum Edge {
+pub(super) enum Edge {
     /// The end of the partition on its side.
     Unbounded,
     /// The row or its peers.
@@ -119,10 +129,93 @@ enum Edge {
     Values(RowKeys),
 }
 
+/// Where a row lies.
+pub(super) struct Spot {
+    /// The row.
+    pub(super) row: usize,
+    /// The number of its peers.
+    pub(super) group: usize,
+    /// Its peers.
+    pub(super) peers: Range<usize>,
+}
+
+/// The rows of a partition, and the numbers of their groups of peers.
+pub(super) struct Whole {
+    pub(super) rows: Range<usize>,
+    pub(super) groups: Range<usize>,
+}
+
+/// Where a frame begins or ends: what has to be looked up for it.
+pub(super) enum Border {
+    /// There.
+    Row(usize),
+    /// Where these peers begin.
+    Group(usize),
+    /// At the first row with a value that reaches the bound of the row, or, if it is an end, lies behind it.
+    Value,
+}
+
+impl Edge {
+    /// The border of a row's frame. A row whose order is NULL has no bound.
+    pub(super) fn border(
+        &self,
+        is_start: bool,
+        units: FrameUnits,
+        spot: &Spot,
+        whole: &Whole,
+        is_null: bool,
+    ) -> Border {
+        let peer = if is_start { spot.peers.start } else { spot.peers.end };
+        match self {
+            Edge::Unbounded if is_start => Border::Row(whole.rows.start),
+            Edge::Unbounded => Border::Row(whole.rows.end),
+            Edge::Current if units == FrameUnits::Rows => Border::Row(spot.row + usize::from(!is_start)),
+            Edge::Current => Border::Row(peer),
+            Edge::Count(count) => {
+                let count = count.saturating_add(i64::from(!is_start));
+                if units == FrameUnits::Rows {
+                    return Border::Row(moved(spot.row, count, whole.rows.start, whole.rows.end));
+                }
+                // The group behind the last one of the partition begins where the partition ends.
+                Border::Group(moved(spot.group, count, whole.groups.start, whole.groups.end))
+            }
+            Edge::Values(_) if is_null => Border::Row(peer),
+            Edge::Values(_) => Border::Value,
+        }
+    }
+}
+
+/// The bounds of a frame over a batch.
+pub(super) struct Edges {
+    pub(super) start: Edge,
+    pub(super) end: Edge,
+    /// The values that bounds are compared with, and which of them are NULL; empty if no bound is a value.
+    pub(super) keys: RowKeys,
+    pub(super) nulls: Vec<bool>,
+}
+
+impl Edges {
+    /// Computes them for the rows of a batch.
+    ///
+    /// # Errors
+    /// 22004 and 22013 for offsets that are NULL or negative.
+    pub(super) fn of(
+        frame: &Frame,
+        batch: &RecordBatch,
+        order: &[SortKey],
+        context: &EvalContext,
+    ) -> Result<Edges> {
+        let start = edge(&frame.start, frame.units, "starting", batch, order, context)?;
+        let end = edge(&frame.end, frame.units, "ending", batch, order, context)?;
+        let (keys, nulls) = base_keys(frame, batch, order, context)?;
+        Ok(Edges { start, end, keys, nulls })
+    }
+}
+
 /// What every row sees in a frame.
 ///
 /// # Errors
-/// 22004 and 22013 for offsets that are NULL or negative.
+/// As [`Edges::of`].
 pub(super) fn seen(
     frame: &Frame,
     rows: &Rows,
@@ -130,31 +223,57 @@ pub(super) fn seen(
     order: &[SortKey],
     context: &EvalContext,
 ) -> Result<Vec<Seen>> {
-    let start = edge(&frame.start, frame.units, "starting", batch, order, context)?;
-    let end = edge(&frame.end, frame.units, "ending", batch, order, context)?;
-    let values = match (&start, &end) {
-        (Edge::Values(_), _) | (_, Edge::Values(_)) => Some(base_keys(frame, batch, order, context)?),
-        _ => None,
-    };
+    let edges = Edges::of(frame, batch, order, context)?;
     let mut all = Vec::with_capacity(rows.count);
     for partition in rows.each_partition() {
-        let valid = values.as_ref().map_or(0..0, |(_, nulls)| without_nulls(&partition, nulls));
-        let place =
-            Place { partition: &partition, valid: &valid, units: frame.units, values: values.as_ref() };
-        for row in partition.clone() {
-            let from = place.of(&start, true, row, rows);
-            let to = place.of(&end, false, row, rows);
-            all.push(excluding(from..to.max(from), frame.exclude, row, rows));
+        let valid = if edges.nulls.is_empty() { 0..0 } else { without_nulls(&partition, &edges.nulls) };
+        let groups = rows.group_of[partition.start]..rows.group_of[partition.end - 1] + 1;
+        let whole = Whole { rows: partition.clone(), groups };
+        for row in partition {
+            let spot = Spot { row, group: rows.group_of[row], peers: rows.peers(row) };
+            let is_null = edges.nulls.get(row).is_some_and(|null| *null);
+            let place = |edge: &Edge, is_start: bool| match edge.border(
+                is_start,
+                frame.units,
+                &spot,
+                &whole,
+                is_null,
+            ) {
+                Border::Row(row) => row,
+                Border::Group(group) => rows.groups[group],
+                Border::Value => first_beyond(&edges.keys, valid.clone(), edge, row, is_start),
+            };
+            let (from, to) = (place(&edges.start, true), place(&edges.end, false));
+            all.push(excluding(from..to.max(from), frame.exclude, &spot));
         }
     }
     Ok(all)
 }
 
-fn excluding(whole: Range<usize>, exclude: Exclude, row: usize, rows: &Rows) -> Seen {
+/// The first of these rows whose value reaches the bound that an edge has for `row`, or, at an end, lies behind it.
+pub(super) fn first_beyond(
+    keys: &RowKeys,
+    rows: Range<usize>,
+    edge: &Edge,
+    row: usize,
+    is_start: bool,
+) -> usize {
+    first_not(rows, |other| lies_before(keys.row(other), edge, row, is_start))
+}
+
+/// Whether a row with this value lies before the border.
+pub(super) fn lies_before(key: &[u8], edge: &Edge, row: usize, is_start: bool) -> bool {
+    let Edge::Values(bounds) = edge else { return false };
+    if is_start { key < bounds.row(row) } else { key <= bounds.row(row) }
+}
+
+/// What is left of a frame.
+pub(super) fn excluding(whole: Range<usize>, exclude: Exclude, spot: &Spot) -> Seen {
+    let row = spot.row;
     let hole = match exclude {
         Exclude::NoOthers => return Seen::of([whole]),
         Exclude::CurrentRow => row..row + 1,
-        Exclude::Group | Exclude::Ties => rows.peers(row),
+        Exclude::Group | Exclude::Ties => spot.peers.clone(),
     };
     let own = if exclude == Exclude::Ties && whole.contains(&row) { row..row + 1 } else { 0..0 };
     Seen::of([whole.start..whole.end.min(hole.start), own, whole.start.max(hole.end)..whole.end])
@@ -168,51 +287,8 @@ fn without_nulls(partition: &Range<usize>, nulls: &[bool]) -> Range<usize> {
     start..partition.end - trailing
 }
 
-/// What bounds of rows of one partition are looked up in.
-struct Place<'a> {
-    partition: &'a Range<usize>,
-    valid: &'a Range<usize>,
-    units: FrameUnits,
-    values: Option<&'a (RowKeys, Vec<bool>)>,
-}
-
-impl Place<'_> {
-    /// Where the frame of a row begins or ends.
-    fn of(&self, edge: &Edge, is_start: bool, row: usize, rows: &Rows) -> usize {
-        let peers = rows.peers(row);
-        match edge {
-            Edge::Unbounded if is_start => self.partition.start,
-            Edge::Unbounded => self.partition.end,
-            Edge::Current if self.units == FrameUnits::Rows => row + usize::from(!is_start),
-            Edge::Current if is_start => peers.start,
-            Edge::Current => peers.end,
-            Edge::Count(count) => {
-                let count = count.saturating_add(i64::from(!is_start));
-                if self.units == FrameUnits::Rows {
-                    return moved(row, count, self.partition.start, self.partition.end);
-                }
-                // The group behind the last one of the partition begins where the partition ends.
-                let first = rows.group_of[self.partition.start];
-                let last = rows.group_of[self.partition.end - 1] + 1;
-                rows.groups[moved(rows.group_of[row], count, first, last)]
-            }
-            Edge::Values(bounds) => match self.values {
-                Some((keys, nulls)) if !nulls[row] => {
-                    let bound = bounds.row(row);
-                    first_not(self.valid.clone(), |row| match is_start {
-                        true => keys.row(row) < bound,
-                        false => keys.row(row) <= bound,
-                    })
-                }
-                _ if is_start => peers.start,
-                _ => peers.end,
-            },
-        }
-    }
-}
-
 /// The first place for which a condition that holds up to some place does not hold.
-fn first_not(places: Range<usize>, holds: impl Fn(usize) -> bool) -> usize {
+pub(super) fn first_not(places: Range<usize>, holds: impl Fn(usize) -> bool) -> usize {
     let (mut low, mut high) = (places.start, places.end);
     while low < high {
         let middle = low + (high - low) / 2;
@@ -230,8 +306,9 @@ fn moved(from: usize, by: i64, low: usize, high: usize) -> usize {
     usize::try_from(wanted).unwrap_or(0).clamp(low, high)
 }
 
-/// The values of the order as the bounds of a RANGE are compared with them, and which of them are NULL.
-fn base_keys(
+/// The values of the order as the bounds of a RANGE are compared with them, and which of them are NULL; empty without
+/// such bounds.
+pub(super) fn base_keys(
     frame: &Frame,
     batch: &RecordBatch,
     order: &[SortKey],

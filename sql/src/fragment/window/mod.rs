@@ -1,30 +1,36 @@
 //! Window functions, over rows that come sorted by partition and order.
 //!
 //! Rows are kept until their partition is whole; then, for several small partitions at once, each function gives a
-//! column beside those of the input. `work_mem` bounds what is kept.
+//! column beside those of the input. The rows of a large partition are collected in pages, in memory or on disk
+//! (`pages.rs`), and the functions computed for one piece of them after another (`large.rs`).
 
 mod aggregate;
 mod frame;
+mod large;
+mod pages;
+mod place;
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::rc::Rc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::Int32Type;
-use arrow_array::{
-    Array, ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, UInt32Array, new_null_array,
-};
+use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
 use arrow_schema::SchemaRef;
-use omen_core::error::{SqlState, ValueError};
-use omen_core::fragment::{BATCH_ROWS, Flow, FragmentRun, batch_bytes};
+use omen_core::fragment::{BATCH_ROWS, Flow, batch_bytes};
 use omen_core::types::PgType;
 
 use self::aggregate::Input;
-use self::frame::{Rows, Seen, seen};
+use self::frame::{Rows, seen};
+use self::large::LargeRun;
+use self::pages::{PAGE_ROWS, Pages};
+use self::place::{InPartition, Shifted};
+use super::local::LocalStage;
 use super::rowkey::{KeyColumn, RowKeys};
-use super::{Result, batch_of, out_of_memory, push_in_pieces, schema_of, take};
+use super::spill::{Doing, Work};
+use super::{Result, batch_of, push_in_pieces, schema_of, take};
 use crate::expr::EvalContext;
 use crate::expr::aggregate::AggregateCall;
 use crate::logical::{SortKey, WindowCall, WindowFunction};
@@ -40,19 +46,117 @@ pub(crate) struct WindowStage {
     pub(crate) calls: Vec<WindowCall>,
 }
 
-/// A running window.
-pub(super) struct WindowRun {
+/// What does not change while a window runs.
+struct Window {
     stage: WindowStage,
     input: Vec<PgType>,
     schema: SchemaRef,
     context: EvalContext,
+    /// Most memory of what one value is made of.
+    memory_bytes: usize,
+}
+
+impl Window {
+    fn partition_keys(&self, batch: &RecordBatch) -> RowKeys {
+        self.keys(self.stage.partition.iter().copied(), batch)
+    }
+
+    fn order_keys(&self, batch: &RecordBatch) -> RowKeys {
+        self.keys(self.stage.order.iter().map(|key| key.column), batch)
+    }
+
+    /// What is equal exactly for rows that are equal in these columns.
+    fn keys(&self, columns: impl Iterator<Item = usize>, batch: &RecordBatch) -> RowKeys {
+        let column = |column: usize| KeyColumn {
+            values: batch.column(column),
+            pg_type: self.input[column],
+            descending: false,
+            nulls_first: false,
+        };
+        RowKeys::encode(&columns.map(column).collect::<Vec<_>>(), batch.num_rows())
+    }
+
+    /// The results of a function over whole partitions.
+    fn column(&self, call: &WindowCall, batch: &RecordBatch, rows: &Rows) -> Result<ArrayRef> {
+        let args = call.args.iter().map(|arg| arg.eval(batch, &self.context));
+        let args: Vec<ArrayRef> = args.collect::<Result<_>>()?;
+        if let Some(column) = place::by_place(call.function, places(rows)) {
+            return Ok(column);
+        }
+        match call.function {
+            WindowFunction::Ntile => return place::ntile(&args[0], rows.each_partition()),
+            WindowFunction::Lag => return Ok(shifted(&args, rows, -1, call.pg_type)),
+            WindowFunction::Lead => return Ok(shifted(&args, rows, 1, call.pg_type)),
+            _ => {}
+        }
+        let seen = seen(&call.frame, rows, batch, &self.stage.order, &self.context)?;
+        if let WindowFunction::Aggregate(name) = call.function {
+            let filter = call.filter.as_ref();
+            let filter = filter.map(|filter| filter.eval_predicate(batch, &self.context)).transpose()?;
+            let call = AggregateCall::plain(name, call.args.clone(), call.pg_type);
+            return Input { call: &call, args, filter, rows: rows.count }.over(&seen);
+        }
+        let picked = seen.iter().enumerate();
+        let picked = picked.map(|(row, seen)| place::picked(call.function, &args, row, seen));
+        let picked: Vec<Option<usize>> = picked.collect::<Result<_>>()?;
+        let indices: UInt32Array = picked.into_iter().map(|row| row.map(|row| row as u32)).collect();
+        Ok(take(&args[0], &indices))
+    }
+}
+
+/// The places of all rows in their partitions.
+fn places(rows: &Rows) -> impl Iterator<Item = InPartition> + '_ {
+    rows.each_partition().flat_map(move |partition| {
+        let (first, count) = (partition.start, partition.len());
+        partition.map(move |row| InPartition {
+            row: row - first,
+            group: rows.group_of[row] - rows.group_of[first],
+            peers: rows.peers(row).start - first..rows.peers(row).end - first,
+            count,
+        })
+    })
+}
+
+/// The value some rows before or behind.
+fn shifted(args: &[ArrayRef], rows: &Rows, direction: i64, pg_type: PgType) -> ArrayRef {
+    let nulls = new_null_array(&pg_type.arrow(), 1);
+    let of = |partition: Range<usize>| {
+        partition.clone().map(move |row| match place::shifted(args, row, row, &partition, direction) {
+            Shifted::Row(target) => (0, target),
+            Shifted::Null => (1, 0),
+            Shifted::Default => (2, row),
+        })
+    };
+    let places: Vec<(usize, usize)> = rows.each_partition().flat_map(of).collect();
+    let arrays = [Some(&args[0]), Some(&nulls), args.get(2)];
+    let arrays: Vec<&dyn Array> = arrays.into_iter().flatten().map(AsRef::as_ref).collect();
+    arrow_select::interleave::interleave(&arrays, &places).expect("arrays of one type")
+}
+
+/// A running window.
+pub(super) struct WindowRun {
+    window: Rc<Window>,
+    /// Rows of partitions that are small so far.
     kept: Vec<RecordBatch>,
     kept_rows: usize,
     /// How many of the kept rows are in whole partitions.
     whole: usize,
     last_partition: Vec<u8>,
     size_bytes: usize,
-    memory_bytes: usize,
+    /// A large partition that is being collected.
+    large: Option<Collected>,
+    /// A large partition whose results are being given, and rows behind it.
+    giving: Option<LargeRun>,
+    behind: Option<RecordBatch>,
+    /// Results that are to be given first.
+    ready: VecDeque<RecordBatch>,
+}
+
+/// The rows of a large partition.
+struct Collected {
+    pages: Pages,
+    /// The last row's key.
+    order: Vec<u8>,
 }
 
 impl WindowRun {
@@ -63,114 +167,56 @@ impl WindowRun {
         context: EvalContext,
         memory_bytes: usize,
     ) -> WindowRun {
+        let (stage, input, schema) = (stage.clone(), input.to_vec(), schema_of(output));
         WindowRun {
-            stage: stage.clone(),
-            input: input.to_vec(),
-            schema: schema_of(output),
-            context,
+            window: Rc::new(Window { stage, input, schema, context, memory_bytes }),
             kept: Vec::new(),
             kept_rows: 0,
             whole: 0,
             last_partition: Vec::new(),
             size_bytes: 0,
-            memory_bytes,
+            large: None,
+            giving: None,
+            behind: None,
+            ready: VecDeque::new(),
         }
     }
 
-    fn partition_keys(&self, batch: &RecordBatch) -> RowKeys {
-        let column = |column: &usize| KeyColumn {
-            values: batch.column(*column),
-            pg_type: self.input[*column],
-            descending: false,
-            nulls_first: false,
-        };
-        RowKeys::encode(&self.stage.partition.iter().map(column).collect::<Vec<_>>(), batch.num_rows())
-    }
-
-    fn order_keys(&self, batch: &RecordBatch) -> RowKeys {
-        let column = |key: &SortKey| KeyColumn {
-            values: batch.column(key.column),
-            pg_type: self.input[key.column],
-            descending: false,
-            nulls_first: false,
-        };
-        RowKeys::encode(&self.stage.order.iter().map(column).collect::<Vec<_>>(), batch.num_rows())
-    }
-
-    /// Computes the functions of the first rows that are kept, which are whole partitions.
-    fn give(&mut self, count: usize, out: &mut Vec<RecordBatch>) -> Result<()> {
-        if count == 0 {
-            return Ok(());
+    /// Takes rows, as many as can be taken before results have to be given.
+    async fn take(&mut self, batch: RecordBatch, work: &Work) -> Result<()> {
+        let mut start = 0;
+        while start < batch.num_rows() {
+            let piece = batch.slice(start, PAGE_ROWS.min(batch.num_rows() - start));
+            start += match self.large {
+                Some(_) => self.take_large(&piece).await?,
+                None => self.take_small(piece, work).await?,
+            };
+            if self.giving.is_some() {
+                self.behind = Some(batch.slice(start, batch.num_rows() - start));
+                return Ok(());
+            }
         }
-        let kept = std::mem::take(&mut self.kept);
-        let all = arrow_select::concat::concat_batches(&schema_of(&self.input), &kept)
-            .expect("batches of one schema, below 2 GiB as work_mem bounds them");
-        drop(kept);
-        let batch = all.slice(0, count);
-        let rest = all.slice(count, all.num_rows() - count);
-        let rows = Rows::new(&self.partition_keys(&batch), &self.order_keys(&batch), count);
-        let mut columns = batch.columns().to_vec();
-        for call in &self.stage.calls {
-            columns.push(self.column(call, &batch, &rows)?);
-        }
-        push_in_pieces(batch_of(&self.schema, columns, count), out);
-        self.size_bytes = batch_bytes(&rest);
-        self.kept_rows = rest.num_rows();
-        self.whole = 0;
-        self.kept = vec![rest];
         Ok(())
     }
 
-    /// The results of a function.
-    fn column(&self, call: &WindowCall, batch: &RecordBatch, rows: &Rows) -> Result<ArrayRef> {
-        let args = call.args.iter().map(|arg| arg.eval(batch, &self.context));
-        let args: Vec<ArrayRef> = args.collect::<Result<_>>()?;
-        if let Some(column) = by_place(call.function, rows) {
-            return Ok(column);
+    /// Takes rows of the large partition; answers how many.
+    async fn take_large(&mut self, piece: &RecordBatch) -> Result<usize> {
+        let Some(mut large) = self.large.take() else { return Ok(0) };
+        let keys = self.window.partition_keys(piece);
+        let same = (0..piece.num_rows()).take_while(|row| keys.row(*row) == self.last_partition).count();
+        large.push(&piece.slice(0, same), &self.window).await?;
+        if same == piece.num_rows() {
+            self.large = Some(large);
+        } else {
+            self.giving = Some(LargeRun::start(self.window.clone(), large.pages).await?);
         }
-        match call.function {
-            WindowFunction::Ntile => return ntile(&args[0], rows),
-            WindowFunction::Lag => return shifted(&args, rows, -1, call.pg_type),
-            WindowFunction::Lead => return shifted(&args, rows, 1, call.pg_type),
-            _ => {}
-        }
-        let seen = seen(&call.frame, rows, batch, &self.stage.order, &self.context)?;
-        if let WindowFunction::Aggregate(name) = call.function {
-            let filter = call.filter.as_ref();
-            let filter = filter.map(|filter| filter.eval_predicate(batch, &self.context)).transpose()?;
-            let call = AggregateCall::plain(name, call.args.clone(), call.pg_type);
-            return Input { call: &call, args, filter, rows: rows.count }.over(&seen);
-        }
-        let picked: Vec<Option<usize>> = match call.function {
-            WindowFunction::FirstValue => seen.iter().map(|seen| seen.nth(0)).collect(),
-            WindowFunction::LastValue => seen.iter().map(Seen::last).collect(),
-            _ => {
-                let places = args[1].as_primitive::<Int32Type>();
-                let pick = |(row, seen): (usize, &Seen)| match places.is_null(row) {
-                    true => Ok(None),
-                    false => match usize::try_from(places.value(row)) {
-                        Ok(place) if place > 0 => Ok(seen.nth(place - 1)),
-                        _ => Err(ValueError::new(
-                            SqlState::INVALID_ARGUMENT_FOR_NTH_VALUE,
-                            "argument of nth_value must be greater than zero",
-                        )),
-                    },
-                };
-                seen.iter().enumerate().map(pick).collect::<Result<_>>()?
-            }
-        };
-        let indices: UInt32Array = picked.into_iter().map(|row| row.map(|row| row as u32)).collect();
-        Ok(take(&args[0], &indices))
+        Ok(same)
     }
-}
 
-impl FragmentRun for WindowRun {
-    fn push(&mut self, batch: RecordBatch, out: &mut Vec<RecordBatch>) -> Result<Flow> {
-        let count = batch.num_rows();
-        if count == 0 {
-            return Ok(Flow::More);
-        }
-        let keys = self.partition_keys(&batch);
+    /// Takes rows, whose partitions may turn out to be large; answers how many.
+    async fn take_small(&mut self, piece: RecordBatch, work: &Work) -> Result<usize> {
+        let count = piece.num_rows();
+        let keys = self.window.partition_keys(&piece);
         for row in 0..count {
             let before = if row == 0 { self.last_partition.as_slice() } else { keys.row(row - 1) };
             if keys.row(row) != before {
@@ -179,111 +225,126 @@ impl FragmentRun for WindowRun {
         }
         self.last_partition.clear();
         self.last_partition.extend_from_slice(keys.row(count - 1));
-        self.size_bytes += batch_bytes(&batch) + 16 * count;
+        self.size_bytes += batch_bytes(&piece) + 16 * count;
         self.kept_rows += count;
-        self.kept.push(batch);
-        if self.whole >= BATCH_ROWS {
-            self.give(self.whole, out)?;
-        }
+        self.kept.push(piece);
         // Results and keys take about as much again.
-        if 2 * self.size_bytes > self.memory_bytes {
-            self.give(self.whole, out)?;
-            if 2 * self.size_bytes > self.memory_bytes {
-                return Err(out_of_memory("a window function", self.memory_bytes));
+        let is_full = |run: &Self| 2 * run.size_bytes > work.memory_bytes();
+        if self.whole >= BATCH_ROWS || is_full(self) {
+            self.give(self.whole)?;
+        }
+        if self.kept_rows - self.whole > PAGE_ROWS || is_full(self) {
+            self.give(self.whole)?;
+            let pages = Pages::new(&self.window.input, self.window.stage.calls.len(), work);
+            let mut large = Collected { pages, order: Vec::new() };
+            for batch in std::mem::take(&mut self.kept) {
+                large.push(&batch, &self.window).await?;
+            }
+            (self.kept_rows, self.size_bytes) = (0, 0);
+            self.large = Some(large);
+        }
+        Ok(count)
+    }
+
+    /// Computes the functions of the first rows that are kept, which are whole partitions.
+    fn give(&mut self, count: usize) -> Result<()> {
+        if count == 0 {
+            return Ok(());
+        }
+        let window = &self.window;
+        let kept = std::mem::take(&mut self.kept);
+        let all = arrow_select::concat::concat_batches(&schema_of(&window.input), &kept)
+            .expect("batches of one schema, below 2 GiB as work_mem bounds them");
+        drop(kept);
+        let batch = all.slice(0, count);
+        let rest = all.slice(count, all.num_rows() - count);
+        let rows = Rows::new(&window.partition_keys(&batch), &window.order_keys(&batch), count);
+        let mut columns = batch.columns().to_vec();
+        for call in &window.stage.calls {
+            columns.push(window.column(call, &batch, &rows)?);
+        }
+        let mut out = Vec::new();
+        push_in_pieces(batch_of(&window.schema, columns, count), &mut out);
+        self.ready.extend(out);
+        self.size_bytes = batch_bytes(&rest) + 16 * rest.num_rows();
+        self.kept_rows = rest.num_rows();
+        self.whole = 0;
+        self.kept = vec![rest];
+        Ok(())
+    }
+
+    /// The next results that need no more rows.
+    async fn next(&mut self, work: &Work) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(batch) = self.ready.pop_front() {
+                return Ok(Some(batch));
+            }
+            let Some(giving) = &mut self.giving else { return Ok(None) };
+            if let Some(batch) = giving.next(work).await? {
+                return Ok(Some(batch));
+            }
+            self.giving = None;
+            if let Some(batch) = self.behind.take() {
+                self.last_partition.clear();
+                self.take(batch, work).await?;
             }
         }
-        Ok(Flow::More)
-    }
-
-    fn finish(&mut self, out: &mut Vec<RecordBatch>) -> Result<()> {
-        self.give(self.kept_rows, out)
     }
 }
 
-/// Functions of nothing but the place of a row among the others.
-fn by_place(function: WindowFunction, rows: &Rows) -> Option<ArrayRef> {
-    let numbers = |number: &dyn Fn(&std::ops::Range<usize>, usize) -> i64| -> ArrayRef {
-        let of =
-            |partition: std::ops::Range<usize>| partition.clone().map(move |row| number(&partition, row));
-        Arc::new(rows.each_partition().flat_map(of).collect::<Int64Array>())
-    };
-    let shares = |share: &dyn Fn(&std::ops::Range<usize>, usize) -> f64| -> ArrayRef {
-        let of = |partition: std::ops::Range<usize>| partition.clone().map(move |row| share(&partition, row));
-        Arc::new(rows.each_partition().flat_map(of).collect::<Float64Array>())
-    };
-    Some(match function {
-        WindowFunction::RowNumber => numbers(&|partition, row| (row - partition.start + 1) as i64),
-        WindowFunction::Rank => {
-            numbers(&|partition, row| (rows.peers(row).start - partition.start + 1) as i64)
+impl Collected {
+    async fn push(&mut self, batch: &RecordBatch, window: &Window) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
         }
-        WindowFunction::DenseRank => {
-            numbers(&|partition, row| (rows.group_of[row] - rows.group_of[partition.start] + 1) as i64)
-        }
-        WindowFunction::PercentRank => shares(&|partition, row| match partition.len() {
-            1 => 0.0,
-            count => (rows.peers(row).start - partition.start) as f64 / (count - 1) as f64,
-        }),
-        WindowFunction::CumeDist => {
-            shares(&|partition, row| (rows.peers(row).end - partition.start) as f64 / partition.len() as f64)
-        }
-        _ => return None,
-    })
-}
-
-/// Cuts each partition into parts of nearly equal size.
-fn ntile(counts: &ArrayRef, rows: &Rows) -> Result<ArrayRef> {
-    let counts = counts.as_primitive::<Int32Type>();
-    let mut parts: Vec<Option<i32>> = Vec::with_capacity(rows.count);
-    for partition in rows.each_partition() {
-        if counts.is_null(partition.start) {
-            parts.resize(partition.end, None);
-            continue;
-        }
-        let Some(count) = usize::try_from(counts.value(partition.start)).ok().filter(|count| *count > 0)
-        else {
-            let message = "argument of ntile must be greater than zero";
-            return Err(ValueError::new(SqlState::INVALID_ARGUMENT_FOR_NTILE, message));
-        };
-        let (size, larger) = (partition.len() / count, partition.len() % count);
-        for place in 0..partition.len() {
-            let in_larger = larger * (size + 1);
-            let part = if place < in_larger {
-                place / (size + 1)
-            } else {
-                larger + (place - in_larger) / size.max(1)
-            };
-            parts.push(i32::try_from(part + 1).ok());
-        }
+        let keys = window.order_keys(batch);
+        let is_first = self.pages.groups() == 0;
+        let begins = (0..batch.num_rows()).map(|row| match row {
+            0 => is_first || keys.row(0) != self.order,
+            _ => keys.row(row) != keys.row(row - 1),
+        });
+        let begins: Vec<bool> = begins.collect();
+        self.order.clear();
+        self.order.extend_from_slice(keys.row(batch.num_rows() - 1));
+        self.pages.push(batch, &begins).await
     }
-    Ok(Arc::new(parts.into_iter().collect::<Int32Array>()))
 }
 
-/// The value some rows before or behind.
-fn shifted(args: &[ArrayRef], rows: &Rows, direction: i64, pg_type: PgType) -> Result<ArrayRef> {
-    let values = &args[0];
-    let offsets = args.get(1).map(|offsets| offsets.as_primitive::<Int32Type>());
-    let nulls = new_null_array(&pg_type.arrow(), 1);
-    let default = args.get(2);
-    let mut places: Vec<(usize, usize)> = Vec::with_capacity(rows.count);
-    for partition in rows.each_partition() {
-        for row in partition.clone() {
-            let offset = match offsets {
-                None => 1,
-                Some(offsets) if offsets.is_null(row) => {
-                    places.push((1, 0));
-                    continue;
+impl LocalStage for WindowRun {
+    fn push<'a>(
+        &'a mut self,
+        batch: RecordBatch,
+        work: &'a Work,
+        _out: &'a mut Vec<RecordBatch>,
+    ) -> Doing<'a, Flow> {
+        Box::pin(async move {
+            self.take(batch, work).await?;
+            Ok(Flow::More)
+        })
+    }
+
+    fn has_more(&self) -> bool {
+        !self.ready.is_empty() || self.giving.is_some()
+    }
+
+    fn more<'a>(&'a mut self, work: &'a Work) -> Doing<'a, Option<RecordBatch>> {
+        Box::pin(self.next(work))
+    }
+
+    fn rest<'a>(&'a mut self, work: &'a Work) -> Doing<'a, Option<RecordBatch>> {
+        Box::pin(async move {
+            loop {
+                if let Some(batch) = self.next(work).await? {
+                    return Ok(Some(batch));
                 }
-                Some(offsets) => i64::from(offsets.value(row)),
-            };
-            let target = row as i64 + direction * offset;
-            places.push(match usize::try_from(target) {
-                Ok(target) if partition.contains(&target) => (0, target),
-                _ if default.is_some() => (2, row),
-                _ => (1, 0),
-            });
-        }
+                match self.large.take() {
+                    Some(large) => {
+                        self.giving = Some(LargeRun::start(self.window.clone(), large.pages).await?);
+                    }
+                    None if self.kept_rows > 0 => self.give(self.kept_rows)?,
+                    None => return Ok(None),
+                }
+            }
+        })
     }
-    let arrays: Vec<&dyn Array> =
-        [Some(values), Some(&nulls), default].into_iter().flatten().map(AsRef::as_ref).collect();
-    Ok(arrow_select::interleave::interleave(&arrays, &places).expect("arrays of one type"))
 }
