@@ -97,7 +97,8 @@ impl<R: Router> Watch<R> {
             })
         };
         let Surroundings { space, spill_bytes, random_seed, .. } = surroundings;
-        Work::new(pause, create, space.clone(), *spill_bytes, *random_seed)
+        let clock = self.router.clone();
+        Work::new(pause, move || clock.monotonic_us(), create, space.clone(), *spill_bytes, *random_seed)
     }
 }
 

@@ -13,8 +13,18 @@ use super::window::WindowRun;
 use super::{AggregateMode, Pipeline, Result, Stage, aggregate, sort};
 use crate::expr::EvalContext;
 
-/// A batch of so many rows is worth giving way for.
-const STEP_ROWS: usize = BATCH_ROWS / 8;
+/// How long stages may be at work before others have their turn.
+const TURN_US: u64 = 250;
+
+/// A batch of so many rows is worth giving way for, however fast it was done.
+const TURN_ROWS: usize = BATCH_ROWS / 8;
+
+/// How long a stage may take for a batch. Expressions can take any time for a row, so batches are cut to what was done
+/// in this time before.
+const STEP_US: u64 = 500;
+
+/// Rows of the first batch that a stage takes.
+const FIRST_ROWS: usize = 128;
 
 /// A running stage that may wait.
 pub(crate) trait LocalStage {
@@ -76,8 +86,12 @@ pub(crate) enum Given {
 pub(crate) struct LocalRun {
     work: Work,
     stages: Vec<Running>,
+    /// Most rows that each stage takes at once.
+    rows_max: Vec<usize>,
     /// Batches in front of each stage, and behind the last.
     waiting: Vec<VecDeque<RecordBatch>>,
+    /// How long stages were at work since others had their turn.
+    turn_us: u64,
     /// The first stage that has anything left to do.
     first: usize,
     /// No batch comes any more.
@@ -115,7 +129,8 @@ impl Pipeline {
             types = output;
         }
         let waiting = vec![VecDeque::new(); stages.len() + 1];
-        LocalRun { work: work.clone(), stages, waiting, first: 0, ended: false }
+        let rows_max = vec![FIRST_ROWS; stages.len()];
+        LocalRun { work: work.clone(), stages, rows_max, waiting, turn_us: 0, first: 0, ended: false }
     }
 }
 
@@ -166,19 +181,32 @@ impl LocalRun {
             self.pass_on(stage, more.into_iter().collect());
             return Ok(());
         }
-        let Some(batch) = self.waiting[stage].pop_front() else { return Ok(()) };
-        let is_step = batch.num_rows() >= STEP_ROWS;
+        let Some(mut batch) = self.waiting[stage].pop_front() else { return Ok(()) };
+        let (rows, rows_max) = (batch.num_rows(), self.rows_max[stage]);
+        if rows > rows_max {
+            self.waiting[stage].push_front(batch.slice(rows_max, rows - rows_max));
+            batch = batch.slice(0, rows_max);
+        }
+        let began_us = self.work.busy_us();
         let mut out = Vec::new();
         let flow = match &mut self.stages[stage] {
             Running::Quick(run) => run.push(batch, &mut out)?,
             Running::Waiting(run) => run.push(batch, &self.work, &mut out).await?,
+        };
+        let took_us = self.work.busy_us().saturating_sub(began_us);
+        self.rows_max[stage] = match took_us {
+            took if took > STEP_US => (rows_max.min(rows) * STEP_US as usize / took as usize).max(1),
+            took if took < STEP_US / 3 => (2 * rows_max).min(BATCH_ROWS),
+            _ => rows_max,
         };
         self.pass_on(stage, out);
         if flow == Flow::Done {
             self.waiting[..=stage].iter_mut().for_each(VecDeque::clear);
             (self.first, self.ended) = (stage, true);
         }
-        if is_step {
+        self.turn_us += took_us;
+        if self.turn_us >= TURN_US || rows.min(rows_max) >= TURN_ROWS {
+            self.turn_us = 0;
             self.work.give_way().await?;
         }
         Ok(())

@@ -39,7 +39,7 @@ pub(crate) fn work(memory_bytes: usize) -> Work {
         let file: Rc<dyn omen_core::temporary::TemporaryFile> = Rc::new(MemFile::default());
         Box::pin(async move { Ok(file) })
     };
-    Work::new(|| Box::pin(async { Ok(()) }), create, DiskSpace::new(None), memory_bytes, 5)
+    Work::new(|| Box::pin(async { Ok(()) }), || 0, create, DiskSpace::new(None), memory_bytes, 5)
 }
 
 pub(crate) fn run_with(pipeline: &Pipeline, batches: Vec<RecordBatch>, work: &Work) -> Vec<RecordBatch> {

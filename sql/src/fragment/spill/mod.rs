@@ -55,6 +55,9 @@ pub(crate) struct Work(Rc<Surrounding>);
 
 struct Surrounding {
     pause: Box<dyn Fn() -> Doing<'static, ()>>,
+    now_us: Box<dyn Fn() -> u64>,
+    /// How long operators have waited, for others and for files.
+    waited_us: Cell<u64>,
     create: Box<dyn Fn() -> Answer<'static, Rc<dyn TemporaryFile>>>,
     space: DiskSpace,
     memory_bytes: usize,
@@ -62,17 +65,25 @@ struct Surrounding {
 }
 
 impl Work {
-    /// `pause` lets other work go first and says whether to stop, `create` makes a temporary file, `memory_bytes` is
+    /// `pause` lets other work go first and says whether to stop, `now_us` is a clock, `create` makes a temporary file, `memory_bytes` is
     /// `work_mem`; `seed` says which rows lie in one part.
     pub(crate) fn new(
         pause: impl Fn() -> Doing<'static, ()> + 'static,
+        now_us: impl Fn() -> u64 + 'static,
         create: impl Fn() -> Answer<'static, Rc<dyn TemporaryFile>> + 'static,
         space: DiskSpace,
         memory_bytes: usize,
         seed: u64,
     ) -> Work {
-        let (pause, create) = (Box::new(pause), Box::new(create));
-        Work(Rc::new(Surrounding { pause, create, space, memory_bytes, seed }))
+        Work(Rc::new(Surrounding {
+            pause: Box::new(pause),
+            now_us: Box::new(now_us),
+            waited_us: Cell::default(),
+            create: Box::new(create),
+            space,
+            memory_bytes,
+            seed,
+        }))
     }
 
     /// Most memory of one operator.
@@ -94,7 +105,20 @@ impl Work {
     /// # Errors
     /// 57014 if the statement is to stop.
     pub(crate) async fn give_way(&self) -> Result<()> {
-        (self.0.pause)().await
+        self.waiting((self.0.pause)()).await
+    }
+
+    /// A clock that stands still while operators wait.
+    pub(crate) fn busy_us(&self) -> u64 {
+        (self.0.now_us)().saturating_sub(self.0.waited_us.get())
+    }
+
+    async fn waiting<T>(&self, what: impl Future<Output = T>) -> T {
+        let began_us = (self.0.now_us)();
+        let done = what.await;
+        let waited_us = (self.0.now_us)().saturating_sub(began_us);
+        self.0.waited_us.set(self.0.waited_us.get() + waited_us);
+        done
     }
 }
 
@@ -125,7 +149,7 @@ impl Spill {
         let taken = Place::file_bytes_of(&bytes);
         self.work.0.space.take(taken)?;
         self.taken_bytes.set(self.taken_bytes.get() + taken);
-        let place = self.file.append(&bytes).await.map_err(told)?;
+        let place = self.work.waiting(self.file.append(&bytes)).await.map_err(told)?;
         self.work.give_way().await?;
         Ok(place)
     }
@@ -135,7 +159,7 @@ impl Spill {
     /// # Errors
     /// XX001 if the file is damaged; I/O errors; 57014 if the statement is to stop.
     pub(crate) async fn read(&self, place: Place) -> Result<RecordBatch> {
-        let bytes = self.file.read(place).await.map_err(told)?;
+        let bytes = self.work.waiting(self.file.read(place)).await.map_err(told)?;
         self.work.give_way().await?;
         format::decode(&bytes, &self.schema)
     }
