@@ -26,6 +26,11 @@ BESIDE = {
     "join": ("256MB", "q03"),
     "sort": ("256MB", "SELECT max(n) FROM (SELECT row_number() OVER (ORDER BY o_totalprice, o_orderkey) AS n FROM orders) o"),
     "spill": ("8MB", "SELECT max(n) FROM (SELECT row_number() OVER (ORDER BY o_totalprice, o_orderkey) AS n FROM orders) o"),
+    # Rows and states of more than four times the memory.
+    "spilled_join": ("8MB", "SELECT max(length(o_comment)) FROM lineitem JOIN orders ON l_orderkey = o_orderkey"),
+    "spilled_groups": ("8MB", "SELECT max(q) FROM (SELECT l_orderkey, sum(l_quantity) AS q FROM lineitem GROUP BY l_orderkey) l"),
+    "spilled_window": ("8MB", "SELECT max(s) FROM (SELECT sum(o_totalprice) OVER (ORDER BY o_orderdate, o_orderkey ROWS BETWEEN 100 PRECEDING AND CURRENT ROW) AS s FROM orders) o"),
+    "spilled_set": ("8MB", "SELECT count(*) FROM (SELECT o_orderkey, o_comment FROM orders INTERSECT SELECT l_orderkey, l_comment FROM lineitem) o"),
 }
 
 
@@ -78,7 +83,8 @@ def measure(engine, database, options):
     keys = [row[0] for row in engine.run("SELECT o_orderkey FROM orders WHERE o_orderkey % 16 = 1")]
     connection = connect(engine.port, database)
     read_points(connection, keys, options, 0)
-    for number, (name, (memory, sql)) in enumerate(BESIDE.items()):
+    for number, name in enumerate(options.beside.split(",")):
+        memory, sql = BESIDE[name]
         tell("idle", engine.name, read_points(connection, keys, options, number), 0)
         sql = (tpch.SQL / f"{sql}.sql").read_text() if (tpch.SQL / f"{sql}.sql").exists() else sql
         ready, answered = multiprocessing.Event(), multiprocessing.Value("q", 0)
@@ -104,6 +110,7 @@ def main():
     parser.add_argument("--rate", type=float, default=500, help="point reads per second")
     parser.add_argument("--without", default="", help="postgresql")
     parser.add_argument("--memory", default="2GiB", help="of OmenDB")
+    parser.add_argument("--beside", default=",".join(BESIDE), help="what goes on beside the reads")
     options = parser.parse_args()
     options.limit, options.cores = 60, 1
     options.work = options.work.resolve()
