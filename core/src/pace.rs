@@ -24,6 +24,9 @@ const QUIET_NS: u64 = 3_000;
 /// Longest rest, in nanoseconds: a step that took long by accident shall not stop the work.
 const PAUSE_NS_MAX: u64 = 20_000_000;
 
+/// A segment that is written may take one part in this many of a shard's memory for maps between columns.
+const MAPS_PART: usize = 16;
+
 /// The pace of one task.
 #[derive(Debug)]
 pub(crate) struct Pace<E: Env> {
@@ -37,11 +40,12 @@ pub(crate) struct Pace<E: Env> {
     others_ppm: Cell<u64>,
     /// Memory that the task holds now, as far as it has told.
     held_bytes: Cell<usize>,
+    maps_bytes_max: usize,
 }
 
 impl<E: Env> Pace<E> {
-    /// At full speed.
-    pub fn new(env: E) -> Pace<E> {
+    /// At full speed. Of the memory of the shard, in bytes, a task may take a part for maps between columns.
+    pub fn new(env: E, memory_bytes: usize) -> Pace<E> {
         let now = env.monotonic_ns();
         Pace {
             env,
@@ -50,7 +54,13 @@ impl<E: Env> Pace<E> {
             worked_ns: Cell::new(0),
             others_ppm: Cell::new(0),
             held_bytes: Cell::new(0),
+            maps_bytes_max: memory_bytes / MAPS_PART,
         }
+    }
+
+    /// Memory that a segment's maps from one column to another may take while it is written.
+    pub fn maps_bytes_max(&self) -> usize {
+        self.maps_bytes_max
     }
 
     /// The share of the core that it takes when others wait, in percent.

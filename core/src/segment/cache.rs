@@ -5,9 +5,11 @@
 //! move to the main queue. So a scan of a large table passes through the small queue and leaves the rest alone; one of a
 //! table that is larger than the cache adds nothing but what there is room for.
 //!
-//! A hit is a look in a small table of segments, which stays in the processor's cache, and one in an array of blocks.
+//! A hit is a look in a small table of segments, which stays in the processor's cache, one in an array of places, of four
+//! bytes for each block of the segment, and one at the place.
 //!
-//! Invariants: each cached block stands in exactly one queue, once; the bytes counted are those of the blocks held.
+//! Invariants: each cached block stands in exactly one queue, once; the bytes counted are those of the blocks held and of
+//! the tables that lead to them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -61,10 +63,27 @@ struct Entry {
     in_main: bool,
 }
 
+/// Where the blocks of a segment are in `Inner::entries`.
+#[derive(Debug, Default)]
+struct Places {
+    /// By the number of the block, `NOWHERE` if it is not cached; as long as the last block that was cached needs.
+    places: Vec<u32>,
+    /// How many are cached.
+    cached: usize,
+}
+
+const NOWHERE: u32 = u32::MAX;
+/// Bytes of a block beside its own: its entry, and its names in a queue and among the ghosts.
+const ENTRY_BYTES: usize = size_of::<Option<Entry>>() + size_of::<u32>() + 5 * size_of::<Slot>();
+
 #[derive(Debug, Default)]
 struct Inner {
-    /// By the number of the block; as long as the last block that was cached needs.
-    segments: HashMap<SegmentId, Vec<Option<Entry>>, IdHash>,
+    /// Those with cached blocks.
+    segments: HashMap<SegmentId, Places, IdHash>,
+    places_bytes: usize,
+    entries: Vec<Option<Entry>>,
+    /// Places in `entries` that hold none.
+    free: Vec<u32>,
     blocks: usize,
     small: VecDeque<Slot>,
     main: VecDeque<Slot>,
@@ -90,10 +109,9 @@ impl BlockCache {
         BlockCache { inner: RefCell::new(Inner { bytes_max, ..Inner::default() }), ..BlockCache::default() }
     }
 
-    /// Bytes of the blocks it holds.
+    /// Bytes of the blocks it holds, and of the tables that lead to them.
     pub fn size_bytes(&self) -> usize {
-        let inner = self.inner.borrow();
-        inner.small_bytes + inner.main_bytes
+        self.inner.borrow().size_bytes()
     }
 
     /// Most bytes that it holds.
@@ -152,7 +170,7 @@ impl BlockCache {
     pub(super) fn insert_scanned(&self, id: Slot, block: &Block, keep: bool) {
         let fits = {
             let inner = self.inner.borrow();
-            inner.small_bytes + inner.main_bytes + block.size_bytes() <= inner.bytes_max
+            inner.size_bytes() + block.size_bytes() <= inner.bytes_max
         };
         if keep || fits {
             self.insert(id, block.clone());
@@ -163,21 +181,39 @@ impl BlockCache {
 }
 
 impl Inner {
+    fn size_bytes(&self) -> usize {
+        let tables = self.places_bytes + self.entries.len() * ENTRY_BYTES;
+        self.small_bytes + self.main_bytes + tables
+    }
+
     #[inline]
     fn entry(&self, id: Slot) -> Option<&Entry> {
-        self.segments.get(&id.segment)?.get(id.number as usize)?.as_ref()
+        let place = *self.segments.get(&id.segment)?.places.get(id.number as usize)?;
+        self.entries.get(place as usize)?.as_ref()
+    }
+
+    fn entry_mut(&mut self, id: Slot) -> Option<&mut Entry> {
+        let place = *self.segments.get(&id.segment)?.places.get(id.number as usize)?;
+        self.entries.get_mut(place as usize)?.as_mut()
     }
 
     fn insert(&mut self, id: Slot, block: Block) {
-        let slots = self.segments.entry(id.segment).or_default();
-        let number = id.number as usize;
-        if slots.len() <= number {
-            slots.resize_with(number + 1, || None);
+        let of = self.segments.entry(id.segment).or_default();
+        let (number, before) = (id.number as usize, of.places.capacity());
+        if of.places.len() <= number {
+            of.places.resize(number + 1, NOWHERE);
+            self.places_bytes += (of.places.capacity() - before) * size_of::<u32>();
         }
-        if slots[number].is_some() {
+        if of.places[number] != NOWHERE {
             // Two readers missed it at the same time.
             return;
         }
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            u32::try_from(self.entries.len() - 1).expect("below 2^32 blocks")
+        });
+        of.places[number] = place;
+        of.cached += 1;
         let in_main = self.ghost_set.remove(&id);
         let (queue, bytes) = if in_main {
             (&mut self.main, &mut self.main_bytes)
@@ -186,17 +222,34 @@ impl Inner {
         };
         queue.push_back(id);
         *bytes += block.size_bytes();
-        slots[number] = Some(Entry { block, uses: Cell::new(0), in_main });
+        self.entries[place as usize] = Some(Entry { block, uses: Cell::new(0), in_main });
         self.blocks += 1;
     }
 
     fn remove(&mut self, id: Slot) {
-        let slot = self.segments.get_mut(&id.segment).and_then(|slots| slots.get_mut(id.number as usize));
-        self.blocks -= usize::from(slot.and_then(Option::take).is_some());
+        let of = self.segments.get_mut(&id.segment).expect("queues hold cached blocks");
+        let place = std::mem::replace(&mut of.places[id.number as usize], NOWHERE);
+        of.cached -= 1;
+        if of.cached == 0 {
+            self.places_bytes -= of.places.capacity() * size_of::<u32>();
+            self.segments.remove(&id.segment);
+        }
+        self.give_up(place);
+    }
+
+    /// A place is free.
+    fn give_up(&mut self, place: u32) {
+        self.entries[place as usize] = None;
+        self.blocks -= 1;
+        if self.blocks == 0 {
+            (self.entries, self.free) = (Vec::new(), Vec::new());
+        } else {
+            self.free.push(place);
+        }
     }
 
     fn evict(&mut self) {
-        while self.small_bytes + self.main_bytes > self.bytes_max {
+        while self.blocks > 0 && self.size_bytes() > self.bytes_max {
             if self.small_bytes > self.bytes_max / SMALL_PART || self.main.is_empty() {
                 self.evict_small();
             } else {
@@ -207,12 +260,11 @@ impl Inner {
 
     fn evict_small(&mut self) {
         let Some(id) = self.small.pop_front() else { return };
-        let slots = self.segments.get_mut(&id.segment).expect("queues hold cached blocks");
-        let entry = slots[id.number as usize].as_mut().expect("queues hold cached blocks");
-        let bytes = entry.block.size_bytes();
+        let entry = self.entry_mut(id).expect("queues hold cached blocks");
+        let (bytes, used) = (entry.block.size_bytes(), entry.uses.replace(0) > 0);
+        entry.in_main |= used;
         self.small_bytes -= bytes;
-        if entry.uses.replace(0) > 0 {
-            entry.in_main = true;
+        if used {
             self.main.push_back(id);
             self.main_bytes += bytes;
         } else {
@@ -250,13 +302,15 @@ impl Inner {
         let keep = |id: &Slot| id.segment != segment;
         self.ghosts.retain(keep);
         self.ghost_set.retain(keep);
-        let Some(slots) = self.segments.remove(&segment) else { return };
+        let Some(of) = self.segments.remove(&segment) else { return };
         self.small.retain(keep);
         self.main.retain(keep);
-        for entry in slots.into_iter().flatten() {
+        self.places_bytes -= of.places.capacity() * size_of::<u32>();
+        for place in of.places.into_iter().filter(|place| *place != NOWHERE) {
+            let entry = self.entries[place as usize].as_ref().expect("places lead to blocks");
             let bytes = if entry.in_main { &mut self.main_bytes } else { &mut self.small_bytes };
             *bytes -= entry.block.size_bytes();
-            self.blocks -= 1;
+            self.give_up(place);
         }
     }
 }

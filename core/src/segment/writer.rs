@@ -80,6 +80,8 @@ pub struct SegmentWriter<E: Env> {
     rows: RowMap,
     failed: bool,
     pace: Option<Rc<Pace<E>>>,
+    /// Memory that maps from one column to another may take.
+    maps_bytes_max: usize,
 }
 
 impl<E: Env> SegmentWriter<E> {
@@ -122,6 +124,7 @@ impl<E: Env> SegmentWriter<E> {
             rows: RowMap::default(),
             failed: false,
             pace: None,
+            maps_bytes_max: usize::MAX,
         })
     }
 
@@ -132,6 +135,8 @@ impl<E: Env> SegmentWriter<E> {
 
     /// From now on it is background work that keeps to this pace.
     pub(crate) fn set_pace(&mut self, pace: Rc<Pace<E>>) {
+        self.maps_bytes_max = pace.maps_bytes_max();
+        self.encoders.iter_mut().for_each(|encoder| encoder.limit_maps(self.maps_bytes_max));
         self.pace = Some(pace);
     }
 
@@ -300,7 +305,11 @@ impl<E: Env> SegmentWriter<E> {
         if self.groups.is_one() {
             return false;
         }
-        let encoder = |group: usize| SegmentEncoder::new(&self.types_of(group)).one_of(self.groups.len());
+        let encoder = |group: usize| {
+            let mut encoder = SegmentEncoder::new(&self.types_of(group)).one_of(self.groups.len());
+            encoder.limit_maps(self.maps_bytes_max / self.groups.len());
+            encoder
+        };
         self.encoders = (0..self.groups.len()).map(encoder).collect();
         self.footer.directory = Directory::new(self.groups.len());
         true

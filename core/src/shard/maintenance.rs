@@ -22,7 +22,7 @@ use crate::sync::{Signal, Turnstile};
 
 use super::flush::ENDS_STEP;
 use super::range::Range;
-use super::{Inner, Shard, policy};
+use super::{Inner, Shard, ShardConfig, policy};
 
 /// How many bytes are written between two looks at whether work is due.
 const CHECK_BYTES: usize = 256 << 10;
@@ -64,19 +64,20 @@ pub(super) struct Background<E: Env> {
 }
 
 impl<E: Env> Background<E> {
-    pub fn new(env: &E, memtables_max: usize) -> Background<E> {
+    pub fn new(env: &E, config: &ShardConfig) -> Background<E> {
+        let memory = config.memtable_bytes + config.cache_bytes;
         Background {
             flushes: Turnstile::default(),
             merges: Turnstile::default(),
             edits: Turnstile::default(),
-            flush_pace: Rc::new(Pace::new(env.clone())),
-            merge_pace: Rc::new(Pace::new(env.clone())),
+            flush_pace: Rc::new(Pace::new(env.clone(), memory)),
+            merge_pace: Rc::new(Pace::new(env.clone(), memory)),
             awaited: Cell::new(0),
             flushing: Cell::new(false),
             merging: Cell::new(false),
             written_bytes: Cell::new(0),
             pressed: Cell::new(false),
-            memtables_max: Cell::new(memtables_max),
+            memtables_max: Cell::new(config.memtable_bytes),
             maps_bytes: Cell::new(0),
             flush_failure: RefCell::new(None),
             last_merged: Cell::new(RangeId(0)),

@@ -75,7 +75,7 @@ impl<E: Env> Shard<E> {
         let wal = records.finish().await?;
         let in_doubt = replay.abort_unprepared();
         let shard = Shard(Rc::new(Inner {
-            background: Background::new(&env, config.memtable_bytes),
+            background: Background::new(&env, &config),
             env,
             core,
             config,

@@ -15,11 +15,12 @@ use crate::Failure;
 use crate::cli::NodeOptions;
 use crate::config::{Memory, Settings};
 use crate::data_dir;
+use crate::node::PROCESS_BYTES;
 
 pub use machine::{cpu_count, memory_bytes};
 
 /// Least memory of a core: its buffers, and a memtable worth flushing.
-const MEMORY_PER_CORE_MIN: u64 = 32 << 20;
+const MEMORY_PER_CORE_MIN: u64 = 24 << 20;
 
 /// How a fact stands.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -136,10 +137,11 @@ fn report(out: &mut impl Write, settings: &Settings, checks: &[Check]) -> std::i
 
 fn memory(budget: u64, machine: u64, cores: u16) -> Check {
     let finding = format!("{} of {}", mib(budget), mib(machine));
-    let least = MEMORY_PER_CORE_MIN * u64::from(cores);
+    let least = PROCESS_BYTES + MEMORY_PER_CORE_MIN * u64::from(cores);
     if budget < least {
-        let remedy =
-            format!("{cores} cores need {} at least: raise --memory or use fewer --cores", mib(least));
+        let (needs, fewer) =
+            if cores == 1 { ("core needs", "") } else { ("cores need", " or use fewer --cores") };
+        let remedy = format!("{cores} {needs} {} at least: raise --memory{fewer}", mib(least));
         return Check::fail("memory", finding, remedy);
     }
     if budget > machine / 10 * 9 {
@@ -183,7 +185,10 @@ mod tests {
         assert_eq!(memory(4 * gib, 4 * gib, 2).verdict, Verdict::Fail);
         let little = memory(gib / 64, gib, 2);
         assert_eq!(little.verdict, Verdict::Fail);
-        assert!(little.to_string().contains("2 cores need 64 MiB at least"), "{little}");
+        let one = memory(71 << 20, gib, 1);
+        assert!(one.to_string().contains("1 core needs 72 MiB at least: raise --memory"), "{one}");
+        assert_eq!(memory(72 << 20, gib, 1).verdict, Verdict::Ok);
+        assert!(little.to_string().contains("2 cores need 96 MiB at least"), "{little}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The binary `omendb`: the command line, configuration and start-up checks, and the only place that joins the crates
 //! to a running node. `docs/architecture.md` has the map.
 
+mod allocator;
 mod checks;
 mod cli;
 mod client;
@@ -17,12 +18,6 @@ mod table;
 use std::process::ExitCode;
 
 use clap::Parser;
-use mimalloc::MiMalloc;
-
-/// Gives memory back to the system where the C library's allocator keeps it, and its second version, after 10 ms, sooner
-/// than the third, after a second: a node of 32 MiB that takes ten times as much in rows of 2 KB holds 45 MiB instead of 61.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();

@@ -20,12 +20,18 @@ use omen_core::wal::RECORD_OVERHEAD_BYTES;
 use omen_net::pg::{self, ServerConfig, Shutdown};
 
 use crate::data_dir::DataDir;
-use crate::{Failure, log};
+use crate::{Failure, allocator, log};
 
 /// How often a core looks at what others have done, while it starts or stops.
 const POLL: Duration = Duration::from_millis(1);
 /// How often a core looks whether its shard still works.
 const SHARD_CHECK: Duration = Duration::from_millis(500);
+
+/// Memory of a process that holds no data: its code, and what its cores and the allocator need.
+pub const PROCESS_BYTES: u64 = 48 << 20;
+/// With less memory than this for each core, pages are small, for huge ones would take much of it for nothing, and go back
+/// to the system as soon as they are free.
+const FRUGAL_CORE_BYTES: u64 = 512 << 20;
 
 /// What a node is told at its start.
 #[derive(Debug)]
@@ -87,6 +93,10 @@ impl Node {
     /// If a core cannot start; the process should end then, since others may have.
     pub fn start(data_dir: DataDir, config: NodeConfig) -> Result<Node, Failure> {
         let core_count = data_dir.shards();
+        if config.memory_bytes / u64::from(core_count.max(1)) < FRUGAL_CORE_BYTES {
+            uring::forbid_huge_pages();
+            allocator::keep_no_free_pages();
+        }
         let shared = Arc::new(Shared {
             engine: engine_config(&data_dir, &config),
             server: Arc::new(config.server),
@@ -151,7 +161,8 @@ impl Node {
 }
 
 fn engine_config(data_dir: &DataDir, config: &NodeConfig) -> node::NodeConfig {
-    let memory_bytes = usize::try_from(config.memory_bytes).unwrap_or(usize::MAX);
+    let memory_bytes = config.memory_bytes.saturating_sub(PROCESS_BYTES);
+    let memory_bytes = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
     let mut engine = node::NodeConfig::new(data_dir.path().to_owned(), data_dir.shards(), memory_bytes);
     let largest = config.wal_file_size_bytes / 2 - RECORD_OVERHEAD_BYTES as u64;
     engine.shard.wal_file_bytes = config.wal_file_size_bytes;

@@ -319,7 +319,7 @@ async fn crash(
 fn nothing_acknowledged_is_lost_and_nothing_is_half_there() {
     let folder = tempfile::tempdir().unwrap();
     let setup =
-        Setup::new(env!("CARGO_BIN_EXE_omendb"), &folder.path().join("data")).option("--memory", "64MiB");
+        Setup::new(env!("CARGO_BIN_EXE_omendb"), &folder.path().join("data")).option("--memory", "104MiB");
     let mut rng = Rng::from_environment();
     let mut model = Rows::new();
     let worker = |number| Worker { number, rng: Rng::new(0), own: Vec::new(), ops: 0 };

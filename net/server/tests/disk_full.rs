@@ -88,7 +88,7 @@ fn writers_are_told_readers_go_on_and_nothing_is_lost() {
     let path = folder.path().join("disk");
     let Some(disk) = SmallDisk::mount(&path) else { return };
     let setup = Setup::new(env!("CARGO_BIN_EXE_omendb"), &path.join("data")).log(&folder.path().join("log"));
-    let setup = setup.option("--wal-file-size", "1MiB").option("--memory", "64MiB");
+    let setup = setup.option("--wal-file-size", "1MiB").option("--memory", "104MiB");
     let server = setup.start();
     let mut count = omen_tests::block_on(LIMIT, async {
         let client = server.connect().await;
@@ -205,7 +205,7 @@ fn flushes_and_compactions_are_refused_and_nothing_is_lost() {
     let path = folder.path().join("disk");
     let Some(disk) = SmallDisk::mount(&path) else { return };
     let setup = Setup::new(env!("CARGO_BIN_EXE_omendb"), &path.join("data")).log(&folder.path().join("log"));
-    let setup = setup.option("--wal-file-size", "1MiB").option("--memory", "64MiB");
+    let setup = setup.option("--wal-file-size", "1MiB").option("--memory", "104MiB");
     let server = setup.start();
     let mut versions = Versions::new();
     omen_tests::block_on(LIMIT, async {

@@ -173,6 +173,15 @@ fn raise(resource: libc::__rlimit_resource_t) -> io::Result<u64> {
     Ok(if failed { limit.rlim_cur } else { limit.rlim_max })
 }
 
+/// From now on the memory of this process is in small pages only, where the kernel lets it choose. Of huge ones a process
+/// that uses a part holds the whole: an idle node took 13 MiB more.
+pub fn forbid_huge_pages() {
+    const ON: libc::c_ulong = 1;
+    const UNUSED: libc::c_ulong = 0;
+    // SAFETY: this option takes numbers only.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, ON, UNUSED, UNUSED, UNUSED) };
+}
+
 fn cpus(core_count: usize) -> Check {
     const NAME: &str = "CPUs";
     let allowed = allowed_cpus();

@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 pub use self::core::{Alarm, CoreHandle, CoreOptions, WriteMethod, abort_process, start};
-pub use check::{Check, Outcome, allowed_cpus, check, check_dir, free_bytes};
+pub use check::{Check, Outcome, allowed_cpus, check, check_dir, forbid_huge_pages, free_bytes};
 pub use file::UringFile;
 pub use net::{UringListener, UringStream};
 pub use watchdog::{Patience, Pulse, Watchdog, watch};

@@ -99,10 +99,15 @@ impl SegmentEncoder {
         SegmentEncoder { dictionaries_bytes_max: DICTIONARIES_BYTES_MAX / encoders.max(1), ..self }
     }
 
+    /// The maps from one column to another take no more memory than this, in bytes. To be said before the first block.
+    pub(crate) fn limit_maps(&mut self, bytes: usize) {
+        self.plans.limit_maps(bytes);
+    }
+
     /// Bytes of memory, without what does not grow.
     pub(crate) fn size_bytes(&self) -> usize {
         let shared = |shared: &Shared| shared.dictionary.size_bytes() + shared.symbols.size_bytes();
-        self.shared.iter().map(shared).sum()
+        self.shared.iter().map(shared).sum::<usize>() + self.plans.size_bytes()
     }
 
     /// Appends the sections of a block that begins at `out[start]`, and says where they are.

@@ -23,6 +23,10 @@ const SEARCH_ROWS_MIN: usize = 128;
 const HISTORY_ROWS_MAX: usize = 4096;
 /// Blocks over which a map is expected to pay.
 const BLOCKS_EXPECTED: usize = 256;
+/// Bytes of memory of a key in a map, beside its list.
+const ENTRY_BYTES: usize = size_of::<(i64, Vec<i64>)>() + 1;
+/// A map takes as many keys even where memory is short.
+const MAP_KEYS_MIN: usize = 256;
 /// A column that takes no more bytes in a block is good as it is.
 const BYTES_GOOD: usize = 48;
 
@@ -35,14 +39,21 @@ struct MapBuilder {
     values: HashMap<i64, Vec<i64>>,
     first: i64,
     last: i64,
+    /// It takes no more keys: fixed, so that a key that found no room never gets one.
+    keys_max: usize,
+    /// Memory of the lists.
+    lists_bytes: usize,
     /// Whether a block needs it.
     used: bool,
 }
 
 impl MapBuilder {
-    /// The values of a key, which are made of `value` if there are none; `None` if the key is too far from the others.
+    /// The values of a key, which are made of `value` if there are none; `None` if the key is too far from the others or there is no room.
     fn of(&mut self, key: i64, value: i64) -> Option<&mut Vec<i64>> {
         if !self.values.contains_key(&key) {
+            if self.values.len() >= self.keys_max {
+                return None;
+            }
             let empty = self.values.is_empty();
             let first = if empty { key } else { self.first.min(key) };
             let last = if empty { key } else { self.last.max(key) };
@@ -51,6 +62,7 @@ impl MapBuilder {
             }
             (self.first, self.last) = (first, last);
             self.values.insert(key, vec![value]);
+            self.lists_bytes += size_of::<i64>();
         }
         self.values.get_mut(&key)
     }
@@ -127,6 +139,8 @@ pub(super) struct Plans {
     /// Integers of the blocks before.
     history: Vec<Vec<i64>>,
     history_rows: usize,
+    /// Memory that maps made from now on may take, in bytes: each gets half of it.
+    maps_bytes_left: usize,
 }
 
 impl Plans {
@@ -139,7 +153,20 @@ impl Plans {
             next_search: 0,
             history: vec![Vec::new(); columns],
             history_rows: 0,
+            maps_bytes_left: usize::MAX,
         }
+    }
+
+    /// Maps take no more memory than this, in bytes, but for some keys of each. To be said before there are any.
+    pub(super) fn limit_maps(&mut self, bytes: usize) {
+        assert!(self.maps.is_empty(), "the room of a map is fixed");
+        self.maps_bytes_left = bytes;
+    }
+
+    /// Bytes of memory of the maps.
+    pub(super) fn size_bytes(&self) -> usize {
+        let map = |map: &MapBuilder| map.values.capacity() * ENTRY_BYTES + map.lists_bytes;
+        self.maps.iter().map(map).sum()
     }
 
     /// Columns after those that they follow from.
@@ -310,7 +337,12 @@ impl Plans {
     fn table(&mut self, column: u16, other: u16, is_list: bool) -> u16 {
         let same = |map: &MapBuilder| (map.column, map.other, map.is_list) == (column, other, is_list);
         let index = self.maps.iter().position(same).unwrap_or_else(|| {
+            let bytes = self.maps_bytes_left / 2;
+            self.maps_bytes_left -= bytes;
+            let key_bytes = 2 * ENTRY_BYTES + if is_list { LIST_MAX * size_of::<i64>() } else { 0 };
             self.maps.push(MapBuilder {
+                keys_max: (bytes / key_bytes).max(MAP_KEYS_MIN),
+                lists_bytes: 0,
                 column,
                 other,
                 is_list,
@@ -369,6 +401,7 @@ impl MapBuilder {
             if place.is_none() && list.len() < LIST_MAX && mask.is_none_or(|mask| mask[row]) {
                 list.push(*value);
                 place = Some(list.len() - 1);
+                self.lists_bytes += size_of::<i64>();
             }
             places.push(place.map_or(-1, |place| place as i64));
         }

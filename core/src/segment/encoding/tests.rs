@@ -19,6 +19,7 @@ struct Encoded {
     types: Vec<PgType>,
     blocks: Vec<(Rc<[u8]>, Vec<Section>, usize)>,
     tables: Vec<u8>,
+    encoder_bytes: usize,
 }
 
 fn bytes_of(datum: &Datum) -> Option<Vec<u8>> {
@@ -59,7 +60,7 @@ fn encode_with(
         assert!(sections.iter().all(|section| section.offset.is_multiple_of(8)));
         blocks.push((Rc::from(&out[24..]), sections, end - start));
     }
-    Encoded { types: types.to_vec(), blocks, tables: encoder.tables() }
+    Encoded { types: types.to_vec(), blocks, tables: encoder.tables(), encoder_bytes: encoder.size_bytes() }
 }
 
 /// Reads everything in every way and compares.
@@ -96,6 +97,28 @@ fn dictionaries_of_a_segment_share_a_limit() {
     let (all, some) = (without.tables.len(), encoded.tables.len());
     assert!((256 << 10..400 << 10).contains(&some) && all > 600 << 10, "{some} of {all} bytes");
     check_encoded(&encoded, &columns);
+}
+
+/// Keys that find no room in a map are written otherwise, in all blocks.
+#[test]
+fn maps_keep_to_their_memory() {
+    let (mut random, types) = (Random::new(12), [PgType::Int8; 2]);
+    let customers: Vec<i64> = (0..16_384).map(|_| random.below(3_000) as i64).collect();
+    let far = |customer: &i64| (*customer).wrapping_mul(0x9E37_79B9_7F4A_7C15_u64.cast_signed()) >> 30;
+    let values = |of: &dyn Fn(&i64) -> i64| -> Values {
+        customers.iter().map(|customer| Some(of(customer).to_le_bytes().to_vec())).collect()
+    };
+    let columns = vec![values(&|customer| *customer), values(&far)];
+    let sizes = [usize::MAX, 16 << 10].map(|bytes| {
+        let mut encoder = SegmentEncoder::new(&types);
+        encoder.limit_maps(bytes);
+        let encoded = encode_with(encoder, &types, &columns, BLOCK_ROWS);
+        check_encoded(&encoded, &columns);
+        (encoded.tables.len(), encoded.encoder_bytes)
+    });
+    let [(all, all_bytes), (some, some_bytes)] = sizes;
+    assert!(all > 10 << 10 && all_bytes > 100 << 10, "maps are used: {all} bytes, {all_bytes} of memory");
+    assert!(some < all && some_bytes <= 20 << 10, "{some} of {all} bytes, {some_bytes} of memory");
 }
 
 fn check_column(block: &EncodedBlock, column: usize, pg_type: PgType, values: &[Option<Vec<u8>>]) {
