@@ -335,7 +335,7 @@ async fn all_rows(client: &Client, flights: &[Flight]) {
 fn what_was_loaded_outlives_restarts() {
     let folder = tempfile::tempdir().unwrap();
     let setup =
-        Setup::new(env!("CARGO_BIN_EXE_omendb"), &folder.path().join("data")).option("--memory", "96MiB");
+        Setup::new(env!("CARGO_BIN_EXE_omendb"), &folder.path().join("data")).option("--memory", "144MiB");
     let mut flights = flights::load();
     flights.truncate(120_000);
     let server = setup.start();
