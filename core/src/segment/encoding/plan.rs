@@ -25,8 +25,8 @@ const HISTORY_ROWS_MAX: usize = 4096;
 const BLOCKS_EXPECTED: usize = 256;
 /// Bytes of memory of a key in a map, beside its list.
 const ENTRY_BYTES: usize = size_of::<(i64, Vec<i64>)>() + 1;
-/// A map takes as many keys even where memory is short.
-const MAP_KEYS_MIN: usize = 256;
+/// A map takes keys that lie so far apart even where memory is short.
+const MAP_SPAN_MIN: usize = 256;
 /// A column that takes no more bytes in a block is good as it is.
 const BYTES_GOOD: usize = 48;
 
@@ -39,8 +39,8 @@ struct MapBuilder {
     values: HashMap<i64, Vec<i64>>,
     first: i64,
     last: i64,
-    /// It takes no more keys: fixed, so that a key that found no room never gets one.
-    keys_max: usize,
+    /// Most numbers from the first key to the last, keys or not.
+    span_max: usize,
     /// Memory of the lists.
     lists_bytes: usize,
     /// Whether a block needs it.
@@ -48,16 +48,14 @@ struct MapBuilder {
 }
 
 impl MapBuilder {
-    /// The values of a key, which are made of `value` if there are none; `None` if the key is too far from the others or there is no room.
+    /// The values of a key, which are made of `value` if there are none; `None` if the key is too far from the others. Then
+    /// it never gets any: a number between the first key and the last that is no key reads as the smallest value.
     fn of(&mut self, key: i64, value: i64) -> Option<&mut Vec<i64>> {
         if !self.values.contains_key(&key) {
-            if self.values.len() >= self.keys_max {
-                return None;
-            }
             let empty = self.values.is_empty();
             let first = if empty { key } else { self.first.min(key) };
             let last = if empty { key } else { self.last.max(key) };
-            if last.wrapping_sub(first) as u64 >= MAP_KEYS_MAX as u64 {
+            if last.wrapping_sub(first) as u64 >= self.span_max as u64 {
                 return None;
             }
             (self.first, self.last) = (first, last);
@@ -341,7 +339,7 @@ impl Plans {
             self.maps_bytes_left -= bytes;
             let key_bytes = 2 * ENTRY_BYTES + if is_list { LIST_MAX * size_of::<i64>() } else { 0 };
             self.maps.push(MapBuilder {
-                keys_max: (bytes / key_bytes).max(MAP_KEYS_MIN),
+                span_max: (bytes / key_bytes).clamp(MAP_SPAN_MIN, MAP_KEYS_MAX),
                 lists_bytes: 0,
                 column,
                 other,

@@ -121,6 +121,27 @@ fn maps_keep_to_their_memory() {
     assert!(some < all && some_bytes <= 20 << 10, "{some} of {all} bytes, {some_bytes} of memory");
 }
 
+/// Most rows have keys that a small map takes; some keys between those come when it is full.
+#[test]
+fn maps_without_room_read_back() {
+    let (mut random, types) = (Random::new(13), [PgType::Int8; 2]);
+    let key = |random: &mut Random| match random.below(20) {
+        0 => random.below(2_800) as i64,
+        _ => random.below(400) as i64 * 7,
+    };
+    let keys: Vec<i64> = (0..32_768).map(|_| key(&mut random)).collect();
+    let far = |key: &i64| (1 << 40) + ((*key).wrapping_mul(0x9E37_79B9_7F4A_7C15_u64.cast_signed()) >> 34);
+    let values = |of: &dyn Fn(&i64) -> i64| -> Values {
+        keys.iter().map(|key| Some(of(key).to_le_bytes().to_vec())).collect()
+    };
+    let columns = vec![values(&|key| *key), values(&far)];
+    for kib in [16, 32, 64, 128, 256, 512] {
+        let mut encoder = SegmentEncoder::new(&types);
+        encoder.limit_maps(kib << 10);
+        check_encoded(&encode_with(encoder, &types, &columns, BLOCK_ROWS), &columns);
+    }
+}
+
 fn check_column(block: &EncodedBlock, column: usize, pg_type: PgType, values: &[Option<Vec<u8>>]) {
     let rows = values.len();
     let at = |row: usize| format!("{pg_type} column {column} row {row}");
