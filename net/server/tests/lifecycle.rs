@@ -1,7 +1,8 @@
 //! Starting, stopping and asking: what an operator sees.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use std::io::{BufRead, BufReader, Read};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -213,19 +214,17 @@ fn sql_prints_answers_and_errors() {
 /// Runs the demo until it serves, and gives what it printed.
 fn demo(folder: &Path) -> String {
     let setup = Setup::new(env!("CARGO_BIN_EXE_omendb"), &folder.join("data"));
-    let mut command = setup.node_command("demo");
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut command, log) = (setup.node_command("demo"), folder.join("log"));
+    command.stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
+    let mut child = command.spawn().unwrap();
     let mut printed = String::new();
     let mut out = BufReader::new(child.stdout.take().unwrap());
+    let said = || std::fs::read_to_string(&log).unwrap();
     while !printed.contains("Ctrl-C stops the node") {
-        if out.read_line(&mut printed).unwrap() == 0 {
-            let mut said = String::new();
-            child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-            panic!("the demo ended:\n{printed}\n{said}");
-        }
+        assert!(out.read_line(&mut printed).unwrap() > 0, "the demo ended:\n{printed}\n{}", said());
     }
     let status = Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status().unwrap();
-    assert!(status.success() && child.wait().unwrap().success(), "{printed}");
+    assert!(status.success() && child.wait().unwrap().success(), "{printed}\n{}", said());
     printed
 }
 

@@ -230,8 +230,7 @@ fn run(load: Load) {
 /// a part of it.
 #[test]
 fn ten_times_the_memory_is_read_back() {
-    // Of 72 MiB 48 are for the process, 24 for data.
-    run(Load { memory: MEMORY_MIN, data_bytes: 240 << 20, text_bytes: 2_000, by_insert: false });
+    run(Load { memory: MEMORY_MIN, data_bytes: 10 * MEMORY_MIN, text_bytes: 4_000, by_insert: false });
 }
 
 #[test]
