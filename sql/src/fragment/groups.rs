@@ -19,8 +19,11 @@ use omen_core::types::PgType;
 use super::repeats::Repeats;
 use super::rowkey::RowKeys;
 
-/// Numbers in this interval are looked up in an array instead of the hash table.
-const DENSE_NUMBERS: usize = 4_096;
+/// So many numbers from the smallest on are looked up in an array instead of the hash table, however few have groups.
+const DENSE_MIN: usize = 4_096;
+
+/// More are if one of so many has a group: keys have few gaps, or came with regular ones.
+const DENSE_PART: usize = 8;
 
 /// The number of rows whose group is not known, once a table takes no more groups.
 pub(crate) const NO_GROUP: u32 = u32::MAX;
@@ -70,7 +73,9 @@ impl GroupTable {
     /// Bytes of memory, about.
     pub(crate) fn size_bytes(&self) -> usize {
         match &self.lookup {
-            Lookup::Numbers(lookup) => lookup.values.capacity() * 8 + lookup.table.capacity() * 5,
+            Lookup::Numbers(lookup) => {
+                lookup.values.capacity() * 8 + lookup.dense.capacity() * 4 + lookup.table.capacity() * 5
+            }
             Lookup::Text(lookup) => {
                 lookup.bytes.capacity() + lookup.ends.capacity() * 4 + lookup.table.capacity() * 5
             }
@@ -164,8 +169,12 @@ pub(super) fn hash_bytes(bytes: &[u8]) -> u64 {
 }
 
 struct Numbers {
+    /// The smallest number of the first batch.
+    base: i64,
+    /// The groups of the numbers from `base` on.
+    dense: Vec<u32>,
+    /// Those of all others.
     table: HashTable<u32>,
-    dense: Box<[u32; DENSE_NUMBERS]>,
     null: u32,
     values: Vec<i64>,
     frozen: bool,
@@ -174,8 +183,9 @@ struct Numbers {
 impl Numbers {
     fn new() -> Numbers {
         Numbers {
+            base: 0,
+            dense: Vec::new(),
             table: HashTable::new(),
-            dense: Box::new([NO_GROUP; DENSE_NUMBERS]),
             null: NO_GROUP,
             values: Vec::new(),
             frozen: false,
@@ -183,13 +193,18 @@ impl Numbers {
     }
 
     fn assign(&mut self, column: &ArrayRef, groups: &mut Vec<u32>, value: impl Fn(usize) -> i64) {
-        match column.nulls().filter(|nulls| nulls.null_count() > 0) {
+        let nulls = column.nulls().filter(|nulls| nulls.null_count() > 0);
+        let is_null = |row: usize| nulls.is_some_and(|nulls| nulls.is_null(row));
+        if self.values.is_empty() {
+            let known = (0..column.len()).filter(|row| !is_null(*row));
+            self.base = known.map(&value).min().unwrap_or(0);
+        }
+        match nulls {
             None => groups.extend((0..column.len()).map(|row| self.group_of(value(row)))),
-            Some(nulls) => {
-                groups.extend((0..column.len()).map(|row| {
-                    if nulls.is_null(row) { self.null_group() } else { self.group_of(value(row)) }
-                }))
-            }
+            Some(_) => groups.extend(
+                (0..column.len())
+                    .map(|row| if is_null(row) { self.null_group() } else { self.group_of(value(row)) }),
+            ),
         }
     }
 
@@ -206,14 +221,32 @@ impl Numbers {
         self.null
     }
 
+    /// Where a number is in `dense`, if that is long enough.
+    #[inline]
+    fn place(base: i64, value: i64) -> usize {
+        if value < base { usize::MAX } else { value.wrapping_sub(base) as usize }
+    }
+
+    #[inline]
     fn group_of(&mut self, value: i64) -> u32 {
-        if let Some(known) = usize::try_from(value).ok().and_then(|at| self.dense.get(at).copied()) {
-            if known != NO_GROUP || self.frozen {
-                return known;
+        let place = Numbers::place(self.base, value);
+        match self.dense.get(place) {
+            Some(known) if *known != NO_GROUP || self.frozen => *known,
+            Some(_) => {
+                let group = self.next_group(value);
+                self.dense[place] = group;
+                group
             }
-            let group = self.next_group(value);
-            self.dense[value as usize] = group;
-            return group;
+            None => self.search(value, place),
+        }
+    }
+
+    /// The group of a number that has no place in `dense` yet.
+    #[inline(never)]
+    fn search(&mut self, value: i64, place: usize) -> u32 {
+        if !self.frozen && place < DENSE_MIN.max(self.values.len().saturating_mul(DENSE_PART)) {
+            self.extend_dense((place + 1).next_power_of_two());
+            return self.group_of(value);
         }
         let hash = hash_number(value);
         let (values, null) = (&self.values, self.null);
@@ -228,6 +261,20 @@ impl Numbers {
         let values = &self.values;
         self.table.insert_unique(hash, group, |group| hash_number(values[*group as usize]));
         group
+    }
+
+    /// Takes the numbers that get places out of the table.
+    fn extend_dense(&mut self, length: usize) {
+        let Numbers { base, dense, table, values, .. } = self;
+        dense.reserve_exact(length - dense.len());
+        dense.resize(length, NO_GROUP);
+        table.retain(|group| match dense.get_mut(Numbers::place(*base, values[*group as usize])) {
+            Some(place) => {
+                *place = *group;
+                false
+            }
+            None => true,
+        });
     }
 
     fn into_column(self, pg_type: PgType) -> ArrayRef {
@@ -416,6 +463,31 @@ mod tests {
         assert_eq!(groups_of(&mut table, &[column]), [0, 1, 2, 0, 3, 4, 2, 1]);
         let expected = Int64Array::from(vec![Some(5), Some(-9), None, Some(0), Some(1 << 40)]);
         assert_eq!(table.into_columns()[0].as_ref(), &expected as &dyn Array);
+    }
+
+    #[test]
+    fn numbers_move_into_the_array_as_it_grows() {
+        let mut table = GroupTable::new(vec![PgType::Int8]);
+        // Far apart at first, then with few gaps, with numbers below the first and at both ends.
+        let far = (0..500_i64).map(|n| 1_000 + n * 90);
+        let near = (0..20_000_i64).map(|n| 1_000 + n * 3);
+        let ends = [i64::MIN, i64::MAX, -1, 0, 999];
+        let all: Vec<i64> = far.chain(near).chain(ends).collect();
+        let mut known = std::collections::HashMap::new();
+        for round in 0..2 {
+            for part in all.chunks(300) {
+                let column: ArrayRef = Arc::new(Int64Array::from(part.to_vec()));
+                for (value, group) in part.iter().zip(groups_of(&mut table, &[column])) {
+                    let count = u32::try_from(known.len()).expect("few");
+                    assert_eq!(group, *known.entry(*value).or_insert(count), "{value} in round {round}");
+                }
+            }
+            table.freeze();
+        }
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1_001, 1 << 40, -5, 1_000]));
+        assert_eq!(groups_of(&mut table, &[column]), [NO_GROUP, NO_GROUP, NO_GROUP, 0]);
+        let Lookup::Numbers(numbers) = &table.lookup else { panic!("numbers") };
+        assert!(numbers.dense.len() > 60_000 && numbers.table.len() == 5, "{}", numbers.table.len());
     }
 
     #[test]
