@@ -16,7 +16,14 @@ use crate::env::{AlignedBuf, File, IO_ALIGN, OpenMode, assert_aligned};
 /// An open file of a [`super::UringEnv`].
 pub struct UringFile {
     core: Rc<Core>,
-    file: Rc<StdFile>,
+    /// Until it is dropped.
+    file: Option<Rc<StdFile>>,
+}
+
+impl Drop for UringFile {
+    fn drop(&mut self) {
+        self.file.take().into_iter().for_each(|file| self.core.ring.let_go(file));
+    }
 }
 
 fn lost() -> io::Error {
@@ -48,7 +55,7 @@ pub async fn open(core: &Rc<Core>, path: &Path, mode: OpenMode) -> io::Result<Ur
         }
         other => other?,
     };
-    Ok(UringFile { core: Rc::clone(core), file: Rc::new(file) })
+    Ok(UringFile { core: Rc::clone(core), file: Some(Rc::new(file)) })
 }
 
 /// Opens a file below a directory. Through the page cache: such files are other programs', and often read again.
@@ -63,7 +70,7 @@ pub async fn open_below(core: &Rc<Core>, dir: &Path, path: &Path) -> io::Result<
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
-    Ok(UringFile { core: Rc::clone(core), file: Rc::new(file) })
+    Ok(UringFile { core: Rc::clone(core), file: Some(Rc::new(file)) })
 }
 
 async fn simple(core: &Rc<Core>, request: Request) -> io::Result<()> {
@@ -156,8 +163,12 @@ fn progress(result: io::Result<u32>, done: usize, len: usize) -> Progress {
 type Written = (io::Result<()>, AlignedBuf);
 
 impl UringFile {
+    fn file(&self) -> Rc<StdFile> {
+        Rc::clone(self.file.as_ref().expect("until it is dropped"))
+    }
+
     fn write_request(&self, offset: u64, buffer: AlignedBuf, done: usize, durable: bool) -> Request {
-        Request::Write { file: Rc::clone(&self.file), offset, buffer, done, durable }
+        Request::Write { file: self.file(), offset, buffer, done, durable }
     }
 
     /// Writes `buffer[done..]`, going on after short writes.
@@ -187,7 +198,7 @@ impl UringFile {
     async fn write_linked(&self, offset: u64, buffer: AlignedBuf) -> Written {
         let len = buffer.len();
         let write = self.write_request(offset, buffer, 0, false);
-        let sync = Request::Sync { file: Rc::clone(&self.file), data_only: true };
+        let sync = Request::Sync { file: self.file(), data_only: true };
         let (write, sync) = self.core.ring.start_linked(write, sync);
         let (result, back) = finish_write(write).await;
         let (synced, _) = sync.await;
@@ -218,7 +229,7 @@ impl UringFile {
     }
 
     async fn sync_data(&self) -> io::Result<()> {
-        simple(&self.core, Request::Sync { file: Rc::clone(&self.file), data_only: true }).await
+        simple(&self.core, Request::Sync { file: self.file(), data_only: true }).await
     }
 }
 
@@ -232,7 +243,7 @@ async fn finish_write(op: Op) -> (io::Result<u32>, Option<AlignedBuf>) {
 impl File for UringFile {
     async fn size(&self) -> io::Result<u64> {
         // Answered from memory: the inode of an open file is there.
-        self.file.metadata().map(|m| m.len())
+        self.file().metadata().map(|m| m.len())
     }
 
     async fn read_at(&self, offset: u64, mut buffer: AlignedBuf) -> io::Result<AlignedBuf> {
@@ -240,7 +251,7 @@ impl File for UringFile {
         assert_aligned(offset, len);
         let mut done = 0;
         while done < len {
-            let request = Request::Read { file: Rc::clone(&self.file), offset, buffer, done };
+            let request = Request::Read { file: self.file(), offset, buffer, done };
             let (result, back) = self.core.ring.start(request).await;
             let Some(Request::Read { buffer: back, .. }) = back else { return Err(lost()) };
             buffer = back;
@@ -274,13 +285,13 @@ impl File for UringFile {
     }
 
     async fn sync(&self) -> io::Result<()> {
-        simple(&self.core, Request::Sync { file: Rc::clone(&self.file), data_only: false }).await
+        simple(&self.core, Request::Sync { file: self.file(), data_only: false }).await
     }
 
     async fn set_size(&self, bytes: u64) -> io::Result<()> {
         if self.core.ring.can_truncate() {
-            return simple(&self.core, Request::SetSize { file: Rc::clone(&self.file), size: bytes }).await;
+            return simple(&self.core, Request::SetSize { file: self.file(), size: bytes }).await;
         }
-        self.file.set_len(bytes)
+        self.file().set_len(bytes)
     }
 }

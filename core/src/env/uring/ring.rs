@@ -3,7 +3,8 @@
 //! Invariants:
 //! - A request stays in its slot, at rest, from before its entry is pushed until its completion is reaped. Its bytes are
 //!   on the heap, so the slab may grow. Dropping the [`Op`] only marks the slot; the completion frees it.
-//! - A request keeps its file or socket open, so the number in the entry cannot come to mean another file.
+//! - A request keeps its file or socket open, so the number in the entry cannot come to mean another file. Who lets go of
+//!   a file last has the ring close it.
 //! - Linked entries are pushed side by side and submitted together.
 //!
 //! Memory is not registered with the ring. Measured (kernel 6.18, virtio disk): a direct read of 16 KiB takes 5.5 us of
@@ -17,7 +18,7 @@ use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -66,6 +67,8 @@ pub enum Request {
     Rename { from: CString, to: CString },
     /// linkat.
     Link { from: CString, to: CString },
+    /// close. It takes long where it frees the space of a file without a name, so a thread of the kernel does it.
+    Close { fd: RawFd },
     /// A read of the eventfd that other threads wake the core by; starts again by itself.
     Wake { event: Rc<File>, count: Box<[u8; 8]> },
 }
@@ -121,6 +124,7 @@ impl Request {
                 opcode::RenameAt::new(HERE, from.as_ptr(), HERE, to.as_ptr()).build()
             }
             Request::Link { from, to } => opcode::LinkAt::new(HERE, from.as_ptr(), HERE, to.as_ptr()).build(),
+            Request::Close { fd } => opcode::Close::new(Fd(*fd)).build().flags(Flags::ASYNC),
             Request::Wake { event, count } => opcode::Read::new(fd(event), count.as_mut_ptr(), 8).build(),
         }
     }
@@ -129,6 +133,17 @@ impl Request {
     fn is_cancellable(&self) -> bool {
         use Request::{Accept, Connect, Receive, Send, Wake};
         matches!(self, Accept { .. } | Connect { .. } | Receive { .. } | Send { .. } | Wake { .. })
+    }
+
+    /// The file that it is about.
+    fn into_file(self) -> Option<Rc<File>> {
+        match self {
+            Request::Read { file, .. }
+            | Request::Write { file, .. }
+            | Request::Sync { file, .. }
+            | Request::SetSize { file, .. } => Some(file),
+            _ => None,
+        }
     }
 
     /// Whether a result that is not negative is a new file descriptor.
@@ -275,6 +290,11 @@ impl Ring {
         }
     }
 
+    /// Lets go of a file; closes it if nobody else holds it. Does not wait for that.
+    pub fn let_go(&self, file: Rc<File>) {
+        self.with(|inner| inner.let_go(file));
+    }
+
     fn op(self: &Rc<Self>, place: Option<(u32, u32)>) -> Op {
         Op { ring: Rc::clone(self), place }
     }
@@ -353,6 +373,16 @@ impl Inner {
         let entry = self.entry(index);
         self.in_flight += 1;
         self.push(Queued::One(entry));
+    }
+
+    fn let_go(&mut self, file: Rc<File>) {
+        let Ok(file) = Rc::try_unwrap(file) else { return };
+        let Some(index) = self.insert(Request::Close { fd: -1 }) else { return };
+        let slot = &mut self.slots[index as usize];
+        // From here on the kernel owns the descriptor.
+        slot.request = Some(Request::Close { fd: file.into_raw_fd() });
+        slot.state = State::Abandoned;
+        self.start(index);
     }
 
     fn push(&mut self, queued: Queued) {
@@ -446,6 +476,7 @@ impl Inner {
                 if request.gives_fd() && result >= 0 {
                     drop(take_fd(result as u32));
                 }
+                request.into_file().into_iter().for_each(|file| self.let_go(file));
             }
             State::Free | State::Done(_) => unreachable!("one completion per request"),
         }

@@ -203,6 +203,30 @@ fn more_requests_than_the_queue_takes() {
 }
 
 #[test]
+fn files_are_closed_however_they_are_let_go() {
+    let dir = TempDir::new();
+    let path = dir.0.join("file");
+    let open_files = |path: &Path| {
+        let files = std::fs::read_dir("/proc/self/fd").unwrap();
+        files.filter(|fd| std::fs::read_link(fd.as_ref().unwrap().path()).is_ok_and(|to| to == path)).count()
+    };
+    on_core(move |env| async move {
+        let file = env.open(&path, OpenMode::CreateNew).await.unwrap();
+        let other = env.open(&path, OpenMode::ReadWrite).await.unwrap();
+        assert_eq!(open_files(&path), 2);
+        drop(file);
+        // The write keeps its file open until the kernel is done with it.
+        start_and_drop(other.write_at(0, filled(4096, 1))).await;
+        drop(other);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while open_files(&path) > 0 {
+            assert!(Instant::now() < deadline, "files are still open");
+            env.sleep(Duration::from_millis(1)).await;
+        }
+    });
+}
+
+#[test]
 fn dropped_operations_are_safe() {
     let dir = TempDir::new();
     let path = dir.0.join("f");
