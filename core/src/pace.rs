@@ -19,6 +19,8 @@ const PAST_WEIGHT: u64 = 8;
 const TURNS_MAX: u32 = 8;
 /// The first turn may have come before what a timer or the disk woke meanwhile.
 const TURNS_MIN: u32 = 2;
+/// Work that can be cut anywhere gives way after a step of this many nanoseconds.
+const STEP_NS: u64 = 100_000;
 /// Others were quiet when they took less of a turn, in nanoseconds.
 const QUIET_NS: u64 = 3_000;
 /// Longest rest, in nanoseconds: a step that took long by accident shall not stop the work.
@@ -88,6 +90,13 @@ impl<E: Env> Pace<E> {
         let now = self.env.monotonic_ns();
         self.worked_ns.set(self.worked_ns.get() + now.saturating_sub(self.step_from.get()));
         self.step_from.set(now);
+    }
+
+    /// Where the work can be cut: gives way if the step has lasted for a while.
+    pub async fn breathe_if_due(&self) {
+        if self.env.monotonic_ns().saturating_sub(self.step_from.get()) >= STEP_NS {
+            self.breathe().await;
+        }
     }
 
     /// Between two steps: gives way.

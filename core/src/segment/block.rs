@@ -122,12 +122,14 @@ impl PlainRows {
     }
 
     /// Appends the bytes of some columns of these rows as a block, padded to `BLOCK_ALIGN`; says where in it they are.
-    pub(super) fn encode(
+    /// Calls `pause` between steps.
+    pub(super) async fn encode(
         &self,
         columns: &[usize],
         id: BlockId,
         encoder: &mut SegmentEncoder,
         out: &mut Vec<u8>,
+        pause: &impl AsyncFn(),
     ) -> Vec<Section> {
         let start = out.len();
         let rows = u16::try_from(self.rows).expect("at most BLOCK_ROWS");
@@ -140,7 +142,7 @@ impl PlainRows {
         out.extend_from_slice(&id.group.to_le_bytes());
         out.resize(start + BLOCK_HEADER_BYTES + columns.len() * BLOCK_DIRECTORY_BYTES, 0);
         let views: Vec<ColumnView<'_>> = columns.iter().map(|column| self.view(*column)).collect();
-        let sections = encoder.encode(&views, self.rows, out, start);
+        let sections = encoder.encode(&views, self.rows, out, start, pause).await;
         for (index, section) in sections.iter().enumerate() {
             let at = start + BLOCK_HEADER_BYTES + index * BLOCK_DIRECTORY_BYTES;
             out[at..at + 4].copy_from_slice(&section.offset.to_le_bytes());

@@ -122,6 +122,7 @@ pub fn seed() -> Vec<u8> {
     }
     let mut input = vec![4, TYPES.len() as u8 - 1, 20, 0];
     let columns: Vec<usize> = (0..types.len()).collect();
-    plain.encode(&columns, ID, &mut SegmentEncoder::new(&types), &mut input);
+    let mut encoder = SegmentEncoder::new(&types);
+    futures_lite::future::block_on(plain.encode(&columns, ID, &mut encoder, &mut input, &async || ()));
     input
 }

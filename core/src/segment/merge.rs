@@ -327,13 +327,13 @@ pub async fn merge_span<E: Env>(
         plan.add(input, &cursors[input], run);
         cursors[input].advance(run);
         if plan.is_write_due() {
-            plan.write(&mut writer, &mut positions, false);
+            plan.write(&mut writer, &mut positions, false).await;
             if writer.is_write_due() {
                 writer.write().await?;
             }
         }
     }
-    plan.write(&mut writer, &mut positions, true);
+    plan.write(&mut writer, &mut positions, true).await;
     let meta = writer.finish().await?.map(|written| written.meta);
     Ok(Merged { meta, positions })
 }
@@ -391,7 +391,7 @@ impl Plan {
     }
 
     /// Makes blocks of the versions: of all, or as long as there are enough to fill one.
-    fn write<E: Env>(&mut self, writer: &mut SegmentWriter<E>, positions: &mut PositionMap, all: bool) {
+    async fn write<E: Env>(&mut self, writer: &mut SegmentWriter<E>, positions: &mut PositionMap, all: bool) {
         while self.is_write_due() || (all && !self.rows.is_empty()) {
             let mut taken = 0;
             // A few at a time: rows may be large.
@@ -401,7 +401,7 @@ impl Plan {
                 writer.plain().extend(part, |column, out| self.gather(column, rows.clone(), out));
                 taken += part;
             }
-            writer.seal_block();
+            writer.seal_block().await;
             let (first, sealed) = writer.take_sealed();
             for (block, rows) in sealed.into_iter().enumerate() {
                 for (row, (source, from)) in self.rows.drain(..rows).enumerate() {

@@ -485,7 +485,8 @@ fn decoders_survive_any_bytes() {
     }
     let id = BlockId { segment: SegmentId(1), block: 0, group: 0 };
     let (mut encoder, mut bytes) = (encoding::SegmentEncoder::new(&types), Vec::new());
-    plain.encode(groups.columns(0), id, &mut encoder, &mut bytes);
+    let encoded = plain.encode(groups.columns(0), id, &mut encoder, &mut bytes, &async || ());
+    futures_lite::future::block_on(encoded);
     let tables = Rc::new(encoding::Tables::decode(&encoder.tables(), &types).expect("valid"));
     let decode = |bytes: &[u8]| Block::decode(bytes, id, plain.rows(), &types, &tables);
     let verify = |block: Block| {
@@ -593,7 +594,7 @@ fn a_flushed_memtable_is_the_same_to_every_reader() {
         let mut writer =
             SegmentWriter::new(env.clone(), path(1), SegmentId(1), schema.clone()).await.expect("creates");
         let mut cursor = SortedCursor::default();
-        while !writer.fill(&memtable, &mut cursor, horizon) {
+        while !writer.fill(&memtable, &mut cursor, horizon).await {
             writer.write().await.expect("writes");
         }
         // Ends that come while the flush runs.

@@ -44,7 +44,7 @@ pub(super) const PLAIN_GROUPS_MAX: usize = 4;
 const ENCODERS_BYTES_FREE: usize = 1 << 20;
 
 /// Writes one segment. A memtable is flushed so:
-/// `while !writer.fill(&memtable, &mut cursor, horizon) { writer.write().await? }`, then `finish`.
+/// `while !writer.fill(&memtable, &mut cursor, horizon).await { writer.write().await? }`, then `finish`.
 ///
 /// After an error the file is gone and the writer may only be dropped.
 pub struct SegmentWriter<E: Env> {
@@ -172,7 +172,7 @@ impl<E: Env> SegmentWriter<E> {
         let values = types.iter().map(|pg_type| reader.next_bytes(*pg_type).expect("checked"));
         self.plain.push(begin, values);
         if self.room() == 0 {
-            self.seal_block();
+            self.seal_block().await;
         }
         if self.is_write_due() { self.write().await } else { Ok(()) }
     }
@@ -182,16 +182,17 @@ impl<E: Env> SegmentWriter<E> {
     ///
     /// # Panics
     /// If a version begins in a transaction that is not decided.
-    pub fn fill(&mut self, memtable: &Memtable, cursor: &mut SortedCursor, horizon: Timestamp) -> bool {
+    pub async fn fill(&mut self, memtable: &Memtable, cursor: &mut SortedCursor, horizon: Timestamp) -> bool {
         let mut finished = false;
         while !finished && !self.is_write_due() {
-            finished = self.fill_block(memtable, cursor, horizon);
+            finished = self.take_rows(memtable, cursor, horizon);
+            self.seal_rows().await;
         }
         finished
     }
 
-    /// As `fill`, of one block.
-    pub(crate) fn fill_block(
+    /// Takes versions for one block, as `fill` does; then `seal_rows`.
+    pub(crate) fn take_rows(
         &mut self,
         memtable: &Memtable,
         cursor: &mut SortedCursor,
@@ -206,17 +207,22 @@ impl<E: Env> SegmentWriter<E> {
             finished = cursor.next_block(memtable, horizon, before + part, &mut ids);
             self.plain.extend_from_memtable(memtable, &ids[before..]);
         }
-        if self.plain.rows() > 0 {
-            self.seal_block();
-            let mut next = ids.drain(..);
-            let first = self.footer.directory.fences.len() - self.sealed.len();
-            for (block, rows) in self.sealed.drain(..).enumerate() {
-                let rows_of_block = next.by_ref().take(rows).enumerate();
-                rows_of_block.for_each(|(row, id)| self.rows.set(id, Position::new(first + block, row)));
-            }
-        }
         self.row_ids = ids;
         finished
+    }
+
+    /// Encodes the versions that were taken, and remembers where they lie.
+    pub(crate) async fn seal_rows(&mut self) {
+        if self.plain.rows() == 0 {
+            return;
+        }
+        self.seal_block().await;
+        let mut next = self.row_ids.drain(..);
+        let first = self.footer.directory.fences.len() - self.sealed.len();
+        for (block, rows) in self.sealed.drain(..).enumerate() {
+            let rows_of_block = next.by_ref().take(rows).enumerate();
+            rows_of_block.for_each(|(row, id)| self.rows.set(id, Position::new(first + block, row)));
+        }
     }
 
     pub(crate) fn is_write_due(&self) -> bool {
@@ -237,9 +243,9 @@ impl<E: Env> SegmentWriter<E> {
     }
 
     /// Encodes the rows that were added, as one row group, or as several if they turn out to be large.
-    pub(super) fn seal_block(&mut self) {
+    pub(super) async fn seal_block(&mut self) {
         let mut plain = std::mem::replace(&mut self.plain, PlainRows::new(&[]));
-        self.encode_block(&plain);
+        self.encode_block(&plain).await;
         plain.clear();
         self.plain = plain;
     }
@@ -250,22 +256,22 @@ impl<E: Env> SegmentWriter<E> {
         (self.footer.directory.fences.len() - sealed.len(), sealed)
     }
 
-    fn encode_block(&mut self, plain: &PlainRows) {
+    async fn encode_block(&mut self, plain: &PlainRows) {
         let rows = plain.rows();
         let number = self.footer.directory.fences.len();
         assert!(number < BLOCKS_MAX, "a segment of {number} row groups");
         let (start, mut blocks) = (self.pending.len(), Vec::with_capacity(self.groups.len()));
         for group in 0..self.groups.len() {
             let at = self.pending.len();
-            let sections = self.encode_group(plain, number, group);
+            let sections = self.encode_group(plain, number, group).await;
             let length = self.pending.len() - at;
             if length > BLOCK_BYTES_TARGET && rows > 1 {
                 self.pending.truncate(start);
                 if number > 0 || !self.divide(&sections, rows) {
-                    self.encode_block(&plain.part(0..rows / 2));
-                    self.encode_block(&plain.part(rows / 2..rows));
+                    Box::pin(self.encode_block(&plain.part(0..rows / 2))).await;
+                    Box::pin(self.encode_block(&plain.part(rows / 2..rows))).await;
                 } else {
-                    self.encode_block(plain);
+                    Box::pin(self.encode_block(plain)).await;
                 }
                 return;
             }
@@ -276,17 +282,19 @@ impl<E: Env> SegmentWriter<E> {
         let largest = blocks.iter().map(|block| block.bytes as usize).max().unwrap_or(1);
         let fitting = rows * BLOCK_BYTES_TARGET / largest * 7 / 8;
         self.rows_target = if fitting >= BLOCK_ROWS { BLOCK_ROWS } else { fitting.max(1) };
-        self.add_fence(plain, &blocks);
+        self.add_fence(plain, &blocks).await;
         self.sealed.push(rows);
     }
 
     /// Encodes the columns of a group.
-    fn encode_group(&mut self, plain: &PlainRows, number: usize, group: usize) -> Vec<Section> {
+    async fn encode_group(&mut self, plain: &PlainRows, number: usize, group: usize) -> Vec<Section> {
         let place = |n: usize| u32::try_from(n).expect("below BLOCKS_MAX");
         let id = BlockId { segment: self.id, block: place(number), group: place(group) };
         let start = self.pending.len();
         let columns = self.groups.columns(group);
-        let sections = plain.encode(columns, id, &mut self.encoders[group], &mut self.pending);
+        let pace = self.pace.clone();
+        let (encoder, out) = (&mut self.encoders[group], &mut self.pending);
+        let sections = plain.encode(columns, id, encoder, out, &async || pause(pace.as_deref()).await).await;
         debug_assert!(
             number >= READ_BACK_BLOCKS || self.reads_back(plain, id, start),
             "a block that was written wrongly: {plain:?}"
@@ -336,7 +344,7 @@ impl<E: Env> SegmentWriter<E> {
         })
     }
 
-    fn add_fence(&mut self, plain: &PlainRows, blocks: &[Extent]) {
+    async fn add_fence(&mut self, plain: &PlainRows, blocks: &[Extent]) {
         let (views, rows) = (plain.views(), plain.rows());
         let (mut first, mut last) = (Vec::new(), Vec::new());
         self.keys.append(&views, 0, &mut first);
@@ -347,8 +355,10 @@ impl<E: Env> SegmentWriter<E> {
         for (pg_type, view) in self.types.iter().zip(&views) {
             self.footer.zones.extend_from_slice(&Zone::of(*pg_type, *view, rows).to_bytes());
         }
+        let pace = self.pace.clone();
         for ((pg_type, view), sketch) in self.types.iter().zip(&views).zip(&mut self.sketches) {
             sketch.add(*pg_type, *view, rows);
+            pause(pace.as_deref()).await;
         }
         let continues = self.last.as_ref().is_some_and(|(key, _)| *key == first);
         let rows_u16 = u16::try_from(rows).expect("at most BLOCK_ROWS");
@@ -397,7 +407,7 @@ impl<E: Env> SegmentWriter<E> {
     /// If the file system refuses; then there is no file either.
     pub async fn finish(mut self) -> Result<Option<Written>> {
         if self.plain.rows() > 0 {
-            self.seal_block();
+            self.seal_block().await;
         }
         let Some((last_key, _)) = self.last.take() else {
             self.abandon().await;
@@ -470,6 +480,13 @@ impl<E: Env> SegmentWriter<E> {
             self.failed = true;
             let _ = self.env.remove_file(&self.path).await;
         }
+    }
+}
+
+/// Where background work can be cut.
+async fn pause<E: Env>(pace: Option<&Pace<E>>) {
+    if let Some(pace) = pace {
+        pace.breathe_if_due().await;
     }
 }
 

@@ -19,11 +19,12 @@ use super::Inner;
 
 /// Bytes of the first read.
 const READ_BYTES_MIN: u64 = 64 << 10;
-/// Bytes of a read once a scan is going, and no more than one in `CACHE_PART` of the cache.
-const READ_BYTES_MAX: u64 = 512 << 10;
+/// Bytes of a read once a scan is going, and no more than one in `CACHE_PART` of the cache. Its blocks are checked in one
+/// step.
+const READ_BYTES_MAX: u64 = 128 << 10;
 const CACHE_PART: u64 = 32;
 /// Reads under way, beside the blocks that are being scanned.
-const READS_MAX: usize = 2;
+const READS_MAX: usize = 6;
 /// How far a scan looks for blocks to read that are neither cached nor left out.
 const LOOK_BLOCKS: usize = 256;
 

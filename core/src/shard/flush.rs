@@ -99,7 +99,9 @@ impl<E: Env> Inner<E> {
         self.background.flush_pace.start();
         let mut cursor = SortedCursor::default();
         loop {
-            if writer.fill_block(&table.borrow(), &mut cursor, horizon) {
+            let finished = writer.take_rows(&table.borrow(), &mut cursor, horizon);
+            writer.seal_rows().await;
+            if finished {
                 return writer.finish().await;
             }
             if writer.is_write_due() {

@@ -337,7 +337,7 @@ fn segments(set: &Keys) {
         let writer = SegmentWriter::new(env.clone(), path.clone(), SegmentId(1), schema(IndexKind::Auto));
         let mut writer = writer.await.expect("creates");
         let mut cursor = SortedCursor::default();
-        while !writer.fill(&memtable, &mut cursor, Timestamp(1)) {
+        while !writer.fill(&memtable, &mut cursor, Timestamp(1)).await {
             writer.write().await.expect("writes");
         }
         let meta = writer.finish().await.expect("writes").expect("rows").meta;

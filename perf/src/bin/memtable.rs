@@ -183,7 +183,7 @@ fn segments(table: &Table) {
         let start = cpu_ns();
         let mut flush = writer(1).await.expect("creates");
         let mut cursor = SortedCursor::default();
-        while !flush.fill(&memtable, &mut cursor, Timestamp(1)) {
+        while !flush.fill(&memtable, &mut cursor, Timestamp(1)).await {
             flush.write().await.expect("writes");
         }
         let written = flush.finish().await.expect("writes").expect("rows");

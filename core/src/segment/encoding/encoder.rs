@@ -110,13 +110,16 @@ impl SegmentEncoder {
         self.shared.iter().map(shared).sum::<usize>() + self.plans.size_bytes()
     }
 
-    /// Appends the sections of a block that begins at `out[start]`, and says where they are.
-    pub(crate) fn encode(
+    /// Appends the sections of a block that begins at `out[start]`, and says where they are. Calls `pause` after every
+    /// column or pair of columns that it looked at: a block of many columns takes a millisecond, and the first of a segment
+    /// tens of them.
+    pub(crate) async fn encode(
         &mut self,
         columns: &[ColumnView<'_>],
         rows: usize,
         out: &mut Vec<u8>,
         start: usize,
+        pause: &impl AsyncFn(),
     ) -> Vec<Section> {
         assert_eq!(columns.len(), self.types.len(), "a column for each type");
         let mut works: Vec<Work<'_>> = Vec::with_capacity(columns.len());
@@ -125,12 +128,14 @@ impl SegmentEncoder {
         for (column, view) in columns.iter().enumerate() {
             let work = self.work(column, *view, rows, may_grow);
             works.push(work);
+            pause().await;
         }
         let seen: Vec<Seen<'_>> = works.iter().map(Work::seen).collect();
-        self.plans.learn(&seen, rows, &mut self.scratch);
+        self.plans.learn(&seen, rows, &mut self.scratch, pause).await;
         let mut parts = vec![Vec::new(); columns.len()];
         for column in self.plans.order().to_vec() {
             self.encode_column(column, &mut works, &mut parts[column]);
+            pause().await;
         }
         let offset = |bytes: usize| u32::try_from(bytes).expect("a block is below 4 GiB");
         let mut place = |part: Vec<u8>| {

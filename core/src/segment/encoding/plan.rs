@@ -177,10 +177,16 @@ impl Plans {
         self.maps.iter().map(|map| (map.column, map.is_list, map.encode()))
     }
 
-    /// Learns from a block, before it is encoded.
-    pub(super) fn learn(&mut self, seen: &[Seen<'_>], rows: usize, scratch: &mut Vec<i64>) {
+    /// Learns from a block, before it is encoded. Calls `pause` between steps.
+    pub(super) async fn learn(
+        &mut self,
+        seen: &[Seen<'_>],
+        rows: usize,
+        scratch: &mut Vec<i64>,
+        pause: &impl AsyncFn(),
+    ) {
         if self.blocks >= self.next_search && rows >= SEARCH_ROWS_MIN {
-            self.search(seen, rows, scratch);
+            self.search(seen, rows, scratch, pause).await;
             self.next_search = self.blocks * 4 + 3;
         }
         if self.blocks + 3 >= self.next_search {
@@ -248,13 +254,20 @@ impl Plans {
         }
     }
 
-    fn search(&mut self, seen: &[Seen<'_>], rows: usize, scratch: &mut Vec<i64>) {
+    async fn search(
+        &mut self,
+        seen: &[Seen<'_>],
+        rows: usize,
+        scratch: &mut Vec<i64>,
+        pause: &impl AsyncFn(),
+    ) {
         let mut found: Vec<(usize, usize, Plan)> = Vec::new();
-        let own: Vec<usize> = seen
-            .iter()
-            .map(|seen| seen.map_or(0, |(ints, mask)| Choice::own(ints, mask, scratch).bytes()))
-            .collect();
-        let groups: Vec<Option<Groups>> = (0..seen.len()).map(|column| self.groups(column, seen)).collect();
+        let (mut own, mut groups) = (Vec::with_capacity(seen.len()), Vec::with_capacity(seen.len()));
+        for (column, ints) in seen.iter().enumerate() {
+            own.push(ints.map_or(0, |(ints, mask)| Choice::own(ints, mask, scratch).bytes()));
+            groups.push(self.groups(column, seen));
+            pause().await;
+        }
         for (column, target) in seen.iter().enumerate() {
             let Some(target) = target.filter(|_| own[column] > BYTES_GOOD) else { continue };
             let before = self.plans[column];
@@ -276,11 +289,16 @@ impl Plans {
                     let history = &self.history[column];
                     try_groups(target, history, groups, other_column, scratch, &mut add);
                 }
+                pause().await;
             }
             if rows >= 256 {
                 // What hardly differs adds nothing.
                 let near: Vec<usize> = near.into_iter().filter(|other| own[*other] > BYTES_GOOD).collect();
-                try_sums(target, &near, seen, own[column], scratch, &mut add);
+                for (index, first) in near.iter().enumerate() {
+                    let pairs = near[index + 1..].iter().map(|second| (*first, *second));
+                    try_sums(target, pairs, seen, own[column], scratch, &mut add);
+                    pause().await;
+                }
             }
         }
         found.sort_by_key(|(saved, column, _)| (std::cmp::Reverse(*saved), *column));
@@ -487,10 +505,10 @@ fn try_product(
     add(Plan { model, shift: 0, bytes: choice.bytes() });
 }
 
-/// Tries the sum and the differences of two columns.
+/// Tries the sum and the differences of two columns, for each of these pairs.
 fn try_sums(
     target: Target<'_>,
-    near: &[usize],
+    pairs: impl Iterator<Item = (usize, usize)>,
     seen: &[Seen<'_>],
     own_bytes: usize,
     scratch: &mut Vec<i64>,
@@ -499,24 +517,22 @@ fn try_sums(
     let (values, mask) = target;
     let ints = |column: usize| seen[column].map_or(&[][..], |(ints, _)| ints);
     let own_bits = own_bytes * 8 / values.len();
-    for (index, a) in near.iter().enumerate() {
-        for b in &near[index + 1..] {
-            for (first, second, negative) in [(*a, *b, false), (*a, *b, true), (*b, *a, true)] {
-                let sign = if negative { -1 } else { 1 };
-                let away = |row: usize| {
-                    let sum = ints(first)[row].wrapping_add(ints(second)[row].wrapping_mul(sign));
-                    values[row].wrapping_sub(sum)
-                };
-                if !is_narrow(away, values.len(), mask, own_bits) {
-                    continue;
-                }
-                let column = |column: usize| u16::try_from(column).expect("at most COLUMNS_MAX");
-                let model = Model::Sum { first: column(first), second: column(second), negative };
-                let predicted = predict(model, 0, ints(first), ints(second));
-                let choice = Choice::new(model, 0, predicted, values, mask, scratch);
-                // One column serves better than two, if it does so nearly as well.
-                add(Plan { model, shift: 0, bytes: choice.bytes() * 11 / 10 });
+    for (a, b) in pairs {
+        for (first, second, negative) in [(a, b, false), (a, b, true), (b, a, true)] {
+            let sign = if negative { -1 } else { 1 };
+            let away = |row: usize| {
+                let sum = ints(first)[row].wrapping_add(ints(second)[row].wrapping_mul(sign));
+                values[row].wrapping_sub(sum)
+            };
+            if !is_narrow(away, values.len(), mask, own_bits) {
+                continue;
             }
+            let column = |column: usize| u16::try_from(column).expect("at most COLUMNS_MAX");
+            let model = Model::Sum { first: column(first), second: column(second), negative };
+            let predicted = predict(model, 0, ints(first), ints(second));
+            let choice = Choice::new(model, 0, predicted, values, mask, scratch);
+            // One column serves better than two, if it does so nearly as well.
+            add(Plan { model, shift: 0, bytes: choice.bytes() * 11 / 10 });
         }
     }
 }

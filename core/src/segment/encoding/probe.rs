@@ -65,7 +65,8 @@ impl Input {
         for (columns, rows) in &self.blocks {
             let views: Vec<ColumnView<'_>> = columns.iter().map(Column::view).collect();
             let mut bytes = Vec::new();
-            let sections = encoder.encode(&views, *rows, &mut bytes, 0);
+            let encoded = encoder.encode(&views, *rows, &mut bytes, 0, &async || ());
+            let sections = futures_lite::future::block_on(encoded);
             blocks.push((Rc::from(bytes), sections, *rows));
         }
         Output { types: self.types.clone(), blocks, tables: encoder.tables() }

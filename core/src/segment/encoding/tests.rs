@@ -56,7 +56,8 @@ fn encode_with(
             columns.iter().zip(types).map(|(values, t)| column_of(*t, &values[start..end])).collect();
         let views: Vec<ColumnView<'_>> = parts.iter().map(Column::view).collect();
         let mut out = vec![0xee; 64];
-        let sections = encoder.encode(&views, end - start, &mut out, 24);
+        let encoded = encoder.encode(&views, end - start, &mut out, 24, &async || ());
+        let sections = futures_lite::future::block_on(encoded);
         assert!(sections.iter().all(|section| section.offset.is_multiple_of(8)));
         blocks.push((Rc::from(&out[24..]), sections, end - start));
     }
