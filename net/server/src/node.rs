@@ -32,6 +32,8 @@ pub const PROCESS_BYTES: u64 = 48 << 20;
 /// With less memory than this for each core, pages are small, for huge ones would take much of it for nothing, and go back
 /// to the system as soon as they are free.
 const FRUGAL_CORE_BYTES: u64 = 512 << 20;
+/// With more, free pages are kept for what uses memory next.
+const FREE_PAGES_KEPT: Duration = Duration::from_secs(10);
 
 /// What a node is told at its start.
 #[derive(Debug)]
@@ -95,7 +97,9 @@ impl Node {
         let core_count = data_dir.shards();
         if config.memory_bytes / u64::from(core_count.max(1)) < FRUGAL_CORE_BYTES {
             uring::forbid_huge_pages();
-            allocator::keep_no_free_pages();
+            allocator::give_back_after(Duration::ZERO);
+        } else {
+            allocator::give_back_after(FREE_PAGES_KEPT);
         }
         let shared = Arc::new(Shared {
             engine: engine_config(&data_dir, &config),
