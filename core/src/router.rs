@@ -88,6 +88,9 @@ pub trait Router: Clone + 'static {
     /// Between steps of work that takes long, each a quarter of a millisecond at most: all other work of the core goes
     /// first.
     fn give_way(&self) -> impl Future<Output = ()> + 'static;
+    /// As [`Router::give_way`], of work that goes on as soon as all other work of the core had a turn: it is foreground
+    /// work as they are, but takes long.
+    fn take_turns(&self) -> impl Future<Output = ()> + 'static;
     /// The next `count` hidden row ids of a table without primary key; the first is returned, the rest follow it.
     /// Ids from different calls may lie in different ranges, so that loads use all cores.
     fn row_ids(&self, table: TableId, count: u32) -> i64;

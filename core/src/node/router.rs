@@ -219,6 +219,10 @@ impl<E: Env> Router for NodeCore<E> {
         self.0.env.give_way()
     }
 
+    fn take_turns(&self) -> impl Future<Output = ()> + 'static {
+        self.0.env.yield_now()
+    }
+
     fn random_u64(&self) -> u64 {
         self.0.env.random_u64()
     }

@@ -35,7 +35,10 @@ use crate::types::FormatOptions;
 use errors::engine_error;
 
 /// Bytes of changes that a statement sends in one call.
-pub(crate) const WRITE_BYTES: usize = 1 << 20;
+pub(crate) const WRITE_BYTES: usize = 256 << 10;
+
+/// Microseconds of a turn of a statement that takes in data.
+const TURN_US: u64 = 100;
 
 /// Tells a running statement to stop.
 #[derive(Clone)]
@@ -65,6 +68,20 @@ impl<R: Router> Watch<R> {
         self.check()?;
         self.router.give_way().await;
         Ok(())
+    }
+
+    /// Lets all other work of the core have a turn if that which began then, in microseconds of the router's clock, has lasted
+    /// long enough; answers when the next one began. For work that takes in data as fast as a client sends it.
+    ///
+    /// # Errors
+    /// As [`Watch::check`].
+    pub(crate) async fn take_turns(&self, began_us: u64) -> Result<u64> {
+        if self.router.monotonic_us().saturating_sub(began_us) < TURN_US {
+            return Ok(began_us);
+        }
+        self.check()?;
+        self.router.take_turns().await;
+        Ok(self.router.monotonic_us())
     }
 
     /// As [`Watch::check`].

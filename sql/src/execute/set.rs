@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::expr::EvalContext;
 use crate::fragment::local::{Given, LocalRun};
 use crate::fragment::set::{SetRows, SetRun};
-use crate::fragment::spill::Work;
+use crate::fragment::spill::{Work, steps};
 use crate::logical::SetKind;
 use crate::physical::Step;
 use crate::physical::set::CombinePlan;
@@ -129,7 +129,12 @@ impl<R: Router> RunningCombine<R> {
                 self.txn = None;
                 self.pipeline.end();
             }
-            (Some(batch), Some(compared)) => compared.push(&batch, &self.work).await?,
+            (Some(batch), Some(compared)) => {
+                for part in steps(&batch) {
+                    compared.push(&part, &self.work).await?;
+                    self.work.give_way().await?;
+                }
+            }
             (Some(batch), None) => self.pipeline.push(batch),
         }
         Ok(())

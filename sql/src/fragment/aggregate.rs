@@ -21,7 +21,7 @@ use super::local::LocalStage;
 use super::ordered::OrderedRows;
 use super::rowkey::{KeyColumn, RowKeys};
 use super::spill::partition::{LEVELS_MAX, Partitions};
-use super::spill::{Doing, Run, Work};
+use super::spill::{Doing, Run, Work, steps};
 use super::{AggregateMode, Result, batch_of, out_of_memory, push_in_pieces};
 use crate::expr::aggregate::{Accumulator, Groups};
 use crate::expr::{EvalContext, Expr};
@@ -326,9 +326,10 @@ impl LocalAggregateRun {
     }
 
     /// Ends the groups in memory; the rows that were put aside meanwhile come later.
-    async fn end(&mut self) -> Result<()> {
+    async fn end(&mut self, work: &Work) -> Result<()> {
         let mut out = Vec::new();
         self.run.finish(&mut out)?;
+        work.give_way().await?;
         self.ready.extend(out);
         if let Some(others) = self.others.take() {
             let level = (self.level + 1).min(LEVELS_MAX);
@@ -355,7 +356,7 @@ impl LocalStage for LocalAggregateRun {
     fn rest<'a>(&'a mut self, work: &'a Work) -> Doing<'a, Option<RecordBatch>> {
         Box::pin(async move {
             if !std::mem::replace(&mut self.ended, true) {
-                self.end().await?;
+                self.end(work).await?;
             }
             loop {
                 if let Some(batch) = self.ready.pop_front() {
@@ -364,9 +365,12 @@ impl LocalStage for LocalAggregateRun {
                 let Some((mut part, level)) = self.parts.pop() else { return Ok(None) };
                 self.level = level;
                 while let Some(batch) = part.next().await? {
-                    self.take(batch, work).await?;
+                    for piece in steps(&batch) {
+                        self.take(piece, work).await?;
+                        work.give_way().await?;
+                    }
                 }
-                self.end().await?;
+                self.end(work).await?;
             }
         })
     }

@@ -14,14 +14,14 @@ use super::{AggregateMode, Pipeline, Result, Stage, aggregate, sort};
 use crate::expr::EvalContext;
 
 /// How long stages may be at work before others have their turn.
-const TURN_US: u64 = 250;
+const TURN_US: u64 = 125;
 
 /// A batch of so many rows is worth giving way for, however fast it was done.
 const TURN_ROWS: usize = BATCH_ROWS / 8;
 
 /// How long a stage may take for a batch. Expressions can take any time for a row, so batches are cut to what was done
 /// in this time before.
-const STEP_US: u64 = 500;
+const STEP_US: u64 = 150;
 
 /// Rows of the first batch that a stage takes.
 const FIRST_ROWS: usize = 128;

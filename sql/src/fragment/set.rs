@@ -17,7 +17,7 @@ use omen_core::types::PgType;
 use super::groups::{GroupTable, NO_GROUP};
 use super::rowkey::RowKeys;
 use super::spill::partition::{LEVELS_MAX, Partitions};
-use super::spill::{Run, Work};
+use super::spill::{Run, Work, steps};
 use super::{Result, batch_of, filter, schema_of, take};
 use crate::logical::SetKind;
 
@@ -220,7 +220,10 @@ impl SetRows {
                 while run.ended < input {
                     run.end_input(work).await?;
                 }
-                run.push(&rows.slice(start, same.len()), work).await?;
+                for part in steps(&rows.slice(start, same.len())) {
+                    run.push(&part, work).await?;
+                    work.give_way().await?;
+                }
                 start += same.len();
             }
         }

@@ -288,6 +288,9 @@ impl<R: Router> Session<R> {
     }
 }
 
+/// COPY FROM looks at the clock after so many rows.
+const TURN_ROWS: u64 = 16;
+
 /// A COPY FROM STDIN that takes data.
 pub struct CopyIn<R: Router>(Box<RunningCopy<R>>);
 
@@ -312,10 +315,14 @@ impl<R: Router> CopyIn<R> {
     pub async fn data(&mut self, bytes: &[u8]) -> Result<()> {
         let RunningCopy { decoder, sink, txn, .. } = &mut *self.0;
         let mut rows = decoder.rows(bytes);
+        let mut turn_us = sink.router.monotonic_us();
         while let Some(row) = rows.next()? {
             sink.add(row)?;
             if sink.is_full() {
                 sink.flush(txn).await?;
+            }
+            if sink.count.is_multiple_of(TURN_ROWS) {
+                turn_us = sink.watch.take_turns(turn_us).await?;
             }
         }
         Ok(())

@@ -264,6 +264,10 @@ impl Router for MemRouter {
             Poll::Pending
         })
     }
+
+    fn take_turns(&self) -> impl Future<Output = ()> + 'static {
+        self.give_way()
+    }
     fn random_u64(&self) -> u64 {
         self.id().wrapping_mul(0x9E37_79B9_7F4A_7C15)
     }

@@ -122,6 +122,15 @@ impl Work {
     }
 }
 
+/// Rows that an operator takes in one step where nothing adapts them to the time that they take.
+const STEP_ROWS: usize = 1_024;
+
+/// A batch in pieces of one step each.
+pub(crate) fn steps(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
+    let rows = batch.num_rows();
+    (0..rows).step_by(STEP_ROWS).map(move |start| batch.slice(start, STEP_ROWS.min(rows - start)))
+}
+
 /// A temporary file of batches of one schema.
 pub(crate) struct Spill {
     work: Work,

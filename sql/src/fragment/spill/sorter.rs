@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
-use omen_core::fragment::{BATCH_ROWS, batch_bytes};
+use omen_core::fragment::batch_bytes;
 use omen_core::types::PgType;
 
 use super::{Run, Spill, Work};
@@ -19,8 +19,11 @@ use crate::fragment::rowkey::{KeyColumn, RowKeys};
 use crate::fragment::{Result, batch_of, schema_of};
 use crate::logical::SortKey;
 
-/// Rows that are sorted, cut or merged in one step: about a quarter of a millisecond.
-const STEP_ROWS: usize = 2_048;
+/// Rows that are sorted, cut or merged in one step: at most a quarter of a millisecond.
+const STEP_ROWS: usize = 1_024;
+
+/// Rows that are given at once: they are gathered from all over the memory.
+const GIVEN_ROWS: usize = 2_048;
 
 /// Most buckets that rows are cut into at once.
 const BUCKETS_MAX: usize = 512;
@@ -69,10 +72,13 @@ pub(crate) fn prefix(key: &[u8]) -> u64 {
     u64::from_be_bytes(bytes)
 }
 
+/// Rows in pieces, none of which is in order.
+type Bucket = Vec<Vec<Entry>>;
+
 /// Rows that are sorted as far as they have been asked for.
 pub(crate) struct Buckets {
-    /// The first rows are in the last bucket. No row is in order within its bucket.
-    left: Vec<Vec<Entry>>,
+    /// The first rows are in the last bucket.
+    left: Vec<Bucket>,
     /// Rows in order, and how many of them have been given.
     sorted: Vec<Entry>,
     given: usize,
@@ -80,7 +86,7 @@ pub(crate) struct Buckets {
 
 impl Buckets {
     /// Nothing is sorted yet.
-    pub(crate) fn new(entries: Vec<Entry>) -> Buckets {
+    pub(crate) fn new(entries: Bucket) -> Buckets {
         Buckets { left: vec![entries], sorted: Vec::new(), given: 0 }
     }
 
@@ -94,16 +100,16 @@ impl Buckets {
         let compare = |a: &Entry, b: &Entry| {
             a.0.cmp(&b.0).then_with(|| key(a.1, a.2).cmp(key(b.1, b.2))).then((a.1, a.2).cmp(&(b.1, b.2)))
         };
-        let mut found = Vec::with_capacity(count.min(BATCH_ROWS));
+        let mut found = Vec::with_capacity(count.min(GIVEN_ROWS));
         while found.len() < count {
             if self.given == self.sorted.len() {
                 let Some(bucket) = self.left.pop() else { break };
-                if bucket.len() > 2 * STEP_ROWS {
+                if bucket.iter().map(Vec::len).sum::<usize>() > 2 * STEP_ROWS {
                     let parts = cut(bucket, &compare, work).await?;
-                    self.left.extend(parts.into_iter().rev());
+                    self.left.extend(parts.into_iter().rev().map(|part| vec![part]));
                     continue;
                 }
-                (self.sorted, self.given) = (bucket, 0);
+                (self.sorted, self.given) = (bucket.concat(), 0);
                 self.sorted.sort_unstable_by(compare);
                 work.give_way().await?;
             }
@@ -117,32 +123,43 @@ impl Buckets {
 
 /// Cuts rows into buckets, in order. No two rows are equal, so buckets are about equally large whatever the keys.
 async fn cut(
-    entries: Vec<Entry>,
+    bucket: Bucket,
     compare: &impl Fn(&Entry, &Entry) -> Ordering,
     work: &Work,
 ) -> Result<Vec<Vec<Entry>>> {
-    let count = entries.len().div_ceil(STEP_ROWS).clamp(2, BUCKETS_MAX);
+    let mut ends = Vec::with_capacity(bucket.len());
+    for piece in &bucket {
+        ends.push(ends.last().copied().unwrap_or(0) + piece.len());
+    }
+    let rows = ends.last().copied().unwrap_or(0);
+    let entry = |row: usize| {
+        let piece = ends.partition_point(|end| *end <= row);
+        bucket[piece][row - (ends[piece] - bucket[piece].len())]
+    };
+    let count = rows.div_ceil(STEP_ROWS).clamp(2, BUCKETS_MAX);
     let sampled = SAMPLE_ROWS * count;
-    let stride = entries.len() / sampled;
+    let stride = rows / sampled;
     // Spread over each stride, lest a pattern of the rows repeats with it.
     let place = |number: usize| number * stride + number.wrapping_mul(0x9E37_79B9) % stride.max(1);
-    let mut sample: Vec<Entry> = (0..sampled).map(|number| entries[place(number)]).collect();
+    let mut sample: Vec<Entry> = (0..sampled).map(|number| entry(place(number))).collect();
     sample.sort_unstable_by(compare);
     let borders: Vec<Entry> = sample.into_iter().skip(SAMPLE_ROWS).step_by(SAMPLE_ROWS).collect();
     let prefixes: Vec<u64> = borders.iter().map(|border| border.0).collect();
     work.give_way().await?;
-    let capacity = entries.len() / count + STEP_ROWS / 4;
+    let capacity = rows / count + STEP_ROWS / 4;
     let mut buckets: Vec<Vec<Entry>> = (0..count).map(|_| Vec::with_capacity(capacity)).collect();
-    for part in entries.chunks(2 * STEP_ROWS) {
-        for entry in part {
-            let mut bucket = prefixes.partition_point(|prefix| *prefix < entry.0);
-            if prefixes.get(bucket) == Some(&entry.0) {
-                bucket +=
-                    borders[bucket..].partition_point(|border| compare(border, entry) != Ordering::Greater);
+    for piece in bucket {
+        for part in piece.chunks(STEP_ROWS) {
+            for entry in part {
+                let mut bucket = prefixes.partition_point(|prefix| *prefix < entry.0);
+                if prefixes.get(bucket) == Some(&entry.0) {
+                    let later = &borders[bucket..];
+                    bucket += later.partition_point(|border| compare(border, entry) != Ordering::Greater);
+                }
+                buckets[bucket].push(*entry);
             }
-            buckets[bucket].push(*entry);
+            work.give_way().await?;
         }
-        work.give_way().await?;
     }
     Ok(buckets)
 }
@@ -154,7 +171,7 @@ pub(crate) struct Sorter {
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
     encoded: Vec<RowKeys>,
-    entries: Vec<Entry>,
+    entries: Bucket,
     /// Bytes of what is collected.
     size_bytes: usize,
     /// Rows and their bytes so far.
@@ -201,7 +218,7 @@ impl Sorter {
         self.size_bytes += encoded.size_bytes() + bytes + ROW_BYTES * batch.num_rows();
         let number = u32::try_from(self.batches.len()).expect("memory ends before batches do");
         let rows = 0..u32::try_from(encoded.len()).expect("batches are small");
-        self.entries.extend(rows.map(|row| (prefix(encoded.row(row as usize)), number, row)));
+        self.entries.push(rows.map(|row| (prefix(encoded.row(row as usize)), number, row)).collect());
         self.encoded.push(encoded);
         self.batches.push(batch);
         if self.size_bytes > work.memory_bytes() {
@@ -213,7 +230,7 @@ impl Sorter {
     /// Rows of about so many bytes.
     fn rows_of(&self, bytes: usize) -> usize {
         let width = (self.rows_bytes / self.rows.max(1)).max(1);
-        (bytes / width).clamp(1, BATCH_ROWS)
+        (bytes / width).clamp(1, GIVEN_ROWS)
     }
 
     /// Writes what is collected as a run.
@@ -230,9 +247,17 @@ impl Sorter {
             run.push(&batch).await?;
         }
         self.runs.push(run);
-        self.batches.clear();
-        self.encoded.clear();
         self.size_bytes = 0;
+        self.forget(work).await
+    }
+
+    /// Frees what is collected. So much memory takes long to give back.
+    async fn forget(&mut self, work: &Work) -> Result<()> {
+        self.entries.clear();
+        while let Some(batch) = self.batches.pop() {
+            drop((batch, self.encoded.pop()));
+            work.give_way().await?;
+        }
         Ok(())
     }
 
@@ -260,8 +285,7 @@ impl Sorter {
             Output::Merge(merge) => merge.next(rows, work).await?,
         };
         if batch.is_none() {
-            self.batches.clear();
-            self.encoded.clear();
+            self.forget(work).await?;
         }
         self.output = Some(output);
         Ok(batch)

@@ -16,7 +16,7 @@ use omen_core::fragment::batch_bytes;
 use super::Window;
 use super::aggregate::{Input, Picked, Tree, grows};
 use super::frame::{Border, Edge, Edges, Seen, Spot, Whole, base_keys, excluding, first_beyond, lies_before};
-use super::pages::{PAGE_ROWS, Page, Pages};
+use super::pages::{Page, Pages};
 use super::place::{self, InPartition, Shifted};
 use crate::expr::aggregate::{Accumulator, AggregateCall};
 use crate::fragment::rowkey::RowKeys;
@@ -27,8 +27,11 @@ use crate::logical::{FrameBound, WindowCall, WindowFunction};
 /// Rows of the first piece; the next are larger as far as their results are small.
 const FIRST_ROWS: usize = 64;
 
+/// Most rows of a piece.
+const PIECE_ROWS: usize = 512;
+
 /// So many rows are added up in one step.
-const STEP_ROWS: usize = 16 << 10;
+const STEP_ROWS: usize = 4 << 10;
 
 /// Frames that lie in so few pages may be aggregated together.
 const NEAR_PAGES: usize = 3;
@@ -141,7 +144,7 @@ impl LargeRun {
         let rows = piece.rows.len();
         let made = batch_of(&self.window.schema, columns, rows);
         let width = batch_bytes(&made).div_ceil(rows).max(1);
-        self.piece_rows = (2 * self.piece_rows).min(4 * self.pages.page_bytes() / width).clamp(1, PAGE_ROWS);
+        self.piece_rows = (2 * self.piece_rows).min(4 * self.pages.page_bytes() / width).clamp(1, PIECE_ROWS);
         Ok(Some(made))
     }
 
