@@ -1,6 +1,7 @@
 //! What functions and operators do, column by column.
 
 pub(crate) mod any;
+pub(crate) mod are;
 pub(crate) mod array;
 mod base64;
 pub(crate) mod bits;

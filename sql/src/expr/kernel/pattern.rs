@@ -1,6 +1,6 @@
 //! LIKE, ILIKE, SIMILAR TO and regular expressions.
 //!
-//! Regular expressions run in linear time (`regex-lite`): PostgreSQL's back references and lookarounds are refused.
+//! What regular expressions mean is in [`super::are`].
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use memchr::memmem::Finder;
 use omen_core::SqlState;
 use omen_core::error::ValueError;
 use omen_core::types::Datum;
-use regex_lite::Regex;
 
 use super::Call;
+use super::are::{Captures, Options, Regex, Search};
 use super::lift::{Arg, Kind as _, Result, Text, common_nulls, each_row, each_text, text2};
 use super::string::push_lower;
 use crate::expr::value::Value;
@@ -240,67 +240,21 @@ pub(crate) fn similar_escape(call: &Call<'_>) -> Result<Value> {
     })
 }
 
-/// The regular expression in the syntax of `regex-lite`.
-fn translated(pattern: &str, ignore_case: bool) -> String {
-    let mut out = String::with_capacity(pattern.len() + 8);
-    // In PostgreSQL a point matches a line break, too.
-    out.push_str(if ignore_case { "(?si)" } else { "(?s)" });
-    let pattern = pattern.strip_prefix("***:").unwrap_or(pattern);
-    let mut chars = pattern.chars();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        match chars.next() {
-            Some('y') => out.push_str("\\b"),
-            Some('Y') => out.push_str("\\B"),
-            Some('m') => out.push_str("\\b{start}"),
-            Some('M') => out.push_str("\\b{end}"),
-            Some('A') => out.push('^'),
-            Some('Z') => out.push('$'),
-            Some(c) => {
-                out.push('\\');
-                out.push(c);
-            }
-            None => out.push('\\'),
-        }
-    }
-    out
-}
-
-/// PostgreSQL's words for the commonest mistakes.
-fn worded(mistake: &str) -> &str {
-    const WORDS: [(&str, &str); 5] = [
-        ("open group", "parentheses () not balanced"),
-        ("closing ')'", "parentheses () not balanced"),
-        ("unopened group", "parentheses () not balanced"),
-        ("class", "brackets [] not balanced"),
-        ("repetition", "quantifier operand invalid"),
-    ];
-    WORDS.iter().find(|(part, _)| mistake.contains(part)).map_or(mistake, |(_, words)| words)
-}
-
 /// The regular expression, from the few that this thread used last.
-pub(crate) fn regex(pattern: &str, ignore_case: bool) -> Result<Regex> {
+pub(crate) fn regex(pattern: &str, options: Options) -> Result<Regex> {
     const CACHED_MAX: usize = 32;
     thread_local! {
-        static CACHE: RefCell<Vec<(String, bool, Regex)>> = const { RefCell::new(Vec::new()) };
+        static CACHE: RefCell<Vec<(String, Options, Regex)>> = const { RefCell::new(Vec::new()) };
     }
     CACHE.with_borrow_mut(|cache| {
-        if let Some((.., regex)) =
-            cache.iter().find(|(text, fold, _)| text == pattern && *fold == ignore_case)
-        {
+        if let Some((.., regex)) = cache.iter().find(|(text, read, _)| text == pattern && *read == options) {
             return Ok(regex.clone());
         }
-        let regex = Regex::new(&translated(pattern, ignore_case)).map_err(|e| {
-            let message = format!("invalid regular expression: {}", worded(&e.to_string()));
-            ValueError::new(SqlState::INVALID_REGULAR_EXPRESSION, message)
-        })?;
+        let regex = Regex::new(pattern, options)?;
         if cache.len() == CACHED_MAX {
             cache.remove(0);
         }
-        cache.push((pattern.to_owned(), ignore_case, regex.clone()));
+        cache.push((pattern.to_owned(), options, regex.clone()));
         Ok(regex)
     })
 }
@@ -309,11 +263,12 @@ pub(crate) fn regex(pattern: &str, ignore_case: bool) -> Result<Regex> {
 pub(crate) fn regex_match(call: &Call<'_>, mode: LikeMode) -> Result<Value> {
     let (text, pattern) = (Arg::<Text>::of(&call.args[0]), Arg::<Text>::of(&call.args[1]));
     if let Arg::Constant(pattern) = pattern {
-        let regex = regex(pattern, mode.ignore_case)?;
-        return each_row(call, |row| Ok(regex.is_match(text.get(row)) != mode.negated));
+        let regex = regex(pattern, Options::of_case(mode.ignore_case))?;
+        return each_row(call, |row| Ok(regex.is_match(text.get(row))? != mode.negated));
     }
     each_row(call, |row| {
-        Ok(regex(pattern.get(row), mode.ignore_case)?.is_match(text.get(row)) != mode.negated)
+        let regex = regex(pattern.get(row), Options::of_case(mode.ignore_case))?;
+        Ok(regex.is_match(text.get(row))? != mode.negated)
     })
 }
 
@@ -322,8 +277,8 @@ pub(crate) fn regexp_like(call: &Call<'_>) -> Result<Value> {
     let (text, pattern) = (Arg::<Text>::of(&call.args[0]), Arg::<Text>::of(&call.args[1]));
     let flags = call.args.get(2).map(Arg::<Text>::of);
     each_row(call, |row| {
-        let flags = Flags::parse(flags.as_ref().map_or("", |flags| flags.get(row)))?;
-        Ok(regex(pattern.get(row), flags.ignore_case)?.is_match(text.get(row)))
+        let options = Options::parse(flags.as_ref().map_or("", |flags| flags.get(row)))?;
+        regex(pattern.get(row), options.without_global("regexp_like")?)?.is_match(text.get(row))
     })
 }
 
@@ -331,51 +286,16 @@ pub(crate) fn regexp_like(call: &Call<'_>) -> Result<Value> {
 pub(crate) fn substring_regex(call: &Call<'_>) -> Result<Value> {
     let (text, pattern) = (Arg::<Text>::of(&call.args[0]), Arg::<Text>::of(&call.args[1]));
     each_text(call, |row, out| {
-        let regex = regex(pattern.get(row), false)?;
-        let Some(captures) = regex.captures(text.get(row)) else { return Ok(false) };
-        let group = if captures.len() > 1 { captures.get(1) } else { captures.get(0) };
-        out.extend_from_slice(group.map_or("", |group| group.as_str()).as_bytes());
+        let (regex, text) = (regex(pattern.get(row), Options::default())?, text.get(row));
+        let Some(captures) = regex.captures(text)? else { return Ok(false) };
+        let group = if captures.len() > 1 { captures[1] } else { captures[0] };
+        out.extend_from_slice(group.map_or("", |(from, to)| &text[from..to]).as_bytes());
         Ok(group.is_some())
     })
 }
 
-struct Flags {
-    ignore_case: bool,
-    global: bool,
-}
-
-impl Flags {
-    fn parse(text: &str) -> Result<Flags> {
-        let mut flags = Flags { ignore_case: false, global: false };
-        for c in text.chars() {
-            match c {
-                'i' => flags.ignore_case = true,
-                'c' => flags.ignore_case = false,
-                'g' => flags.global = true,
-                's' => {}
-                _ => {
-                    let message = format!("invalid regular expression option: \"{c}\"");
-                    return Err(ValueError::new(SqlState::INVALID_PARAMETER_VALUE, message));
-                }
-            }
-        }
-        Ok(flags)
-    }
-}
-
-/// The first match at or after a place.
-fn found_at<'t>(
-    regex: &Regex,
-    text: &'t str,
-    start: usize,
-) -> Option<(regex_lite::Captures<'t>, regex_lite::Match<'t>)> {
-    let captures = regex.captures_at(text, start)?;
-    let all = captures.get(0)?;
-    Some((captures, all))
-}
-
 /// Appends what a match is replaced by: `\\1` to `\\9` are groups, `\\&` is all of it.
-pub(crate) fn push_replacement(replacement: &str, captures: &regex_lite::Captures<'_>, out: &mut Vec<u8>) {
+pub(crate) fn push_replacement(replacement: &str, text: &str, captures: &Captures, out: &mut Vec<u8>) {
     let mut chars = replacement.chars();
     while let Some(c) = chars.next() {
         let reference = if c == '\\' { chars.next() } else { None };
@@ -386,7 +306,8 @@ pub(crate) fn push_replacement(replacement: &str, captures: &regex_lite::Capture
         };
         match (group, reference) {
             (Some(group), _) => {
-                let part = captures.get(group as usize).map_or("", |part| part.as_str());
+                let part = captures.get(group as usize).copied().flatten();
+                let part = part.map_or("", |(from, to)| &text[from..to]);
                 out.extend_from_slice(part.as_bytes());
             }
             (None, Some('\\')) => out.push(b'\\'),
@@ -405,19 +326,21 @@ pub(crate) fn regexp_replace(call: &Call<'_>) -> Result<Value> {
     let replacement = Arg::<Text>::of(&call.args[2]);
     let flags = call.args.get(3).map(Arg::<Text>::of);
     each_text(call, |row, out| {
-        let flags = Flags::parse(flags.as_ref().map_or("", |flags| flags.get(row)))?;
-        let regex = regex(pattern.get(row), flags.ignore_case)?;
+        let options = Options::parse(flags.as_ref().map_or("", |flags| flags.get(row)))?;
+        let regex = regex(pattern.get(row), options)?;
         let (text, replacement) = (text.get(row), replacement.get(row));
+        let mut found = Search::new(&regex, text)?;
         let (mut copied, mut search) = (0, 0);
-        while let Some((captures, all)) = found_at(&regex, text, search) {
-            out.extend_from_slice(&text.as_bytes()[copied..all.start()]);
-            push_replacement(replacement, &captures, out);
-            copied = all.end();
+        let told = replacement.contains('\\');
+        while let Some(captures) = found.captures_at(search, told)? {
+            let (start, end) = captures[0].unwrap_or((search, search));
+            out.extend_from_slice(&text.as_bytes()[copied..start]);
+            push_replacement(replacement, text, &captures, out);
+            copied = end;
             // After an empty match the search goes on one character later.
-            let step =
-                if all.is_empty() { text[all.end()..].chars().next().map_or(1, char::len_utf8) } else { 0 };
-            search = all.end() + step;
-            if !flags.global || search > text.len() {
+            search =
+                end + if start == end { text[end..].chars().next().map_or(1, char::len_utf8) } else { 0 };
+            if !options.global || search > text.len() {
                 break;
             }
         }

@@ -10,7 +10,6 @@ use omen_core::error::ValueError;
 use omen_core::types::Numeric;
 
 use super::{Comparison, Method, Node, Path, Step};
-use crate::expr::kernel::pattern::regex;
 use crate::types::json::Value;
 
 /// Why a path has no answer.
@@ -328,13 +327,10 @@ impl Context<'_> {
                     _ => Ok(None),
                 })?
             }
-            Node::LikeRegex(arg, pattern, ignore_case) => {
-                let regex = regex(pattern, *ignore_case).map_err(Fail::Hard)?;
-                self.pairs(arg, None, |item, _| match item {
-                    Value::String(text) => Ok(Some(regex.is_match(text))),
-                    _ => Ok(None),
-                })?
-            }
+            Node::LikeRegex(arg, regex) => self.pairs(arg, None, |item, _| match item {
+                Value::String(text) => regex.is_match(text).map(Some).map_err(Fail::Hard),
+                _ => Ok(None),
+            })?,
             _ => None,
         })
     }

@@ -18,6 +18,7 @@ use omen_core::error::ValueError;
 use omen_core::types::Datum;
 
 use super::Call;
+use super::are::Regex;
 use super::lift::{Result, each_datum};
 use crate::expr::value::Value as Column;
 use crate::types::json::Value;
@@ -47,8 +48,7 @@ enum Node {
     Exists(Box<Node>),
     Compare(Comparison, Box<Node>, Box<Node>),
     StartsWith(Box<Node>, Box<Node>),
-    /// A pattern ready for `regex`, and whether case is ignored.
-    LikeRegex(Box<Node>, String, bool),
+    LikeRegex(Box<Node>, Regex),
 }
 
 impl Node {

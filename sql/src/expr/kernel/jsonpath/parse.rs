@@ -4,6 +4,7 @@ use omen_core::SqlState;
 use omen_core::error::ValueError;
 
 use super::{Comparison, Method, Node, Path, Result, Step};
+use crate::expr::kernel::are::Options;
 use crate::types::json::{self, Value};
 
 /// Deepest nesting of parentheses, filters and subscripts.
@@ -330,16 +331,11 @@ impl Reader<'_> {
                 }
             }
         }
-        let mut text = String::new();
-        if literal {
-            text.push_str(&regex_lite::escape(&pattern));
-        } else {
-            text.push_str(if lines { "(?m)" } else { "" });
-            text.push_str(if dot_all { "" } else { "(?-s)" });
-            text.push_str(&pattern);
-        }
-        crate::expr::kernel::pattern::regex(&text, ignore_case)?;
-        Ok(Node::LikeRegex(Box::new(arg), text, ignore_case))
+        let lined = !literal && !dot_all;
+        let mut options = Options::of_case(ignore_case);
+        (options.literal, options.stop_at_lines, options.anchor_lines) = (literal, lined, !literal && lines);
+        let regex = crate::expr::kernel::pattern::regex(&pattern, options)?;
+        Ok(Node::LikeRegex(Box::new(arg), regex))
     }
 
     fn binary(&mut self, signs: &[&str], part: fn(&mut Self) -> Result<Node>) -> Result<Node> {
