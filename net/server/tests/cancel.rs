@@ -24,7 +24,7 @@ const ROWS: i64 = 20_000;
 const NUMBERS: &str = "generate_series(1, 100000000000)";
 
 /// What each statement is about, its `work_mem`, and its text; `$n` stands for [`NUMBERS`].
-const STATEMENTS: [(&str, &str, &str); 46] = [
+const STATEMENTS: [(&str, &str, &str); 47] = [
     ("functions that answer rows", "64MB", "select count(*) from $n"),
     (
         "functions in the select list",
@@ -159,6 +159,11 @@ const STATEMENTS: [(&str, &str, &str); 46] = [
         "regular expressions",
         "64MB",
         "select count(*) from $n g where (repeat('ab', 50) || g) ~ '(a|b|ab)*c$'",
+    ),
+    (
+        "back references",
+        "64MB",
+        "select count(*) from $n g where (repeat('a', 60) || g) ~ '^(a*)(a*)\\1\\2a[0-9]'",
     ),
     ("numerics", "64MB", "select sum(sqrt(g::numeric) * exp(1 / g::numeric)) from $n g"),
     ("COPY TO", "64MB", "copy (select g, md5(g::text) from $n g) to stdout"),
