@@ -306,6 +306,18 @@ impl ColumnBuf {
         }
     }
 
+    /// Appends numerics of one scale with coefficients of 64 bits, none of them NULL.
+    pub(crate) fn extend_numerics(&mut self, scale: u8, coefficients: impl ExactSizeIterator<Item = i64>) {
+        assert_eq!(self.layout, Layout::Fixed(NUMERIC_BYTES), "values of {} are no numerics", self.pg_type);
+        let (start, rows) = (self.values.len(), coefficients.len());
+        self.values.resize(start + rows * NUMERIC_BYTES, 0);
+        let places = self.values.as_slice_mut()[start..].as_chunks_mut().0;
+        for (place, coefficient) in places.iter_mut().zip(coefficients) {
+            Numeric::write_small(scale, coefficient, place);
+        }
+        self.extend_validity(rows, None);
+    }
+
     /// Appends values of varying length, none of them NULL, by their codes. `count` values have codes, `value` tells them;
     /// it is asked for others too, if they are among the codes.
     pub(crate) fn extend_coded<'a>(

@@ -7,6 +7,7 @@ use super::block::{EncodedBlock, part};
 use super::values::is_int;
 use super::{DictionaryId, Tables};
 use crate::column::{ColumnBuf, Layout};
+use crate::types::Numeric;
 use crate::types::numeric::NUMERIC_BYTES;
 
 /// Up to this many rows are unpacked for one that is wanted.
@@ -105,9 +106,13 @@ fn append_scaled(block: &EncodedBlock, column: usize, rows: Range<usize>, out: &
     let mut ints = [0; BLOCK_ROWS];
     let ints = &mut ints[..rows.len()];
     coefficients.fill(block, rows.clone(), ints);
+    let has_odd = odd.each(block.bytes(), rows.clone()).next().is_some();
+    if block.valid(column).is_none() && !has_odd {
+        return out.extend_numerics(scale, ints.iter().copied());
+    }
     let mut bytes = vec![0; rows.len() * NUMERIC_BYTES];
     for (bytes, int) in bytes.as_chunks_mut().0.iter_mut().zip(&*ints) {
-        *bytes = numeric_bytes(scale, *int);
+        Numeric::write_small(scale, *int, bytes);
     }
     let place = |at: usize| at * NUMERIC_BYTES..(at + 1) * NUMERIC_BYTES;
     for (at, value) in odd.each(block.bytes(), rows.clone()) {
@@ -193,9 +198,7 @@ fn gather_unpacked(
                 return false;
             }
             coefficients.fill(block, range.clone(), ints);
-            let mut bytes = Vec::with_capacity(rows.len());
-            bytes.extend(rows.iter().map(|row| numeric_bytes(scale, ints[at(row)])));
-            out.extend_fixed(bytes.as_flattened(), rows.len(), None);
+            out.extend_numerics(scale, rows.iter().map(|row| ints[at(row)]));
         }
         Layout::Bytes => {
             let mut codes = [0; BLOCK_ROWS];
@@ -213,13 +216,6 @@ fn gather_unpacked(
         _ => return false,
     }
     true
-}
-
-/// A numeric as it lies in rows.
-fn numeric_bytes(scale: u8, coefficient: i64) -> [u8; NUMERIC_BYTES] {
-    let mut bytes = [scale; NUMERIC_BYTES];
-    bytes[1..].copy_from_slice(&i128::from(coefficient).to_le_bytes());
-    bytes
 }
 
 fn append_strings(block: &EncodedBlock, column: usize, rows: Range<usize>, out: &mut ColumnBuf) {

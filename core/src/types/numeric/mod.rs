@@ -86,6 +86,16 @@ impl Numeric {
         bytes
     }
 
+    /// Writes what [`Numeric::to_bytes`] gives for a coefficient of 64 bits.
+    #[inline]
+    pub fn write_small(scale: u8, coefficient: i64, out: &mut [u8; NUMERIC_BYTES]) {
+        // All but the last byte are one word, so that nothing is copied from elsewhere.
+        let word = (i128::from(coefficient) << 8) | i128::from(scale);
+        let [start @ .., last] = out;
+        *start = word.to_le_bytes();
+        *last = (coefficient >> 63) as u8;
+    }
+
     /// Inverse of [`Numeric::to_bytes`]; `None` if the bytes break the invariant.
     pub fn from_bytes(bytes: [u8; NUMERIC_BYTES]) -> Option<Numeric> {
         let [scale, rest @ ..] = bytes;
