@@ -1,5 +1,8 @@
 //! Sums, differences and products of numerics within each other, as `price * (1 - discount) * (1 + tax)`: what comes in
-//! between stays integers of 64 bits, and no column is made of it.
+//! between stays integers of 64 bits, and no column is made of it. What several expressions have in common is computed
+//! once for a batch.
+
+use std::rc::Rc;
 
 use omen_core::types::PgType;
 
@@ -18,7 +21,9 @@ pub(super) fn nested(expr: &Expr, frame: Frame<'_>) -> Result<Option<Value>> {
     if !is_nested || !is_plain(left, DEPTH_MAX) || !is_plain(right, DEPTH_MAX) {
         return Ok(None);
     }
-    let (Some(a), Some(b)) = (numbers(left, frame)?, numbers(right, frame)?) else { return Ok(None) };
+    let mut numbers = Numbers::default();
+    let Some(a) = numbers.of(left, frame)? else { return Ok(None) };
+    let Some(b) = numbers.of(right, frame)? else { return Ok(None) };
     Ok(results(operation, &a, &b, frame.rows()))
 }
 
@@ -43,15 +48,35 @@ fn is_plain(expr: &Expr, depth: u32) -> bool {
     }
 }
 
-fn numbers(expr: &Expr, frame: Frame<'_>) -> Result<Option<Small>> {
-    if let Some((operation, [left, right])) = parts(expr) {
-        let Some(a) = numbers(left, frame)? else { return Ok(None) };
-        let Some(b) = numbers(right, frame)? else { return Ok(None) };
-        return Ok(Small::combine(operation, &a, &b));
+/// Whether it has numbers ([`Numbers::of`]) of most batches.
+pub(crate) fn has_numbers(expr: &Expr) -> bool {
+    matches!(expr.pg_type(), PgType::Numeric(_)) && is_plain(expr, DEPTH_MAX)
+}
+
+/// The numbers of expressions over the same rows.
+#[derive(Default)]
+pub(crate) struct Numbers<'a> {
+    known: Vec<(&'a Expr, Option<Rc<Small>>)>,
+}
+
+impl<'a> Numbers<'a> {
+    /// The numbers of an expression for which `has_numbers` holds; `None` if some need more bits, are NULL, or differ in
+    /// scale.
+    pub(crate) fn of(&mut self, expr: &'a Expr, frame: Frame<'_>) -> Result<Option<Rc<Small>>> {
+        if let Some((_, known)) = self.known.iter().find(|(known, _)| *known == expr) {
+            return Ok(known.clone());
+        }
+        let numbers = match (parts(expr), expr) {
+            (Some((operation, [left, right])), _) => match (self.of(left, frame)?, self.of(right, frame)?) {
+                (Some(a), Some(b)) => Small::combine(operation, &a, &b),
+                _ => None,
+            },
+            (None, Expr::Column { index, .. }) => Small::of(&frame.column(*index)?),
+            (None, Expr::Literal { value, .. }) => Small::of(&Value::Scalar(value.clone())),
+            _ => None,
+        };
+        let numbers = numbers.map(Rc::new);
+        self.known.push((expr, numbers.clone()));
+        Ok(numbers)
     }
-    Ok(match expr {
-        Expr::Column { index, .. } => Small::of(&frame.column(*index)?),
-        Expr::Literal { value, .. } => Small::of(&Value::Scalar(value.clone())),
-        _ => None,
-    })
 }

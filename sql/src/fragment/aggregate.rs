@@ -8,6 +8,7 @@
 //! rows in the order in which they came, and its result does not depend on the memory.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
@@ -24,6 +25,8 @@ use super::spill::partition::{LEVELS_MAX, Partitions};
 use super::spill::{Doing, Run, Work, steps};
 use super::{AggregateMode, Result, batch_of, out_of_memory, push_in_pieces};
 use crate::expr::aggregate::{Accumulator, Groups};
+use crate::expr::decimals::{Numbers, has_numbers};
+use crate::expr::eval::Frame;
 use crate::expr::{EvalContext, Expr};
 use crate::logical::Aggregate;
 
@@ -54,6 +57,10 @@ struct Running {
     seen_bytes: usize,
     /// Rows that are waiting to be ordered.
     ordered: Option<OrderedRows>,
+    /// Whether its argument has numbers (`Numbers`).
+    has_numbers: bool,
+    /// Whose states are its own, too.
+    same: Option<usize>,
 }
 
 impl Running {
@@ -67,7 +74,43 @@ impl Running {
             seen: distinct.then(HashSet::new),
             seen_bytes: 0,
             definition: definition.clone(),
+            has_numbers: matches!(definition.call.args.as_slice(), [arg] if has_numbers(arg))
+                && definition.filter.is_none()
+                && !distinct
+                && !ordered
+                && mode != AggregateMode::Final,
+            same: None,
         }
+    }
+
+    /// All of an aggregation.
+    fn all(definitions: &[Aggregate], mode: AggregateMode) -> Vec<Running> {
+        let same = |index: usize| {
+            let one: &Aggregate = &definitions[index];
+            let shares = |other: &Aggregate| other.filter == one.filter && other.call.shares_state(&one.call);
+            definitions[..index].iter().position(shares).filter(|_| mode == AggregateMode::Partial)
+        };
+        let all = definitions.iter().enumerate();
+        all.map(|(index, one)| Running { same: same(index), ..Running::new(one, mode) }).collect()
+    }
+
+    /// As `update` of rows whose argument has numbers, maybe.
+    fn update_small<'a>(
+        &'a mut self,
+        batch: &RecordBatch,
+        groups: Groups<'_>,
+        counts: &[i64],
+        numbers: &mut Numbers<'a>,
+        context: &EvalContext,
+    ) -> Result<()> {
+        let Running { definition, accumulator, .. } = self;
+        let [arg, ..] = definition.call.args.as_slice() else { return Ok(()) };
+        if let Some(values) = numbers.of(arg, Frame::of(batch))?
+            && let Some(done) = accumulator.update_small(groups, counts, &values)
+        {
+            return done;
+        }
+        accumulator.update(groups, &[arg.eval(batch, context)?], None)
     }
 
     fn update(&mut self, batch: &RecordBatch, groups: Groups<'_>, context: &EvalContext) -> Result<()> {
@@ -145,7 +188,7 @@ impl AggregateRun {
             schema: output_schema(&types, aggregates, mode),
             table: (!types.is_empty()).then(|| GroupTable::new(types)),
             groups: groups.to_vec(),
-            aggregates: aggregates.iter().map(|aggregate| Running::new(aggregate, mode)).collect(),
+            aggregates: Running::all(aggregates, mode),
             mode,
             context,
             ids: Vec::new(),
@@ -164,7 +207,14 @@ impl AggregateRun {
             }
             None => (1, Vec::new()),
         };
+        let mut states: Vec<Range<usize>> = Vec::with_capacity(self.aggregates.len());
         for running in &mut self.aggregates {
+            let start = columns.len();
+            if let Some(same) = running.same {
+                columns.extend_from_within(states[same].clone());
+                states.push(start..columns.len());
+                continue;
+            }
             running.accumulator.resize(rows);
             if let Some(ordered) = running.ordered.take() {
                 ordered.feed(&mut *running.accumulator)?;
@@ -175,6 +225,7 @@ impl AggregateRun {
                 columns.push(running.accumulator.finish()?);
             }
             *running = Running::new(&running.definition, self.mode);
+            states.push(start..columns.len());
         }
         if rows > 0 {
             push_in_pieces(batch_of(&self.schema, columns, rows), out);
@@ -224,12 +275,16 @@ impl AggregateRun {
             None => Groups::One(batch.num_rows()),
         };
         let mut state_column = self.groups.len();
-        for running in &mut self.aggregates {
+        let (mut numbers, mut counts) = (Numbers::default(), None);
+        for running in self.aggregates.iter_mut().filter(|running| running.same.is_none()) {
             running.accumulator.resize(group_count);
             if self.mode == AggregateMode::Final {
                 let states = &batch.columns()[state_column..state_column + running.state_count];
                 running.accumulator.merge(groups, states)?;
                 state_column += running.state_count;
+            } else if running.has_numbers && running.accumulator.takes_small() {
+                let counts = counts.get_or_insert_with(|| groups.counts(group_count));
+                running.update_small(batch, groups, counts, &mut numbers, &self.context)?;
             } else {
                 running.update(batch, groups, &self.context)?;
             }

@@ -28,6 +28,7 @@ use omen_core::types::PgType;
 use self::deviation::{ExactDeviation, FloatDeviation};
 use self::resolve::{AggregateFunction, Average};
 use super::Expr;
+use super::kernel::decimal::Small;
 pub use resolve::{Signature, exists, is_hypothetical, is_ordered_set, resolve};
 
 /// A resolved call of an aggregate function. `Send + Sync`.
@@ -55,6 +56,15 @@ pub struct Direction {
 }
 
 impl AggregateCall {
+    /// Whether the partial states of both calls are the same, of the same rows: totals and counts.
+    pub(crate) fn shares_state(&self, other: &AggregateCall) -> bool {
+        let totals = |call: &AggregateCall| {
+            use AggregateFunction::{Avg, Sum};
+            matches!(AggregateFunction::named(call.name), Some(Sum | Avg)) && !call.needs_all_rows()
+        };
+        totals(self) && totals(other) && self.args == other.args && self.state_types() == other.state_types()
+    }
+
     /// The number of arguments that the function takes.
     pub fn arg_count(&self) -> usize {
         self.args.len() - self.order.len()
@@ -110,6 +120,16 @@ pub enum Groups<'a> {
 }
 
 impl Groups<'_> {
+    /// How many rows each of so many groups has.
+    pub(crate) fn counts(self, groups: usize) -> Vec<i64> {
+        let mut counts = vec![0; groups];
+        match self {
+            Groups::One(rows) => counts[0] = i64::try_from(rows).expect("rows of a batch"),
+            Groups::Each(ids) => ids.iter().for_each(|id| counts[*id as usize] += 1),
+        }
+        counts
+    }
+
     fn row_count(self) -> usize {
         match self {
             Groups::One(rows) => rows,
@@ -142,6 +162,22 @@ pub trait Accumulator {
         args: &[ArrayRef],
         filter: Option<&BooleanArray>,
     ) -> Result<(), ValueError>;
+
+    /// Whether `update_small` can take rows.
+    fn takes_small(&self) -> bool {
+        false
+    }
+
+    /// As `update` of numerics without NULLs and filter; `counts` tells how many rows each group has. `None` leaves them
+    /// to `update`.
+    fn update_small(
+        &mut self,
+        _groups: Groups<'_>,
+        _counts: &[i64],
+        _values: &Small,
+    ) -> Option<Result<(), ValueError>> {
+        None
+    }
 
     /// Takes partial states: one row per group of the sender, and the group here of each.
     ///

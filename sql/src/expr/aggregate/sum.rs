@@ -10,12 +10,13 @@ use arrow_array::types::{Float32Type, Float64Type, Int16Type, Int32Type, Int64Ty
 use arrow_array::{Array, ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array};
 use arrow_schema::DataType;
 use omen_core::error::{SqlState, ValueError};
-use omen_core::types::numeric::NUMERIC_BYTES;
 use omen_core::types::{Interval, Numeric, PgType};
 
 use super::resolve::Average;
 use super::source::{Intervals, Numerics, Primitive, Source, fixed_array, fixed_values, fold, selected};
 use super::{Accumulator, Groups};
+use crate::expr::kernel::decimal::Small;
+use crate::expr::value::Value;
 
 /// The accumulator of a sum or average.
 pub(super) fn accumulator(arg: PgType, average: Average) -> Box<dyn Accumulator> {
@@ -282,49 +283,30 @@ impl<T: Total> Default for Sum<T> {
 }
 
 type BatchSum<S, T> = fn(&[<S as Source>::Raw]) -> T;
-/// Adds the values of a batch to the totals of their groups; `None` if it leaves that to others.
-type Together<S, T> = fn(&mut [Sum<T>], Groups<'_>, &[<S as Source>::Raw]) -> Option<Result<(), ValueError>>;
+/// Adds numbers to the totals of their groups, which have so many rows; `None` if it leaves that to others.
+type Together<T> = fn(&mut [Sum<T>], Groups<'_>, &[i64], &Small) -> Option<Result<(), ValueError>>;
 
 /// Most groups whose sums of one batch are kept apart before they are added to the totals.
 const TOGETHER_GROUPS_MAX: usize = 256;
 
-/// Adds numbers of one scale as integers, as long as they have at most 64 bits: so many cannot overflow.
 fn add_decimals(
     sums: &mut [Sum<Numeric>],
     groups: Groups<'_>,
-    values: &[[u8; NUMERIC_BYTES]],
+    counts: &[i64],
+    values: &Small,
 ) -> Option<Result<(), ValueError>> {
-    let [scale, ..] = *values.first()?;
-    if u32::from(scale) > Numeric::DIGITS_MAX || sums.len() > TOGETHER_GROUPS_MAX {
-        return None;
-    }
-    let mut added = [(0i128, 0i64); TOGETHER_GROUPS_MAX];
-    let mut fits = true;
-    let mut add = |(total, count): &mut (i128, i64), value: &[u8; NUMERIC_BYTES]| {
-        let [own, coefficient @ ..] = value;
-        let coefficient = i128::from_le_bytes(*coefficient);
-        fits &= *own == scale && i128::from(coefficient as i64) == coefficient;
-        *total += i128::from(coefficient as i64);
-        *count += 1;
+    let ids = match groups {
+        Groups::One(_) => None,
+        Groups::Each(ids) => Some(ids),
     };
-    match groups {
-        Groups::One(_) => {
-            let mut sum = (0, 0);
-            values.iter().for_each(|value| add(&mut sum, value));
-            added[0] = sum;
-        }
-        Groups::Each(ids) => {
-            ids.iter().zip(values).for_each(|(id, value)| add(&mut added[*id as usize], value));
-        }
-    }
-    fits.then(|| {
-        for (sum, (total, count)) in sums.iter_mut().zip(added).filter(|(_, (_, count))| *count > 0) {
-            let total = Numeric::new(total, scale).expect("the values of a batch are few");
-            sum.total = sum.total.try_add(total)?;
-            sum.count += count;
-        }
+    let (added, scale) = values.sums(ids, sums.len())?;
+    let mut sums = sums.iter_mut().zip(added).zip(counts).filter(|(_, count)| **count > 0);
+    Some(sums.try_for_each(|((sum, total), count)| {
+        let total = Numeric::new(total, scale).expect("the values of a batch are few");
+        sum.total = sum.total.try_add(total)?;
+        sum.count += count;
         Ok(())
-    })
+    }))
 }
 
 /// Totals of each group.
@@ -334,7 +316,7 @@ struct Sums<S: Source, T> {
     /// Adds up a whole batch, where that is faster than value by value.
     batch: Option<BatchSum<S, T>>,
     /// The same for each group.
-    together: Option<Together<S, T>>,
+    together: Option<Together<T>>,
 }
 
 impl<S: Source, T: Total> Sums<S, T> {
@@ -362,8 +344,10 @@ impl<S: Source, T: Total + From<S::Value>> Accumulator for Sums<S, T> {
             sum.count += i64::try_from(count).expect("rows of a batch");
             return Ok(());
         }
-        if let (None, Some(together)) = (&rows, self.together)
-            && let Some(added) = together(&mut self.sums, groups, values)
+        if rows.is_none()
+            && self.takes_small()
+            && let Some(small) = Small::of(&Value::Array(Arc::clone(&args[0])))
+            && let Some(added) = self.update_small(groups, &groups.counts(self.sums.len()), &small)
         {
             return added;
         }
@@ -372,6 +356,19 @@ impl<S: Source, T: Total + From<S::Value>> Accumulator for Sums<S, T> {
             sum.count += 1;
             Ok(())
         })
+    }
+
+    fn takes_small(&self) -> bool {
+        self.together.is_some() && self.sums.len() <= TOGETHER_GROUPS_MAX
+    }
+
+    fn update_small(
+        &mut self,
+        groups: Groups<'_>,
+        counts: &[i64],
+        values: &Small,
+    ) -> Option<Result<(), ValueError>> {
+        self.together?(&mut self.sums, groups, counts, values)
     }
 
     fn merge(&mut self, groups: Groups<'_>, states: &[ArrayRef]) -> Result<(), ValueError> {

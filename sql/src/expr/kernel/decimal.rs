@@ -92,11 +92,21 @@ fn small_arguments(call: &Call<'_>) -> Option<[Small; 2]> {
     Some([Small::of(&call.args[0])?, Small::of(&call.args[1])?])
 }
 
+/// The bound of any coefficient of 64 bits.
+const BITS_MAX: u32 = 63;
+
 /// Numbers of one scale, with coefficients of 64 bits.
 #[derive(Debug)]
-pub(crate) struct Small {
+pub struct Small {
     scale: u8,
+    /// No coefficient is further from 0 than 2 to this power.
+    bits: u32,
     coefficients: Coefficients,
+}
+
+/// The power of 2 that no number is beyond of those whose bits are together these: of negative ones the others.
+fn bits_of(together: i64) -> u32 {
+    i64::BITS - together.leading_zeros()
 }
 
 #[derive(Debug)]
@@ -112,7 +122,9 @@ impl Small {
             Value::Scalar(Datum::Numeric(value)) => {
                 let (scale, coefficient) = small(&value.to_bytes());
                 (scale <= SCALE_MAX).then_some(())?;
-                Some(Small { scale, coefficients: Coefficients::Same(coefficient?) })
+                let coefficient = coefficient?;
+                let bits = bits_of(coefficient ^ (coefficient >> 63));
+                Some(Small { scale, bits, coefficients: Coefficients::Same(coefficient) })
             }
             Value::Scalar(_) => None,
             Value::Array(array) => {
@@ -123,13 +135,17 @@ impl Small {
                 (scale <= SCALE_MAX).then_some(())?;
                 let mut coefficients = Vec::with_capacity(values.len());
                 // One look at the end instead of one at each value.
-                let mut fits = true;
-                coefficients.extend(values.iter().map(|value| {
-                    let (own, coefficient) = small(value);
-                    fits &= own == scale && coefficient.is_some();
-                    coefficient.unwrap_or_default()
+                let (mut odd, mut together) = (0, 0);
+                coefficients.extend(values.iter().map(|[own, coefficient @ ..]| {
+                    let wide = i128::from_le_bytes(*coefficient);
+                    let (coefficient, high) = (wide as i64, (wide >> 64) as i64);
+                    let sign = coefficient >> 63;
+                    odd |= (high ^ sign) | i64::from(*own ^ scale);
+                    together |= coefficient ^ sign;
+                    coefficient
                 }));
-                fits.then_some(Small { scale, coefficients: Coefficients::Each(coefficients) })
+                let coefficients = Coefficients::Each(coefficients);
+                (odd == 0).then_some(Small { scale, bits: bits_of(together), coefficients })
             }
         }
     }
@@ -139,21 +155,27 @@ impl Small {
         if operation == Operation::Mul {
             let scale = a.scale + b.scale;
             (scale <= SCALE_MAX).then_some(())?;
-            return Small::zip(scale, a, b, i64::overflowing_mul);
+            let bits = a.bits + b.bits;
+            return if bits < BITS_MAX {
+                Small::zip(scale, bits, a, b, |a, b| (a.wrapping_mul(b), false))
+            } else {
+                Small::zip(scale, BITS_MAX, a, b, i64::overflowing_mul)
+            };
         }
         let (scale, a_shift, b_shift) = shifts(a, b)?;
+        let shifted = |arg: &Small, shift: i64| arg.bits + if shift == 1 { 0 } else { bits_of(shift) };
+        let bits = shifted(a, a_shift).max(shifted(b, b_shift)) + 1;
+        if bits < BITS_MAX {
+            return match operation {
+                Operation::Add => Small::zip(scale, bits, a, b, |a, b| (a * a_shift + b * b_shift, false)),
+                _ => Small::zip(scale, bits, a, b, |a, b| (a * a_shift - b * b_shift, false)),
+            };
+        }
         let combine = match operation {
             Operation::Add => i64::overflowing_add,
             _ => i64::overflowing_sub,
         };
-        if (a_shift, b_shift) == (1, 1) {
-            // Apart, so that the loop has no products.
-            return match operation {
-                Operation::Add => Small::zip(scale, a, b, i64::overflowing_add),
-                _ => Small::zip(scale, a, b, i64::overflowing_sub),
-            };
-        }
-        Small::zip(scale, a, b, |a, b| {
+        Small::zip(scale, BITS_MAX, a, b, |a, b| {
             let ((a, a_over), (b, b_over)) = (a.overflowing_mul(a_shift), b.overflowing_mul(b_shift));
             let (result, over) = combine(a, b);
             (result, a_over | b_over | over)
@@ -162,7 +184,7 @@ impl Small {
 
     /// `f` says whether its result has more bits.
     #[inline]
-    fn zip(scale: u8, a: &Small, b: &Small, f: impl Fn(i64, i64) -> (i64, bool)) -> Option<Small> {
+    fn zip(scale: u8, bits: u32, a: &Small, b: &Small, f: impl Fn(i64, i64) -> (i64, bool)) -> Option<Small> {
         let mut over = false;
         let mut f = |a: i64, b: i64| {
             let (result, own) = f(a, b);
@@ -179,7 +201,25 @@ impl Small {
             }
             (Coefficients::Same(_), Coefficients::Same(_)) => return None,
         };
-        (!over).then_some(Small { scale, coefficients: Coefficients::Each(coefficients) })
+        (!over).then_some(Small { scale, bits, coefficients: Coefficients::Each(coefficients) })
+    }
+
+    /// The sum of the numbers of each of so many groups, and their scale; without groups, of all. `None` if the numbers
+    /// are no column.
+    pub(crate) fn sums(&self, ids: Option<&[u32]>, groups: usize) -> Option<(Vec<i128>, u8)> {
+        let Coefficients::Each(values) = &self.coefficients else { return None };
+        let is_narrow = self.bits + usize::BITS - values.len().leading_zeros() < BITS_MAX;
+        let sums = match (ids, is_narrow) {
+            (None, true) => vec![i128::from(values.iter().sum::<i64>())],
+            (None, false) => vec![values.iter().map(|value| i128::from(*value)).sum()],
+            (Some(ids), true) => {
+                sums_of_groups(ids, values, groups, 0i64, |sum, value| sum + value).map(i128::from).collect()
+            }
+            (Some(ids), false) => {
+                sums_of_groups(ids, values, groups, 0i128, |sum, value| sum + i128::from(value)).collect()
+            }
+        };
+        Some((sums, self.scale))
     }
 
     #[inline]
@@ -189,6 +229,32 @@ impl Small {
             Coefficients::Same(coefficient) => *coefficient,
         })
     }
+}
+
+/// The sum of the values of each group.
+#[inline]
+fn sums_of_groups<T: Copy + std::iter::Sum>(
+    ids: &[u32],
+    values: &[i64],
+    groups: usize,
+    zero: T,
+    add: impl Fn(T, i64) -> T,
+) -> impl Iterator<Item = T> {
+    /// Neighbours often have the same group: with sums apart, none waits for that of the row before.
+    const LANES: usize = 4;
+    let mut sums = vec![[zero; LANES]; groups];
+    let ((some_ids, last_ids), (some, last)) = (ids.as_chunks::<LANES>(), values.as_chunks::<LANES>());
+    for (ids, values) in some_ids.iter().zip(some) {
+        for lane in 0..LANES {
+            let sum = &mut sums[ids[lane] as usize][lane];
+            *sum = add(*sum, values[lane]);
+        }
+    }
+    for (id, value) in last_ids.iter().zip(last) {
+        let [sum, ..] = &mut sums[*id as usize];
+        *sum = add(*sum, *value);
+    }
+    sums.into_iter().map(|lanes| lanes.into_iter().sum())
 }
 
 fn pair<'a>(mut f: impl FnMut(i64, i64) -> i64) -> impl FnMut((&'a i64, &'a i64)) -> i64 {
@@ -205,8 +271,11 @@ fn small(value: &[u8; NUMERIC_BYTES]) -> (u8, Option<i64>) {
 fn array(rows: usize, scale: u8, coefficient: impl Fn(usize) -> i128) -> Value {
     let mut values = Vec::with_capacity(rows);
     values.extend((0..rows).map(|row| {
-        let mut bytes = [scale; NUMERIC_BYTES];
-        bytes[1..].copy_from_slice(&coefficient(row).to_le_bytes());
+        let coefficient = coefficient(row);
+        let mut bytes = [0; NUMERIC_BYTES];
+        let [start @ .., last] = &mut bytes;
+        *start = (coefficient << 8 | i128::from(scale)).to_le_bytes();
+        *last = (coefficient >> 120) as u8;
         bytes
     }));
     let values = Buffer::from_vec(values.into_flattened());
@@ -231,6 +300,47 @@ mod tests {
         let values = array.as_fixed_size_binary();
         let read = |row| Numeric::from_bytes(values.value(row).try_into().expect("17 bytes")).expect("valid");
         (0..values.len()).map(|row| read(row).to_string()).collect()
+    }
+
+    /// Sums of groups at the bounds where more bits are needed, with rows that fill no lanes.
+    #[test]
+    fn sums_of_groups_are_exact() {
+        let mut state = 7u64;
+        let mut next = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state >> 11
+        };
+        for bits in [1, 20, 52, 53, 60, 61, 62, 63] {
+            for rows in [1usize, 3, 4, 5, 511, 512, 1_030] {
+                let values: Vec<i64> = (0..rows)
+                    .map(|row| match row % 3 {
+                        0 => (next() as i64) << 11 >> (64 - bits - 1),
+                        1 => i64::MAX >> (63 - bits),
+                        _ => i64::MIN >> (63 - bits),
+                    })
+                    .collect();
+                let mut bytes = vec![[0; NUMERIC_BYTES]; rows];
+                for (value, place) in values.iter().zip(&mut bytes) {
+                    Numeric::write_small(3, *value, place);
+                    let plain = Numeric::new(i128::from(*value), 3).expect("64 bits");
+                    assert_eq!(*place, plain.to_bytes());
+                }
+                let bytes = Buffer::from_vec(bytes.into_flattened());
+                let small = Small::of(&Value::Array(Arc::new(FixedSizeBinaryArray::new(17, bytes, None))));
+                let small = small.expect("one scale");
+                let ids: Vec<u32> = (0..rows).map(|_| (next() % 5) as u32).collect();
+                let mut expected = [0i128; 5];
+                for (id, value) in ids.iter().zip(&values) {
+                    expected[*id as usize] += i128::from(*value);
+                }
+                assert_eq!(
+                    small.sums(Some(&ids), 5),
+                    Some((expected.to_vec(), 3)),
+                    "{bits} bits, {rows} rows"
+                );
+                assert_eq!(small.sums(None, 1), Some((vec![expected.iter().sum()], 3)));
+            }
+        }
     }
 
     /// The extremes of 64 bits, at scales that differ by as much as they may and by more, and what is too large.
