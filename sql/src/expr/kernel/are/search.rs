@@ -5,13 +5,19 @@
 
 use std::collections::HashSet;
 
+use omen_core::SqlState;
+use omen_core::error::ValueError;
+
 use super::dfa::{Run, Way, spend};
 use super::{Captures, Id, Node, Program, Regex, Result, Taste};
 
 /// Steps that each text is worth: tens of milliseconds.
 pub(super) const STEPS_BASE: u64 = 4_000_000;
-/// Steps that each of its bytes is worth.
-const STEPS_PER_BYTE: u64 = 1_024;
+/// Steps that each of its bytes is worth, however many there are: a few runs over the text.
+const STEPS_PER_BYTE: u64 = 16;
+/// Steps that each of its bytes is worth besides, up to a limit: no text costs more than half a second and those runs.
+const STEPS_PER_BYTE_MORE: u64 = 1_024;
+const STEPS_MORE_MAX: u64 = 16_000_000;
 
 /// An expression being looked for in a text.
 pub(crate) struct Search<'a> {
@@ -39,7 +45,9 @@ impl<'a> Search<'a> {
     /// # Errors
     /// 54000 if that takes too long.
     pub(crate) fn new(regex: &'a Regex, text: &'a str) -> Result<Search<'a>> {
-        let steps_left = STEPS_BASE + STEPS_PER_BYTE * text.len() as u64;
+        let len = text.len() as u64;
+        let more = (STEPS_PER_BYTE_MORE * len).min(STEPS_MORE_MAX);
+        let steps_left = STEPS_BASE + STEPS_PER_BYTE * len + more;
         let mut search =
             Search { regex, text, looks: Vec::new(), begins: None, steps_left, groups: Vec::new() };
         let looks = &search.program().looks;
@@ -223,7 +231,7 @@ impl<'a> Search<'a> {
                     if self.take_apart(*left, start, middle)? && self.take_apart(*right, middle, end)? {
                         return Ok(true);
                     }
-                    assert!(part.refers, "runs over the parts said that they match");
+                    only_if(part.refers)?;
                     self.groups.clone_from(&before);
                 }
                 Ok(false)
@@ -237,7 +245,7 @@ impl<'a> Search<'a> {
                     if self.take_apart(*branch, start, end)? {
                         return Ok(true);
                     }
-                    assert!(part.refers, "runs over the parts said that they match");
+                    only_if(part.refers)?;
                     self.groups.clone_from(&before);
                 }
                 Ok(false)
@@ -395,7 +403,7 @@ impl<'a> Search<'a> {
         for pair in places[from..].windows(2) {
             self.forget(round.inner);
             if !self.take_apart(round.inner, pair[0], pair[1])? {
-                assert!(refers, "runs over the parts said that they match");
+                only_if(refers)?;
                 self.groups.clone_from(&before);
                 return Ok(false);
             }
@@ -422,6 +430,12 @@ impl<'a> Search<'a> {
             _ => {}
         }
     }
+}
+
+/// Only back references may be against what runs over the parts have said to match.
+fn only_if(refers: bool) -> Result<()> {
+    let broken = || ValueError::new(SqlState::INTERNAL_ERROR, "a match cannot be taken apart");
+    if refers { Ok(()) } else { Err(broken()) }
 }
 
 /// A repetition that is taken apart.

@@ -40,6 +40,11 @@ fn no_expression_panics() {
 
 #[test]
 fn what_takes_too_long_ends() {
+    let long = "x".repeat(1_000_000);
+    let tried = Regex::new("(x*)*\\1(x*)\\2*y", Options::default()).expect("an expression");
+    assert!(tried.captures(&(long.clone() + "y")).is_err(), "too much work");
+    let run = Regex::new("(x+)(y?)$", Options::default()).expect("an expression");
+    assert!(run.captures(&long).expect("little to do").is_some());
     for pattern in ["(x*)*(x*)*y(?=z)", "((x+)+\\2)+$", "(x|xx|xxx)*?(x+)*y|\\Yq", "(x*)*\\1(x*)\\2*y"] {
         let regex = Regex::new(pattern, Options::default()).expect("an expression");
         drop(regex.captures(&"x".repeat(3_000)));
