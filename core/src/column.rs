@@ -771,7 +771,15 @@ impl BatchSchema {
         rows: usize,
     ) -> RecordBatch {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let schema = self.of(table, columns);
+        let mut schema = self.of(table, columns);
+        let is_other = |(field, array): (&Arc<Field>, &ArrayRef)| field.data_type() != array.data_type();
+        if schema.fields().iter().zip(&arrays).any(is_other) {
+            // Numerics as coefficients, whose type tells their scale.
+            let own = |(field, array): (&Arc<Field>, &ArrayRef)| {
+                field.as_ref().clone().with_data_type(array.data_type().clone())
+            };
+            schema = Arc::new(Schema::new(schema.fields().iter().zip(&arrays).map(own).collect::<Vec<_>>()));
+        }
         RecordBatch::try_new_with_options(schema, arrays, &options)
             .expect("arrays have the columns' types and length")
     }

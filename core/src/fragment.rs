@@ -3,10 +3,15 @@
 //! The engine knows no SQL. It hands batches of visible rows to a [`FragmentRun`], takes what comes out, and sends
 //! that, not the rows, to the core that asked.
 
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, FixedSizeBinaryArray, RecordBatch};
+use arrow_buffer::Buffer;
 
 use crate::error::ValueError;
 use crate::filter::ColumnFilter;
+use crate::types::Numeric;
+use crate::types::numeric::NUMERIC_BYTES;
 
 /// Most rows of a batch that a scan hands to a fragment.
 pub const BATCH_ROWS: usize = 8_192;
@@ -21,6 +26,18 @@ pub fn batch_bytes(batch: &RecordBatch) -> usize {
     batch.columns().iter().map(bytes).sum()
 }
 
+/// Most digits behind the point of numerics that lie in a batch as coefficients.
+pub const COEFFICIENTS_SCALE_MAX: u8 = 18;
+
+/// Numerics of one scale as they lie in batches otherwise (`PgType::arrow`), none of them NULL.
+pub fn numerics_of(scale: u8, coefficients: &[i64]) -> ArrayRef {
+    let mut bytes = vec![0; coefficients.len() * NUMERIC_BYTES];
+    for (place, coefficient) in bytes.as_chunks_mut().0.iter_mut().zip(coefficients) {
+        Numeric::write_small(scale, *coefficient, place);
+    }
+    Arc::new(FixedSizeBinaryArray::new(NUMERIC_BYTES as i32, Buffer::from_vec(bytes), None))
+}
+
 /// What to do with the rows of a range. Crosses cores, so it owns all it needs.
 pub trait Fragment: Send + Sync + 'static {
     /// Indexes of the table's columns that it reads, in the order in which it wants them. May be empty: then batches
@@ -31,6 +48,12 @@ pub trait Fragment: Send + Sync + 'static {
     /// columns that it does not read.
     fn filters(&self) -> &[ColumnFilter] {
         &[]
+    }
+
+    /// Whether it reads numerics as coefficients, too: a column of a batch whose values have one scale of at most
+    /// [`COEFFICIENTS_SCALE_MAX`], coefficients of 64 bits and no NULL may then be a `Decimal64` of that scale.
+    fn reads_coefficients(&self) -> bool {
+        false
     }
 
     /// Starts it on one range.

@@ -12,6 +12,7 @@
 
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::sync::Arc;
 
@@ -19,13 +20,13 @@ use arrow_array::RecordBatch;
 
 use super::SegmentId;
 use super::block::RowGroup;
-use super::encoding::{DictionaryId, EncodedBlock, is_int};
+use super::encoding::{DictionaryId, EncodedBlock};
 use super::format::BLOCK_ROWS;
 use super::groups::GroupSet;
 use super::reader::Segment;
 use super::zone::Judgement;
 use crate::catalog::TableSchema;
-use crate::column::{BatchSchema, ColumnBuf};
+use crate::column::BatchSchema;
 use crate::env::Env;
 use crate::filter::{Filter, IntTest, Ready, mask};
 use crate::fragment::BATCH_ROWS;
@@ -34,6 +35,7 @@ use crate::router::ReadView;
 use crate::row::Malformed;
 use crate::stamp::Sight;
 use crate::types::PgType;
+use values::Values;
 
 /// A batch with this many bytes of values of varying length takes no further block.
 const BATCH_BYTES: usize = 1 << 20;
@@ -90,7 +92,9 @@ pub(crate) struct BlockScan {
     filters: Vec<Ordered>,
     columns: Vec<usize>,
     batches: BatchSchema,
-    values: Vec<ColumnBuf>,
+    values: Vec<Values>,
+    /// Whether numerics may be coefficients (`Fragment::reads_coefficients`).
+    coefficients: bool,
     rows: usize,
     /// Rows of a batch at most.
     rows_max: usize,
@@ -133,6 +137,7 @@ impl BlockScan {
             columns: columns.to_vec(),
             batches: BatchSchema::default(),
             values: Vec::new(),
+            coefficients: false,
             rows: 0,
             rows_max: BATCH_ROWS,
             counts: BlockCounts::default(),
@@ -146,10 +151,10 @@ impl BlockScan {
     }
 
     /// Empty columns; those of varying length get room for as many bytes as those before them.
-    fn buffers(&self, rows: usize) -> Vec<ColumnBuf> {
+    fn buffers(&self, rows: usize) -> Vec<Values> {
         let buffer = |(index, column): (usize, &usize)| {
-            let bytes = self.values.get(index).map_or(0, ColumnBuf::bytes_len);
-            ColumnBuf::with_capacity(self.schema.columns[*column].pg_type, rows, bytes + bytes / 8)
+            let bytes = self.values.get(index).map_or(0, Values::bytes_len);
+            Values::with_capacity(self.schema.columns[*column].pg_type, rows, bytes + bytes / 8)
         };
         self.columns.iter().enumerate().map(buffer).collect()
     }
@@ -159,10 +164,15 @@ impl BlockScan {
         self.rows_max = rows;
     }
 
+    /// Numerics of its batches may be coefficients from here on (`Fragment::reads_coefficients`).
+    pub(crate) fn set_coefficients(&mut self, coefficients: bool) {
+        self.coefficients = coefficients;
+    }
+
     /// Whether the batch has no room for another block.
     pub(crate) fn is_full(&self) -> bool {
         self.rows + BLOCK_ROWS > self.rows_max
-            || self.values.iter().map(ColumnBuf::bytes_len).sum::<usize>() >= BATCH_BYTES
+            || self.values.iter().map(Values::bytes_len).sum::<usize>() >= BATCH_BYTES
     }
 
     /// The batch so far, if it has rows.
@@ -176,7 +186,7 @@ impl BlockScan {
         }
         let empty = self.buffers(rows.min(BATCH_ROWS));
         let values = std::mem::replace(&mut self.values, empty);
-        let arrays = values.into_iter().map(|values| values.freeze().array().cloned());
+        let arrays = values.into_iter().map(|values| values.into_array(self.coefficients));
         let arrays = arrays.collect::<Result<_, _>>()?;
         Ok(Some(self.batches.batch(&self.schema, &self.columns, arrays, rows)))
     }
@@ -299,7 +309,7 @@ impl<E: Env> Segment<E> {
         if mask::last(mask) - first + 1 == count {
             for (column, out) in columns.iter().zip(values) {
                 let (encoded, index) = block.column(*column);
-                encoded.append_to(index, first..first + count, out);
+                out.append(encoded, index, first..first + count);
             }
             return;
         }
@@ -307,7 +317,7 @@ impl<E: Env> Segment<E> {
         mask::for_each(mask, |row| scratch.rows.push(u16::try_from(row).expect("below BLOCK_ROWS")));
         for (column, out) in columns.iter().zip(values) {
             let (encoded, index) = block.column(*column);
-            gather(encoded, index, schema.columns[*column].pg_type, scratch, out);
+            out.gather(encoded, index, schema.columns[*column].pg_type, scratch);
         }
     }
 }
@@ -406,29 +416,4 @@ fn accepted<'a>(
         (segment, id, accepted)
     });
     accepted
-}
-
-/// Appends the values of some rows, which rise: in bulk if they are many or numbers, else one by one.
-fn gather(block: &EncodedBlock, column: usize, pg_type: PgType, scratch: &mut Scratch, out: &mut ColumnBuf) {
-    /// Decoding all values of a block costs what decoding one in so many costs one by one.
-    const BULK_PART: usize = 32;
-    let (rows, selected) = (block.rows(), &scratch.rows);
-    let plain = block.valid(column).is_none() && !out.has_nulls();
-    let selected_rows = || selected.iter().map(|row| usize::from(*row));
-    if plain && is_int(pg_type) {
-        if selected.len() * BULK_PART < rows {
-            return out.extend_ints(selected_rows().map(|row| block.int(column, row)));
-        }
-        scratch.ints.resize(BLOCK_ROWS, 0);
-        if block.ints(column, 0..rows, &mut scratch.ints[..rows]) {
-            return out.extend_ints(selected_rows().map(|row| scratch.ints[row]));
-        }
-    }
-    if plain && matches!(pg_type, PgType::Float4 | PgType::Float8) && selected.len() * BULK_PART >= rows {
-        scratch.floats.resize(BLOCK_ROWS, 0.0);
-        if block.floats(column, 0..rows, &mut scratch.floats[..rows]) {
-            return out.extend_floats(selected_rows().map(|row| scratch.floats[row]));
-        }
-    }
-    block.gather_to(column, selected, out);
 }

@@ -194,6 +194,7 @@ impl<E: Env> Shard<E> {
             let columns = open.fragment.columns();
             let mut blocks = BlockScan::new(&range.schema, columns, &rows.filters, &open.view);
             blocks.set_rows_max(FIRST_ROWS);
+            blocks.set_coefficients(open.fragment.reads_coefficients());
             ScanRun {
                 sources: segments.chain(memtables).collect(),
                 source: 0,

@@ -71,7 +71,7 @@ impl<'a> Numbers<'a> {
                 (Some(a), Some(b)) => Small::combine(operation, &a, &b),
                 _ => None,
             },
-            (None, Expr::Column { index, .. }) => Small::of(&frame.column(*index)?),
+            (None, Expr::Column { index, .. }) => Small::of(&frame.column_as_is(*index)?),
             (None, Expr::Literal { value, .. }) => Small::of(&Value::Scalar(value.clone())),
             _ => None,
         };

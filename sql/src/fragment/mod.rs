@@ -329,6 +329,12 @@ impl Fragment for ScanFragment {
         &self.filters
     }
 
+    /// Whatever reads rows only through expressions does.
+    fn reads_coefficients(&self) -> bool {
+        let mut stages = self.pipeline.stages.iter().skip_while(|stage| matches!(stage, Stage::Filter(_)));
+        matches!(stages.next(), Some(Stage::Project(_) | Stage::Aggregate { .. }))
+    }
+
     fn start(&self) -> Box<dyn FragmentRun> {
         Box::new(self.pipeline.start())
     }

@@ -75,11 +75,20 @@ impl Repeats {
                 return false;
             }
             let nulls = values.nulls().filter(|nulls| nulls.null_count() > 0);
+            let all = &bytes[offsets[0] as usize..offsets[rows] as usize];
+            if longest == 1 && all.len() == rows && nulls.is_none() {
+                // One byte each.
+                let shift = 8 * at;
+                self.keys.iter_mut().zip(all).for_each(|(key, byte)| {
+                    *key |= (u128::from(*byte) << 8 | 1) << shift;
+                });
+                at += 2;
+                continue;
+            }
             for (row, (key, pair)) in self.keys.iter_mut().zip(offsets.windows(2)).enumerate() {
                 let value = &bytes[pair[0] as usize..pair[1] as usize];
                 let packed = match (nulls, value) {
                     (Some(nulls), _) if nulls.is_null(row) => u128::from(NULL),
-                    (_, [byte]) => u128::from(*byte) << 8 | 1,
                     (_, value) => {
                         let mut word = [0; KEY_BYTES];
                         word[1..=value.len()].copy_from_slice(value);

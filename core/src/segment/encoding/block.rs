@@ -477,6 +477,25 @@ impl EncodedBlock {
         }
     }
 
+    /// The scale of the numerics of some rows, if all have it, coefficients of 64 bits and a value.
+    pub(crate) fn coefficients_scale(&self, column: usize, rows: &Range<usize>) -> Option<u8> {
+        let (scale, _, odd) = self.scaled(column)?;
+        let is_even = odd.each(self.bytes(), rows.clone()).next().is_none();
+        (is_even && self.valid(column).is_none()).then_some(scale)
+    }
+
+    /// The coefficients of the numerics of some rows that have a `coefficients_scale`.
+    pub(crate) fn coefficients(&self, column: usize, rows: Range<usize>, out: &mut [i64]) {
+        if let Some((_, coefficients, _)) = self.scaled(column) {
+            coefficients.fill(self, rows, out);
+        }
+    }
+
+    /// As `coefficients` of one row.
+    pub(crate) fn coefficient(&self, column: usize, row: usize) -> i64 {
+        self.scaled(column).map_or(0, |(_, coefficients, _)| coefficients.get(self, row))
+    }
+
     /// Scale, coefficients and odd values of numerics.
     pub(super) fn scaled(&self, column: usize) -> Option<(u8, &Ints, &Odd)> {
         match &self.columns[column].data {

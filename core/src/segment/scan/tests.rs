@@ -140,3 +140,65 @@ fn a_cold_point_read_is_one_read_of_64_kib_at_most() {
         }
     });
 }
+
+#[test]
+fn numerics_are_coefficients_while_they_have_one_scale() {
+    use crate::fragment::numerics_of;
+    use crate::types::Numeric;
+    use arrow_array::Array;
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::Decimal64Type;
+    use arrow_schema::DataType;
+
+    /// The values, whatever form they have, and whether they are coefficients.
+    fn plain(schema: &TableSchema, batch: &RecordBatch) -> (Vec<Vec<Datum>>, bool) {
+        let column = batch.column(0);
+        let DataType::Decimal64(_, scale) = column.data_type() else {
+            return (test_rows::values_of_batch(schema, &[1], batch), false);
+        };
+        let coefficients = column.as_primitive::<Decimal64Type>().values();
+        let array = numerics_of(scale.cast_unsigned(), coefficients);
+        let batch = RecordBatch::try_from_iter([("n", array)]).expect("one column");
+        (test_rows::values_of_batch(schema, &[1], &batch), true)
+    }
+
+    simulate(11, |_, env| async move {
+        let mut random = Random::new(11);
+        let schema = test_rows::schema(&[PgType::Int8, PgType::Numeric(None), PgType::Int4], &[0]);
+        let mut model = versions(&mut random, &schema, 5 * BLOCK_ROWS, true);
+        for (row, version) in model.iter_mut().enumerate() {
+            // Blocks of scales 2, 2, 3, 3 with one that needs more bits, and 3 with NULLs.
+            let (block, int) = (row / BLOCK_ROWS, row as i128 * 7_919 - 9_000_000);
+            version.values[1] = match (block, row % BLOCK_ROWS) {
+                (3, 77) => Datum::Numeric(Numeric::new(i128::from(i64::MAX) + 1, 3).expect("fits")),
+                (4, rest) if rest % 9 == 0 => Datum::Null,
+                _ => Datum::Numeric(Numeric::new(int, if block < 2 { 2 } else { 3 }).expect("fits")),
+            };
+            version.values[2] = Datum::Int4(row as i32 % 40);
+        }
+        let segment = write(&env, &schema, 1, &model).await;
+        assert_eq!(segment.block_count(), 5);
+        let cache = BlockCache::new(64 << 20);
+        let below =
+            |most| ColumnFilter { column: 2, test: Test::Compare(Comparison::Less, Datum::Int4(most)) };
+        for (filter, of_40) in [(None, 40), (Some(below(20)), 20), (Some(below(1)), 1)] {
+            for (rows_max, coefficients, expected) in [
+                (BLOCK_ROWS, true, vec![true, true, true, false, false]),
+                (BLOCK_ROWS, false, vec![false; 5]),
+                (BATCH_ROWS, true, vec![false]),
+            ] {
+                let ready = Filter::all(filter.as_slice(), &schema);
+                let mut scan = BlockScan::new(&schema, &[1], &ready, &view(1_000_000));
+                scan.set_rows_max(rows_max);
+                scan.set_coefficients(coefficients);
+                let batches = scan_columns(&segment, &mut scan, &KeySpan::all(), &cache).await;
+                let (values, forms): (Vec<_>, Vec<_>) =
+                    batches.iter().map(|batch| plain(&schema, batch)).unzip();
+                assert_eq!(forms, expected, "{of_40} of 40, {rows_max} rows");
+                let rows = model.iter().enumerate().filter(|(row, _)| (row % 40) < of_40);
+                let wanted: Vec<Vec<Datum>> = rows.map(|(_, v)| vec![v.values[1].clone()]).collect();
+                assert_eq!(values.concat(), wanted, "{of_40} of 40, {rows_max} rows");
+            }
+        }
+    });
+}

@@ -7,8 +7,10 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
+use arrow_array::types::Decimal64Type;
 use arrow_array::{Array, FixedSizeBinaryArray};
-use arrow_buffer::Buffer;
+use arrow_buffer::{Buffer, ScalarBuffer};
+use arrow_schema::DataType;
 use omen_core::types::numeric::NUMERIC_BYTES;
 use omen_core::types::{Datum, Numeric};
 
@@ -111,14 +113,21 @@ fn bits_of(together: i64) -> u32 {
 
 #[derive(Debug)]
 enum Coefficients {
-    Each(Vec<i64>),
+    Each(ScalarBuffer<i64>),
     Same(i64),
 }
 
 impl Small {
-    /// The argument, if it is so; `None` also if it has NULLs, whose places hold anything.
+    /// The argument, which may be coefficients, if it is so; `None` also if it has NULLs, whose places hold anything.
     pub(crate) fn of(value: &Value) -> Option<Small> {
         match value {
+            Value::Array(array) if let DataType::Decimal64(_, scale) = array.data_type() => {
+                let coefficients = array.as_primitive::<Decimal64Type>().values();
+                let together =
+                    coefficients.iter().fold(0, |together, value| together | (value ^ (value >> 63)));
+                let coefficients = Coefficients::Each(coefficients.clone());
+                Some(Small { scale: scale.cast_unsigned(), bits: bits_of(together), coefficients })
+            }
             Value::Scalar(Datum::Numeric(value)) => {
                 let (scale, coefficient) = small(&value.to_bytes());
                 (scale <= SCALE_MAX).then_some(())?;
@@ -144,7 +153,7 @@ impl Small {
                     together |= coefficient ^ sign;
                     coefficient
                 }));
-                let coefficients = Coefficients::Each(coefficients);
+                let coefficients = Coefficients::Each(coefficients.into());
                 (odd == 0).then_some(Small { scale, bits: bits_of(together), coefficients })
             }
         }
@@ -201,7 +210,7 @@ impl Small {
             }
             (Coefficients::Same(_), Coefficients::Same(_)) => return None,
         };
-        (!over).then_some(Small { scale, bits, coefficients: Coefficients::Each(coefficients) })
+        (!over).then_some(Small { scale, bits, coefficients: Coefficients::Each(coefficients.into()) })
     }
 
     /// The sum of the numbers of each of so many groups, and their scale; without groups, of all. `None` if the numbers
