@@ -3,6 +3,7 @@
 //! Order matters: dependent joins become plain ones before anything moves; filters go down then, so that scans see all conditions on their keys; columns are pruned after keys
 //! and the engine have taken their conditions away.
 
+mod aggregate_first;
 mod fold_constants;
 mod merge_projects;
 mod null_rejection;
@@ -14,6 +15,7 @@ mod push_to_engine;
 mod split_distinct;
 mod split_or;
 mod take_keys;
+mod unique;
 mod unnest;
 
 use crate::expr::{EvalContext, Expr, Volatility};
@@ -41,6 +43,7 @@ fn optimize_here(mut plan: Logical, context: &EvalContext, classes: Classes) -> 
     let plan = if classes.scatter { push_to_engine::apply(plan) } else { plan };
     let plan = push_limits::apply(plan);
     let plan = split_distinct::apply(plan);
+    let plan = aggregate_first::apply(plan);
     let plan = prune_columns::apply(plan);
     merge_projects::apply(plan)
 }

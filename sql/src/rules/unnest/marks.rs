@@ -2,7 +2,7 @@
 
 use omen_core::types::{Datum, PgType};
 
-use super::unique::never_null;
+use super::super::unique::never_null;
 use super::{columns_of, is_volatile};
 use crate::expr::Expr;
 use crate::logical::{Apply, ApplyKind, Logical};

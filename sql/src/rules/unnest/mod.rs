@@ -10,13 +10,13 @@
 mod domain;
 mod marks;
 mod pull;
-mod unique;
 
 use crate::expr::Expr;
 use crate::logical::apply::{is_outer, reads_outer};
 use crate::logical::{Apply, ApplyKind, Join, JoinKind, Logical};
 use crate::parse::with_stack;
 use crate::rules::is_volatile;
+use crate::rules::unique::is_partner_unique;
 use pull::Pulled;
 
 /// The plan without dependent joins.
@@ -143,7 +143,7 @@ fn single(
     let pg_type = output.pg_type();
     let mut below = vec![output];
     below.extend(columns_of(&plan));
-    let is_unique = missing.is_some() || unique::is_partner_unique(&plan, &conjuncts, left_width);
+    let is_unique = missing.is_some() || is_partner_unique(&plan, &conjuncts, left_width);
     let conjuncts: Vec<Expr> = conjuncts.into_iter().map(|expr| moved_behind(expr, left_width, 1)).collect();
     // A column of a partner that is not NULL.
     let marker = conjuncts.first().and_then(|conjunct| {
