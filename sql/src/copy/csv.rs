@@ -15,7 +15,7 @@ pub(super) fn find_end(
     data: &[u8],
     at_end: bool,
 ) -> Result<Option<LineEnd>> {
-    if search.offset == 0 && data.first() == Some(&b'\\') {
+    if options.end_marker && search.offset == 0 && data.first() == Some(&b'\\') {
         match end_marker(*ending, data, at_end)? {
             Marker::NeedsData => return Ok(None),
             Marker::Found(consumed) => return Ok(Some(LineEnd { length: 0, consumed, last: true })),

@@ -94,7 +94,8 @@ pub(super) struct Fields {
 /// Names for messages.
 #[derive(Clone, Debug)]
 struct Names {
-    table: String,
+    /// `COPY t`, or the file.
+    place: String,
     columns: Vec<String>,
 }
 
@@ -108,6 +109,7 @@ pub struct Decoder {
     line_number: u64,
     header_due: bool,
     ended: bool,
+    line_bytes_max: usize,
     carry: Vec<u8>,
     carry_start: usize,
     fields: Fields,
@@ -119,15 +121,36 @@ impl Decoder {
         Decoder {
             header_due: options.header != Header::None,
             options,
-            names: Names { table: table.into(), columns },
+            names: Names { place: format!("COPY {}", table.into()), columns },
             ending: LineEnding::Unknown,
             search: Search::default(),
             line_number: 0,
             ended: false,
+            line_bytes_max: LINE_BYTES_MAX,
             carry: Vec::new(),
             carry_start: 0,
             fields: Fields::default(),
         }
+    }
+
+    /// A decoder of a file that is read in place: errors name it, `\.` is data, and no line is longer than
+    /// `line_bytes_max`, itself at most [`LINE_BYTES_MAX`].
+    pub fn of_file(
+        mut options: CopyOptions,
+        path: &str,
+        columns: Vec<String>,
+        line_bytes_max: usize,
+    ) -> Decoder {
+        options.end_marker = false;
+        let mut decoder = Decoder::new(options, "", columns);
+        decoder.names.place = format!("file \"{path}\"");
+        decoder.line_bytes_max = line_bytes_max.min(LINE_BYTES_MAX);
+        decoder
+    }
+
+    /// From the next line on the data has these columns.
+    pub fn set_columns(&mut self, columns: Vec<String>) {
+        self.names.columns = columns;
     }
 
     /// The rows that are whole with this chunk. Call [`Rows::next`] until it answers `None` or an error, or the rest of
@@ -139,6 +162,11 @@ impl Decoder {
     /// The rows that are whole because no more data comes: at most one.
     pub fn finish(&mut self) -> Rows<'_> {
         Rows { decoder: self, chunk: &[], at_end: true }
+    }
+
+    /// Number of fields of the line read last; of one with extra data as many as there are columns.
+    pub fn field_count(&self) -> usize {
+        self.fields.spans.len()
     }
 
     /// Number of the line read last, from 1, the header included.
@@ -158,7 +186,7 @@ impl Decoder {
 
     fn locate_line(&self, mut error: SqlError, number: u64) -> SqlError {
         if error.context.is_none() {
-            error.context = Some(format!("COPY {}, line {number}", self.names.table));
+            error.context = Some(format!("{}, line {number}", self.names.place));
         }
         error
     }
@@ -191,10 +219,10 @@ impl Decoder {
                 return Err(self.locate(error));
             }
         };
-        if found.map_or(data.len(), |end| end.length) > LINE_BYTES_MAX {
+        if found.map_or(data.len(), |end| end.length) > self.line_bytes_max {
             self.ended = true;
             self.line_number += 1;
-            let message = format!("line of COPY data is longer than {LINE_BYTES_MAX} bytes");
+            let message = format!("line of data is longer than {} bytes", self.line_bytes_max);
             return Err(self.locate(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message)));
         }
         Ok(found)
@@ -264,6 +292,11 @@ pub struct Rows<'a> {
 }
 
 impl Rows<'_> {
+    /// Bytes at the end of the chunk that were not looked at yet: [`Decoder::rows`] may go on with them later.
+    pub fn rest_bytes(&self) -> usize {
+        self.chunk.len()
+    }
+
     /// The next row; `None` when the chunk has no more whole rows.
     ///
     /// # Errors
@@ -346,6 +379,11 @@ pub struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
+    /// Number of its fields.
+    pub fn field_count(&self) -> usize {
+        self.decoder.field_count()
+    }
+
     /// The bytes of a column; `None` for NULL.
     ///
     /// # Errors
@@ -367,9 +405,9 @@ impl<'a> Row<'a> {
     /// The error with the context `COPY t, line n: "..."`.
     pub fn locate(&self, mut error: SqlError) -> SqlError {
         if error.context.is_none() {
-            let table = &self.decoder.names.table;
+            let place = &self.decoder.names.place;
             error.context =
-                Some(format!("COPY {table}, line {}: \"{}\"", self.decoder.line_number, shown(self.line)));
+                Some(format!("{place}, line {}: \"{}\"", self.decoder.line_number, shown(self.line)));
         }
         error
     }
@@ -384,7 +422,7 @@ impl<'a> Row<'a> {
             };
             let line = self.decoder.line_number;
             error.context =
-                Some(format!("COPY {}, line {line}, column {}: {value}", names.table, names.columns[column]));
+                Some(format!("{}, line {line}, column {}: {value}", names.place, names.columns[column]));
         }
         error
     }

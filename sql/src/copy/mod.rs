@@ -111,6 +111,8 @@ pub struct CopyOptions {
     quote: u8,
     escape: u8,
     null: Box<[u8]>,
+    /// CSV: a line `\.` ends the data.
+    end_marker: bool,
     force_quote: Vec<bool>,
     force_not_null: Vec<bool>,
     force_null: Vec<bool>,
@@ -157,6 +159,7 @@ impl CopyOptions {
             quote,
             escape,
             null: null.into(),
+            end_marker: true,
             force_quote: request.force_quote.flags(column_count),
             force_not_null: request.force_not_null.flags(column_count),
             force_null: request.force_null.flags(column_count),

@@ -167,8 +167,8 @@ pub(crate) async fn estimate_scans<R: Router>(
     let mut estimates = Vec::with_capacity(scans.len());
     for scan in scans {
         if crate::files::is_file(&scan.table) {
-            let (_, footer) = crate::files::Footer::read(router, &scan.table.name).await?;
-            let rows = footer.row_count() as f64;
+            let (_, contents) = crate::files::Contents::read(router, &scan.table.name).await?;
+            let rows = contents.row_count() as f64;
             estimates.push(ScanEstimate { rows, matching: None, distinct: Vec::new() });
             continue;
         }

@@ -84,6 +84,11 @@ impl<R: Router> Watch<R> {
         Ok(self.router.monotonic_us())
     }
 
+    /// Now, in microseconds of the router's clock.
+    pub(crate) fn now_us(&self) -> u64 {
+        self.router.monotonic_us()
+    }
+
     /// As [`Watch::check`].
     fn stop(&self) -> std::result::Result<(), ValueError> {
         let message = if self.cancel.replace(false) {

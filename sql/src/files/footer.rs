@@ -1,19 +1,15 @@
 //! What a Parquet file says about itself: its columns, and where and how many its rows are.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow_schema::DataType;
-use omen_core::catalog::{COLUMNS_MAX, Column, TableSchema};
 use omen_core::env::catch_panic;
-use omen_core::learned::IndexKind;
 use omen_core::readable::ReadableFile;
-use omen_core::router::Router;
 use omen_core::types::PgType;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::ParquetMetaDataReader;
 
-use super::columns;
+use super::{check_column_count, columns};
 use crate::error::{Result, SqlError, SqlState};
 
 /// Bytes behind the footer: its length and the magic bytes.
@@ -35,29 +31,12 @@ pub(super) fn damaged(path: &str, why: impl std::fmt::Display) -> SqlError {
     SqlError::new(SqlState::DATA_CORRUPTED, format!("could not read file \"{path}\": {why}"))
 }
 
-/// An error of the engine about a file, with what to do about it.
-fn with_hint(error: omen_core::Error) -> SqlError {
-    let error = SqlError::from(error);
-    if error.state == SqlState::INSUFFICIENT_PRIVILEGE {
-        return error.hint(
-            "Files can be read below the one folder that the node is started with: --read-files-below DIR.",
-        );
-    }
-    error
-}
-
 impl Footer {
-    /// Opens a file and reads its footer.
+    /// Reads the footer of a file.
     ///
     /// # Errors
-    /// 42501 if it may not be read; 58P01 if there is none; XX001 if it is not Parquet; 0A000 for types without a
-    /// counterpart.
-    pub(crate) async fn read<R: Router>(router: &R, path: &str) -> Result<(Rc<dyn ReadableFile>, Footer)> {
-        let file = router.readable_file(path).await.map_err(with_hint)?;
-        if !path.to_ascii_lowercase().ends_with(".parquet") {
-            let hint = "Files in FROM are Parquet files, with names that end in \".parquet\".";
-            return Err(SqlError::unsupported(format!("reading file \"{path}\" in place"), hint));
-        }
+    /// XX001 if it is not Parquet; 0A000 for types without a counterpart.
+    pub(super) async fn read(file: &dyn ReadableFile, path: &str) -> Result<Footer> {
         let size_bytes = file.size_bytes();
         let Some(tail_at) = size_bytes.checked_sub(TAIL_BYTES as u64) else {
             return Err(damaged(path, "it is too short for a Parquet file"));
@@ -81,38 +60,18 @@ impl Footer {
         let metadata = decoded.await.map_err(|why| damaged(path, why))?.map_err(|why| damaged(path, why))?;
         let columns = columns_of(path, &metadata)?;
         check_row_groups(path, &metadata, size_bytes)?;
-        Ok((file, Footer { metadata, columns }))
+        Ok(Footer { metadata, columns })
     }
 
     /// Number of its rows.
-    pub(crate) fn row_count(&self) -> u64 {
+    pub(super) fn row_count(&self) -> u64 {
         u64::try_from(self.metadata.metadata().file_metadata().num_rows()).unwrap_or(0)
-    }
-
-    /// The table that the file is, with a hidden key.
-    pub(super) fn schema(&self) -> TableSchema {
-        let column = |name: &str, pg_type: PgType, hidden: bool| Column {
-            name: name.to_owned(),
-            pg_type,
-            not_null: hidden,
-            default: None,
-            hidden,
-        };
-        let mut columns: Vec<Column> =
-            self.columns.iter().map(|(name, pg_type)| column(name, *pg_type, false)).collect();
-        columns.push(column("row number", PgType::Int8, true));
-        let key = vec![columns.len() - 1];
-        TableSchema { columns, key, key_name: None, index: IndexKind::Auto }
     }
 }
 
 fn columns_of(path: &str, metadata: &ArrowReaderMetadata) -> Result<Vec<(String, PgType)>> {
     let fields = metadata.schema().fields();
-    if fields.len() >= COLUMNS_MAX {
-        let message =
-            format!("file \"{path}\" has {} columns, {} are allowed", fields.len(), COLUMNS_MAX - 1);
-        return Err(SqlError::new(SqlState::TOO_MANY_COLUMNS, message));
-    }
+    check_column_count(path, fields.len())?;
     let column = |field: &Arc<arrow_schema::Field>| match columns::pg_type(field.data_type()) {
         Some(pg_type) => Ok((field.name().clone(), pg_type)),
         None => {

@@ -1,13 +1,15 @@
-//! Files read in place: `FROM 'file.parquet'`.
+//! Files read in place: `FROM 'file.parquet'`, `FROM 'file.csv'`.
 //!
 //! A file is bound as a table that no catalog has: its id is one of those at the end, its name is the path as written,
-//! and its hidden key counts its rows. Binding cannot wait; so it says which file it misses, the session reads that
-//! file's footer, and binding starts again. A run reads the footer anew: if columns have changed meanwhile, it fails.
+//! and its hidden key counts its rows. Binding cannot wait; so it says which file it misses, the session reads what
+//! that file's columns are, and binding starts again. A run reads it anew: if columns have changed meanwhile, it fails.
 //!
 //! Invariant: what a file says is checked before it is believed. A reader of Parquet that panics over damaged bytes is a
 //! damaged file.
 
 mod columns;
+mod contents;
+mod csv;
 mod footer;
 mod prune;
 mod scan;
@@ -21,7 +23,8 @@ use omen_core::id::TableId;
 use omen_core::router::Router;
 
 use crate::error::{Result, SqlError, SqlState};
-pub(crate) use footer::Footer;
+pub(crate) use contents::Contents;
+use contents::check_column_count;
 pub(crate) use scan::RunningFile;
 
 /// Most files of one statement.
@@ -70,16 +73,16 @@ impl Files {
     /// Reads what a file's columns are.
     ///
     /// # Errors
-    /// 42501 if it may not be read; 58P01, XX001 and 0A000 if it cannot be.
+    /// As [`Contents::read`].
     pub(crate) async fn read<R: Router>(&self, router: &R, path: String) -> Result<()> {
         let number = self.next.get();
         if number >= FILES_MAX {
             let message = format!("a statement can read at most {FILES_MAX} files");
             return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
         }
-        let (_, footer) = Footer::read(router, &path).await?;
+        let (_, contents) = Contents::read(router, &path).await?;
         let id = TableId(FIRST_FILE.0 + number);
-        let schema = Arc::new(footer.schema());
+        let schema = Arc::new(contents.schema());
         let table = Table { id, name: path.clone(), schema, ranges: Vec::new() };
         self.next.set(number + 1);
         self.known.borrow_mut().insert(path, Arc::new(table));

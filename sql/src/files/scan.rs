@@ -1,7 +1,5 @@
-//! Reading the rows of a file: one row group after the other, of each only the columns that are needed.
-//!
-//! The bytes of a row group's columns are in memory while it is decoded, within `work_mem`; other work of the core has
-//! its turn after every batch.
+//! Reading the rows of a file. Of Parquet one row group after the other, of each only the columns that are needed: their
+//! bytes are in memory while it is decoded, within `work_mem`, and other work of the core has its turn after every batch.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -15,12 +13,14 @@ use omen_core::filter::ColumnFilter;
 use omen_core::fragment::BATCH_ROWS;
 use omen_core::readable::ReadableFile;
 use omen_core::router::Router;
+use omen_core::types::PgType;
 use parquet::DecodeResult;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
 
-use super::footer::damaged;
-use super::{Footer, columns, prune};
+use super::csv::CsvRows;
+use super::footer::{Footer, damaged};
+use super::{Contents, columns, prune};
 use crate::error::{Result, SqlError, SqlState};
 use crate::execute::Watch;
 use crate::execute::query::{Reader, Running, scan_types};
@@ -76,11 +76,11 @@ impl<R: Router> Reader<'_, R> {
         txn: Option<R::Txn>,
     ) -> Result<Running<R>> {
         let path = &scan.table.name;
-        let (file, footer) = Footer::read(self.router, path).await?;
+        let (file, contents) = Contents::read(self.router, path).await?;
         let known = scan.table.schema.columns.iter().filter(|column| !column.hidden);
         if !known
             .map(|column| (&column.name, column.pg_type))
-            .eq(footer.columns.iter().map(|(name, pg_type)| (name, *pg_type)))
+            .eq(contents.columns().iter().map(|(name, pg_type)| (name, *pg_type)))
         {
             let message = format!("file \"{path}\" has other columns than when the statement was prepared");
             let error = SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message);
@@ -88,8 +88,32 @@ impl<R: Router> Reader<'_, R> {
         }
         let types = scan_types(scan);
         let pipeline = self.pipeline(types.clone(), scan.fragment.iter().chain(steps))?;
-        let rows = FileRows {
-            path: path.clone(),
+        let rows = match contents {
+            Contents::Parquet(footer) => {
+                FileRows::Parquet(Box::new(self.parquet_rows(scan, file, footer, filters, &types)))
+            }
+            Contents::Csv(layout) => {
+                let watch = self.watch.clone();
+                FileRows::Csv(Box::new(CsvRows::new(file, path, layout, &scan.columns, &types, watch)?))
+            }
+        };
+        Ok(Running::File(Box::new(RunningFile {
+            rows: Some(rows),
+            pipeline: self.start_local(&pipeline),
+            txn,
+        })))
+    }
+
+    fn parquet_rows(
+        &self,
+        scan: &ScanPlan,
+        file: Rc<dyn ReadableFile>,
+        footer: Footer,
+        filters: &[ColumnFilter],
+        types: &[PgType],
+    ) -> ParquetRows<R> {
+        ParquetRows {
+            path: scan.table.name.clone(),
             file,
             groups: groups_of(&footer, filters).into_iter(),
             mask: ProjectionMask::roots(
@@ -98,17 +122,27 @@ impl<R: Router> Reader<'_, R> {
             ),
             places: places_of(&scan.columns, footer.columns.len()),
             footer,
-            schema: schema_of(&types),
+            schema: schema_of(types),
             decoder: None,
             row: 0,
             memory_bytes: self.context.surroundings.memory_bytes,
             watch: self.watch.clone(),
-        };
-        Ok(Running::File(Box::new(RunningFile {
-            rows: Some(rows),
-            pipeline: self.start_local(&pipeline),
-            txn,
-        })))
+        }
+    }
+}
+
+/// The rows of a file as batches.
+enum FileRows<R: Router> {
+    Parquet(Box<ParquetRows<R>>),
+    Csv(Box<CsvRows<R>>),
+}
+
+impl<R: Router> FileRows<R> {
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        match self {
+            FileRows::Parquet(rows) => rows.next().await,
+            FileRows::Csv(rows) => rows.next().await,
+        }
     }
 }
 
@@ -138,8 +172,8 @@ fn places_of(wanted: &[usize], column_count: usize) -> Vec<Option<usize>> {
     wanted.iter().map(|column| given.binary_search(column).ok()).collect()
 }
 
-/// The rows of a file as batches.
-struct FileRows<R: Router> {
+/// The rows of a Parquet file as batches.
+struct ParquetRows<R: Router> {
     path: String,
     file: Rc<dyn ReadableFile>,
     footer: Footer,
@@ -154,7 +188,7 @@ struct FileRows<R: Router> {
     watch: Watch<R>,
 }
 
-impl<R: Router> FileRows<R> {
+impl<R: Router> ParquetRows<R> {
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             self.watch.check()?;
