@@ -1,5 +1,6 @@
-//! Scans over several ranges: every range's fragment runs at once, on its own core; parts come as they are ready.
+//! Scans over several ranges: one fragment runs on each core over those that it owns; parts come as they are ready.
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -8,7 +9,7 @@ use arrow_array::RecordBatch;
 
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::id::CoreId;
+use crate::id::{CoreId, RangeId};
 use crate::key::KeySpan;
 use crate::router::{Cursor, Scan, ScanCounts};
 use crate::shard::{ScanId, ScanOpen, ScanPart};
@@ -26,11 +27,11 @@ pub struct NodeCursor<E: Env> {
     counts: ScanCounts,
 }
 
-/// A range that is being scanned.
+/// A core's ranges that are being scanned.
 struct Target {
     core: CoreId,
     id: ScanId,
-    /// What is scanned there, to be asked elsewhere if the range has moved; empty once the range has answered.
+    /// What is scanned there, to be asked elsewhere if a range has moved; empty once the core has answered.
     spans: Vec<KeySpan>,
     answer: Receiver<Result<Reply>>,
 }
@@ -48,23 +49,22 @@ impl<E: Env> NodeCursor<E> {
         let catalog = self.node.catalog.borrow().clone();
         let table = self.scan.table;
         let table = catalog.table(table).ok_or(Error::TableMissing { table })?;
+        let mut of_cores: BTreeMap<CoreId, Vec<(RangeId, Vec<KeySpan>)>> = BTreeMap::new();
         for range in &table.ranges {
             let spans: Vec<_> = spans.iter().filter_map(|span| span.intersect(&range.span)).collect();
-            if spans.is_empty() {
-                continue;
+            if !spans.is_empty() {
+                of_cores.entry(range.core).or_default().push((range.id, spans));
             }
+        }
+        for (core, ranges) in of_cores {
             let number = self.node.scans_total.get();
             self.node.scans_total.set(number + 1);
             let id = ScanId { reader: self.node.core, number };
-            let open = ScanOpen {
-                id,
-                range: range.id,
-                view: self.scan.view,
-                spans: spans.clone(),
-                fragment: self.scan.fragment.clone(),
-            };
-            let answer = self.node.start_call(range.core, Request::OpenScan(Box::new(open)));
-            self.targets.push(Target { core: range.core, id, spans, answer });
+            let spans = ranges.iter().flat_map(|(_, spans)| spans).cloned().collect();
+            let fragment = self.scan.fragment.clone();
+            let open = ScanOpen { id, ranges, view: self.scan.view, fragment };
+            let answer = self.node.start_call(core, Request::OpenScan(Box::new(open)));
+            self.targets.push(Target { core, id, spans, answer });
         }
         Ok(())
     }

@@ -32,15 +32,13 @@ use crate::write_batch::WriteBatch;
 
 use super::message::{Reply, Request};
 use super::router::first_row_id;
-use super::{Local, received};
+use super::{Local, placement, received};
 
 /// The table of the catalog's own rows.
 pub(super) const SYSTEM_TABLE: TableId = TableId(1);
 const SYSTEM_RANGE: RangeId = RangeId(1);
 const TABLE: i16 = 1;
 const COUNTERS: i16 = 2;
-/// Ranges of one table are not split beyond this many per core.
-const RANGES_PER_CORE_MAX: usize = 16;
 
 /// What core 0 needs to change the catalog; idle on the other cores.
 #[derive(Default)]
@@ -92,9 +90,8 @@ impl<E: Env> Local<E> {
         self.shard.install_range(new, RangeImage::default()).await?;
         let open = ScanOpen {
             id: ScanId { reader: self.core, number: u64::MAX },
-            range: SYSTEM_RANGE,
+            ranges: vec![(SYSTEM_RANGE, vec![KeySpan::all()])],
             view: self.system_view(),
-            spans: vec![KeySpan::all()],
             fragment: Arc::new(EveryRow([0, 1, 2])),
         };
         let id = open.id;
@@ -233,13 +230,10 @@ impl<E: Env> Local<E> {
         let Some(table) = catalog.tables().find(holds) else { return Ok(()) };
         let index = table.ranges.iter().position(|range| range.id == id).expect("found above");
         let owner = table.ranges[index].core;
-        let core_count = usize::from(self.outbox.core_count());
-        let parts = match table.ranges.len() {
-            count if count >= core_count * RANGES_PER_CORE_MAX => 1,
-            count if count < core_count => core_count,
-            _ => 2,
-        };
-        let split = self.split_into(table, index, parts).await;
+        let rows = self.rows_beside(table, id).await?;
+        let own_rows = self.rows_of(owner, vec![id]).await?;
+        let parts = placement::parts(own_rows, &rows, table.ranges.len(), self.shard.split_rows());
+        let split = self.split_into(table, index, parts, own_rows, rows).await;
         if !matches!(split, Ok(true) | Err(Error::Busy)) {
             self.call(owner, Request::EndHandover(id)).await?;
         }
@@ -247,7 +241,14 @@ impl<E: Env> Local<E> {
     }
 
     /// Answers whether the range was cut.
-    async fn split_into(self: &Rc<Self>, table: &Table, index: usize, parts: usize) -> Result<bool> {
+    async fn split_into(
+        self: &Rc<Self>,
+        table: &Table,
+        index: usize,
+        parts: usize,
+        own_rows: u64,
+        mut rows: Vec<u64>,
+    ) -> Result<bool> {
         if parts < 2 {
             return Ok(false);
         }
@@ -258,22 +259,35 @@ impl<E: Env> Local<E> {
         if plan.points.is_empty() {
             return Ok(false);
         }
-        let mut load = vec![0; usize::from(self.outbox.core_count())];
-        table
-            .ranges
-            .iter()
-            .filter(|range| range.id != old.id)
-            .for_each(|range| load[usize::from(range.core.0)] += 1);
-        let spans = cut(&old.span, &plan.points).into_iter().map(|span| {
-            let core = (0..load.len()).min_by_key(|core| load[*core]).expect("a node has a core");
-            load[core] += 1;
-            (span, CoreId(core as u16))
-        });
+        let spans = cut(&old.span, &plan.points);
+        let rows_each = own_rows / spans.len() as u64;
+        let cores = placement::place(spans.len(), rows_each, &mut rows);
+        let spans = spans.into_iter().zip(cores);
         let ranges = self.install(table, spans.collect(), &plan.image).await?;
         let mut next = table.clone();
         next.ranges.splice(index..=index, ranges);
         self.replace_table(next).await?;
         Ok(true)
+    }
+
+    /// About how many rows of a table each core has, but for those of one range.
+    async fn rows_beside(self: &Rc<Self>, table: &Table, without: RangeId) -> Result<Vec<u64>> {
+        let mut rows = Vec::new();
+        for core in (0..self.outbox.core_count()).map(CoreId) {
+            let others = table.ranges.iter().filter(|range| range.core == core && range.id != without);
+            rows.push(self.rows_of(core, others.map(|range| range.id).collect()).await?);
+        }
+        Ok(rows)
+    }
+
+    async fn rows_of(self: &Rc<Self>, core: CoreId, ranges: Vec<RangeId>) -> Result<u64> {
+        if ranges.is_empty() {
+            return Ok(0);
+        }
+        match self.call(core, Request::EstimateRows(ranges, [KeySpan::all()].into())).await? {
+            Reply::Count(rows) => Ok(rows),
+            _ => unreachable!("an estimate is answered by a count"),
+        }
     }
 
     async fn replace_table(self: &Rc<Self>, table: Table) -> Result<()> {

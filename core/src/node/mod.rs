@@ -14,6 +14,7 @@
 mod cursor;
 pub mod message;
 mod meta;
+mod placement;
 mod router;
 mod transaction;
 

@@ -94,7 +94,7 @@ pub struct ShardConfig {
     pub memory_timeout: Duration,
     /// Segments of a range that may hold the same key; above, they are merged.
     pub segments_max: usize,
-    /// Rows of a range above which the node is asked to split it.
+    /// Rows by which a range grows before the node is asked whether to split it.
     pub split_rows: usize,
     /// Versions that ended less than this long ago are kept, whether a snapshot is open that sees them or not.
     pub retention: Duration,
@@ -119,7 +119,7 @@ impl ShardConfig {
             lock_timeout: Duration::from_secs(10),
             memory_timeout: Duration::from_secs(10),
             segments_max: 8,
-            split_rows: 256 << 10,
+            split_rows: 64 << 10,
             retention: Duration::ZERO,
         }
     }
@@ -219,6 +219,11 @@ impl<E: Env> Shard<E> {
     pub fn ranges(&self) -> Vec<(RangeId, TableId)> {
         let state = self.0.state.borrow();
         state.ranges.values().map(|range| (range.id, range.table)).collect()
+    }
+
+    /// Rows of a range above which it may be split.
+    pub fn split_rows(&self) -> usize {
+        self.0.config.split_rows
     }
 
     /// About how many rows of one range lie in the span; none if it is not here.

@@ -67,6 +67,8 @@ pub(super) struct Range<E: Env> {
     pub settled_at: Timestamp,
     /// Versions above which the node is asked to split it; `usize::MAX` once it has been asked.
     pub split_above: usize,
+    /// Versions in its segments, as far as they lie in its span.
+    segment_rows: usize,
 }
 
 /// Where a version lies.
@@ -124,6 +126,7 @@ impl<E: Env> Range<E> {
             depth: 0,
             settled_at: Timestamp::ZERO,
             split_above: usize::MAX,
+            segment_rows: 0,
         }
     }
 
@@ -155,10 +158,9 @@ impl<E: Env> Range<E> {
         self.memtables.push(MemtableSlot::open(&self.schema, tail));
     }
 
-    /// It is to be split when it has grown by `rows` or to twice what it holds now.
+    /// It may be split when it has grown by `rows`.
     pub fn split_after(&mut self, rows: usize) {
-        let count = self.version_count();
-        self.split_above = count + rows.max(count);
+        self.split_above = self.version_count() + rows;
     }
 
     /// Whether it is large enough to be split, and at rest.
@@ -181,7 +183,11 @@ impl<E: Env> Range<E> {
     /// A store was added or removed.
     pub fn changed(&mut self) {
         self.structure += 1;
-        self.depth = policy::depth(&self.segment_stats());
+        let stats = self.segment_stats();
+        let depth = policy::depth(&stats);
+        let rows = stats.iter().map(|segment| segment.rows).sum::<u64>();
+        self.depth = depth;
+        self.segment_rows = usize::try_from(rows).expect("rows of a machine's disk");
         self.may_merge = true;
     }
 
@@ -245,8 +251,7 @@ impl<E: Env> Range<E> {
     /// Versions it holds, a bound on its rows.
     pub fn version_count(&self) -> usize {
         let memory: usize = self.memtables.iter().map(|slot| slot.table.borrow().version_count()).sum();
-        let disk: u64 = self.segments.iter().map(|segment| segment.meta().rows).sum();
-        memory + usize::try_from(disk).expect("rows of a machine's disk")
+        memory + self.segment_rows
     }
 }
 

@@ -1,4 +1,4 @@
-//! Scans: a fragment runs over the visible rows of one range, part by part.
+//! Scans: a fragment runs over the visible rows of some ranges, part by part.
 //!
 //! A scan keeps the stores that it began with, so flushes, compactions and splits do not disturb it: what they move
 //! was committed before, and what is written later is not visible in its view.
@@ -42,7 +42,7 @@ const STEP_BLOCKS: usize = 16;
 pub struct ScanId {
     /// Who reads.
     pub reader: CoreId,
-    /// Distinct for each range and scan of the reader.
+    /// Distinct for each scan and core that the reader asks.
     pub number: u64,
 }
 
@@ -51,12 +51,10 @@ pub struct ScanId {
 pub struct ScanOpen {
     /// Its name.
     pub id: ScanId,
-    /// The range.
-    pub range: RangeId,
+    /// Ranges of one table, with disjoint spans of keys in each.
+    pub ranges: Vec<(RangeId, Vec<KeySpan>)>,
     /// What is visible.
     pub view: ReadView,
-    /// Disjoint spans of keys.
-    pub spans: Vec<KeySpan>,
     /// What to do with the rows.
     pub fragment: Arc<dyn Fragment>,
 }
@@ -72,7 +70,13 @@ pub struct ScanPart {
     pub counts: ScanCounts,
 }
 
-enum Source<E: Env> {
+/// What is scanned, and the spans there: at least one.
+struct Source<E: Env> {
+    store: Store<E>,
+    spans: Rc<[KeySpan]>,
+}
+
+enum Store<E: Env> {
     Memtable(SharedMemtable),
     Segment(Rc<Segment<E>>),
 }
@@ -91,7 +95,6 @@ pub(super) struct ScanRun<E: Env> {
     source: usize,
     span: usize,
     at: At,
-    spans: Vec<KeySpan>,
     view: ReadView,
     rows: FilteredRows,
     blocks: Box<BlockScan>,
@@ -176,43 +179,16 @@ impl<E: Env> Shard<E> {
     pub async fn open_scan(&self, open: ScanOpen) -> Result<ScanPart> {
         let inner = &self.0;
         inner.clock.observe(open.view.snapshot);
-        loop {
-            let seen = inner.released.epoch();
-            if inner.state.borrow().prepared_before(open.range, open.view.snapshot).is_none() {
-                break;
+        for (range, _) in &open.ranges {
+            loop {
+                let seen = inner.released.epoch();
+                if inner.state.borrow().prepared_before(*range, open.view.snapshot).is_none() {
+                    break;
+                }
+                inner.released.changed(seen).await;
             }
-            inner.released.changed(seen).await;
         }
-        let run = {
-            let mut state = inner.state.borrow_mut();
-            let range = state.range(open.range)?;
-            let within = |span: &KeySpan| range.span.intersect(span);
-            let memtables = range.memtables.iter().map(|slot| Source::Memtable(slot.table.clone()));
-            let segments = range.segments.iter().map(|segment| Source::Segment(segment.clone()));
-            let bytes: u64 = range.segments.iter().map(|segment| segment.meta().bytes).sum();
-            let rows = FilteredRows::new(&range.schema, open.fragment.columns(), open.fragment.filters());
-            let columns = open.fragment.columns();
-            let mut blocks = BlockScan::new(&range.schema, columns, &rows.filters, &open.view);
-            blocks.set_rows_max(FIRST_ROWS);
-            blocks.set_coefficients(open.fragment.reads_coefficients());
-            ScanRun {
-                sources: segments.chain(memtables).collect(),
-                source: 0,
-                span: 0,
-                at: At::Start,
-                spans: open.spans.iter().filter_map(within).collect(),
-                view: open.view,
-                blocks: Box::new(blocks),
-                rows_max: FIRST_ROWS,
-                rows,
-                ahead: Ahead::new(bytes <= inner.cache.bytes_max() as u64),
-                run: open.fragment.start(),
-                counts: ScanCounts::default(),
-                told: ScanCounts::default(),
-                blocks_all: 0,
-                blocks_within: 0,
-            }
-        };
+        let run = inner.start_scan(&open)?;
         inner.state.borrow_mut().scans.insert(open.id, None);
         inner.durable_at(open.view.snapshot).await?;
         inner.advance_scan(open.id, run).await
@@ -235,6 +211,44 @@ impl<E: Env> Shard<E> {
 }
 
 impl<E: Env> Inner<E> {
+    fn start_scan(&self, open: &ScanOpen) -> Result<ScanRun<E>> {
+        let mut state = self.state.borrow_mut();
+        let (mut sources, mut bytes, mut schema) = (Vec::new(), 0, None);
+        for (id, spans) in &open.ranges {
+            let range = state.range(*id)?;
+            let spans: Rc<[KeySpan]> = spans.iter().filter_map(|span| range.span.intersect(span)).collect();
+            if !spans.is_empty() {
+                let segments = range.segments.iter().map(|segment| Store::Segment(segment.clone()));
+                let memtables = range.memtables.iter().map(|slot| Store::Memtable(slot.table.clone()));
+                sources.extend(segments.chain(memtables).map(|store| Source { store, spans: spans.clone() }));
+            }
+            bytes += range.segments.iter().map(|segment| segment.meta().bytes).sum::<u64>();
+            schema = Some(range.schema.clone());
+        }
+        let schema = schema.ok_or(Error::RangeMoved)?;
+        let columns = open.fragment.columns();
+        let rows = FilteredRows::new(&schema, columns, open.fragment.filters());
+        let mut blocks = BlockScan::new(&schema, columns, &rows.filters, &open.view);
+        blocks.set_rows_max(FIRST_ROWS);
+        blocks.set_coefficients(open.fragment.reads_coefficients());
+        Ok(ScanRun {
+            sources,
+            source: 0,
+            span: 0,
+            at: At::Start,
+            view: open.view,
+            blocks: Box::new(blocks),
+            rows_max: FIRST_ROWS,
+            rows,
+            ahead: Ahead::new(bytes <= self.cache.bytes_max() as u64),
+            run: open.fragment.start(),
+            counts: ScanCounts::default(),
+            told: ScanCounts::default(),
+            blocks_all: 0,
+            blocks_within: 0,
+        })
+    }
+
     async fn advance_scan(self: &Rc<Self>, id: ScanId, mut run: ScanRun<E>) -> Result<ScanPart> {
         let part = self.next_part(id, &mut run).await;
         let mut state = self.state.borrow_mut();
@@ -319,31 +333,33 @@ impl<E: Env> ScanRun<E> {
 
     /// Goes on until there is a batch or it is time to look at the clock.
     async fn step(&mut self, inner: &Rc<Inner<E>>) -> Result<Step> {
-        let (Some(source), Some(span)) = (self.sources.get(self.source), self.spans.get(self.span)) else {
+        let Some(source) = self.sources.get(self.source) else {
             let rest = self.blocks.take();
             return Ok(rest.map_err(|_| corrupt_rows())?.map_or(Step::End, Step::Batch));
         };
-        let (step, next) = match source {
-            Source::Memtable(table) => {
+        let span_count = source.spans.len();
+        let (step, next) = match &source.store {
+            Store::Memtable(table) => {
                 let from = match self.at {
                     At::Memtable(position) => position,
                     _ => ScanPosition::START,
                 };
                 let columns = &self.rows.columns;
-                let (batch, next) = table.borrow().scan(span, columns, &self.view, from, self.rows_max);
+                let (batch, next) =
+                    table.borrow().scan(&source.spans[self.span], columns, &self.view, from, self.rows_max);
                 let batch = match batch {
                     Some(batch) if !self.rows.filters.is_empty() => self.rows.of(&batch),
                     other => other,
                 };
                 (batch.map_or(Step::Nothing, Step::Batch), next.map(At::Memtable))
             }
-            Source::Segment(segment) => {
+            Store::Segment(segment) => {
                 if self.blocks.is_full() {
                     let batch = self.blocks.take().map_err(|_| corrupt_rows())?;
                     return Ok(batch.map_or(Step::Nothing, Step::Batch));
                 }
-                let segment = segment.clone();
-                (Step::Nothing, self.scan_blocks(inner, &segment).await?)
+                let (segment, spans) = (segment.clone(), source.spans.clone());
+                (Step::Nothing, self.scan_blocks(inner, &segment, &spans[self.span]).await?)
             }
         };
         match next {
@@ -351,7 +367,7 @@ impl<E: Env> ScanRun<E> {
             None => {
                 self.at = At::Start;
                 self.span += 1;
-                if self.span == self.spans.len() {
+                if self.span == span_count {
                     self.span = 0;
                     self.source += 1;
                 }
@@ -361,8 +377,12 @@ impl<E: Env> ScanRun<E> {
     }
 
     /// Some blocks of a segment, as far as the batch has room; answers where to go on.
-    async fn scan_blocks(&mut self, inner: &Rc<Inner<E>>, segment: &Rc<Segment<E>>) -> Result<Option<At>> {
-        let span = &self.spans[self.span];
+    async fn scan_blocks(
+        &mut self,
+        inner: &Rc<Inner<E>>,
+        segment: &Rc<Segment<E>>,
+        span: &KeySpan,
+    ) -> Result<Option<At>> {
         let blocks = segment.blocks_in(span);
         let first = match self.at {
             At::Block(block) => block,

@@ -66,7 +66,7 @@ impl World {
         config.shard.wal_record_bytes_max = 60 << 10;
         config.shard.wal_bytes_max = 512 << 10;
         config.shard.segments_max = 1 + sim.random_below(3) as usize;
-        config.shard.split_rows = 50 + sim.random_below(100) as usize;
+        config.shard.split_rows = 10 + sim.random_below(60) as usize;
         config.shard.lock_timeout = Duration::from_millis(20);
         config.shard.memory_timeout = Duration::from_millis(50);
         World {
