@@ -563,9 +563,9 @@ impl Memtable {
     }
 
     /// At most `parts - 1` keys, rising, that cut the live keys into parts of about equal size, none empty. Looks at
-    /// some 1,000 keys for each part.
+    /// some 128 keys for each part.
     pub fn split_points(&self, parts: usize) -> Vec<Key> {
-        const SAMPLES_PER_PART: usize = 1_024;
+        const SAMPLES_PER_PART: usize = 128;
         let stride = (self.index.len() / (parts.max(1) * SAMPLES_PER_PART)).max(1);
         let live = |row: &RowId| {
             let versions = std::iter::successors(Some(*row), |row| self.previous(*row));

@@ -23,6 +23,9 @@ use super::{NewRange, Shard, segments_dir};
 /// How long a hand-over waits for open transactions before it gives up.
 const QUIET_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// Keys of each store for each part that its rows are cut into.
+const SAMPLES_PER_PART: usize = 8;
+
 /// The rows of a range as files.
 #[derive(Clone, Debug, Default)]
 pub struct RangeImage {
@@ -180,21 +183,44 @@ impl<E: Env> Shard<E> {
 impl<E: Env> Range<E> {
     /// Keys that cut its rows into about equal parts.
     fn split_points(&self, parts: usize) -> Vec<Key> {
+        let samples = parts * SAMPLES_PER_PART;
         let memory = self.memtables.iter().map(|slot| {
             let table = slot.table.borrow();
-            (table.version_count(), table.split_points(parts))
+            (table.version_count() as f64, table.split_points(samples))
         });
         let disk = self.segments.iter().map(|segment| {
-            let rows = usize::try_from(segment.meta().rows).unwrap_or(usize::MAX);
-            (rows, segment.split_points_in(&self.span, parts))
+            let rows = segment.rows_in(&self.span) as f64;
+            (rows, segment.split_points_in(&self.span, samples))
         });
-        let largest = memory.chain(disk).max_by_key(|(rows, _)| *rows);
-        let mut points = largest.map_or(Vec::new(), |(_, points)| points);
+        let mut points = quantiles(memory.chain(disk), parts);
         let inside = |key: &Key| self.span.contains(key) && **key != *self.span.start;
         points.retain(inside);
-        points.dedup();
         points
     }
+}
+
+/// At most `parts - 1` keys, rising, that cut the rows of several stores into about equal parts. Of each store: how many
+/// rows it has, and keys that cut them evenly.
+fn quantiles(stores: impl Iterator<Item = (f64, Vec<Key>)>, parts: usize) -> Vec<Key> {
+    let (mut all, mut total) = (Vec::new(), 0.0);
+    for (rows, keys) in stores {
+        total += rows;
+        // Each key stands for the rows between the one before it and itself.
+        let rows_each = rows / (keys.len() + 1) as f64;
+        all.extend(keys.into_iter().map(|key| (key, rows_each)));
+    }
+    all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    let (mut points, mut below, mut part) = (Vec::new(), 0.0, 1.0);
+    for (key, rows) in all {
+        below += rows;
+        let is_due = below >= part * total / parts as f64;
+        if is_due && points.len() + 1 < parts && points.last() != Some(&key) {
+            points.push(key);
+            // A store whose keys are few may be far ahead.
+            part = (below * parts as f64 / total).floor() + 1.0;
+        }
+    }
+    points
 }
 
 /// The spans that the points cut a span into.
@@ -202,4 +228,30 @@ pub fn cut(span: &KeySpan, points: &[Key]) -> Vec<KeySpan> {
     let starts = std::iter::once(&span.start).chain(points);
     let ends = points.iter().map(Some).chain(std::iter::once(span.end.as_ref()));
     starts.zip(ends).map(|(start, end)| KeySpan { start: start.clone(), end: end.cloned() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Datum;
+
+    fn keys(numbers: impl Iterator<Item = i64>) -> Vec<Key> {
+        numbers.map(|number| Key::of(&[Datum::Int8(number)]).expect("a key")).collect()
+    }
+
+    #[test]
+    fn quantiles_weigh_every_store() {
+        // 900 rows from 0 to 900 in three stores one after the other, and 100 rows from 900 to 1,000 with finer keys.
+        let store = |start: i64| (300.0, keys((1..30).map(|each| start + each * 10)));
+        let last = (100.0, keys((1..100).map(|each| 900 + each)));
+        let points = quantiles([store(0), store(300), store(600), last].into_iter(), 4);
+        assert_eq!(points.len(), 3);
+        for (point, ideal) in points.iter().zip([250, 500, 750]) {
+            let near = keys([ideal - 20, ideal + 20].into_iter());
+            assert!(near[0] <= *point && *point <= near[1], "{point:?} is not near {ideal}");
+        }
+        assert_eq!(quantiles([(3.0, keys(1..3))].into_iter(), 2), keys(2..3));
+        assert!(quantiles([(1.0, Vec::new())].into_iter(), 2).is_empty());
+        assert!(quantiles(std::iter::empty(), 3).is_empty());
+    }
 }
