@@ -66,6 +66,15 @@ pub type CancelFlag = Rc<std::cell::Cell<bool>>;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SessionId(pub u32);
 
+/// A direction through keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyOrder {
+    /// From the smallest on.
+    Ascending,
+    /// From the largest on.
+    Descending,
+}
+
 /// One core's way to all shards. Cheap to clone; not `Send`.
 pub trait Router: Clone + 'static {
     /// A running transaction. Dropping one that is neither committed nor rolled back rolls it back.
@@ -159,6 +168,15 @@ pub trait Router: Clone + 'static {
     fn temporary_file(&self) -> impl Future<Output = Result<Rc<dyn TemporaryFile>>>;
     /// Opens a file of the machine whose folder may be read: 42501 if it may not, 58P01 if there is none.
     fn readable_file(&self, path: &str) -> impl Future<Output = Result<Rc<dyn ReadableFile>>>;
+    /// A key that cuts a span of a table's keys so that the part that comes first in an order has about `rows` rows, and
+    /// hardly fewer; `None` if the span has no more. Without reading from disk.
+    fn cut_after(
+        &self,
+        table: TableId,
+        span: KeySpan,
+        rows: u64,
+        order: KeyOrder,
+    ) -> impl Future<Output = Result<Option<Key>>>;
     /// What is known about a table's rows in disjoint spans of keys and about its columns, without reading from disk.
     fn statistics(
         &self,

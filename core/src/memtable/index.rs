@@ -310,6 +310,35 @@ impl Index {
         Some((leaf.row(place.slot), self.place(place.leaf, place.slot + 1)))
     }
 
+    /// The place `count` keys after another; the end if there are fewer.
+    pub(super) fn after(&self, place: Place, count: usize) -> Place {
+        let mut slot = place.slot + count;
+        for leaf in place.leaf..self.leaves.len() {
+            if slot < self.leaves[leaf].len() {
+                return Place { leaf, slot };
+            }
+            slot -= self.leaves[leaf].len();
+        }
+        self.end()
+    }
+
+    /// The place `count` keys before another; `None` if there are fewer.
+    pub(super) fn before(&self, place: Place, count: usize) -> Option<Place> {
+        let mut back = count;
+        if back <= place.slot {
+            return Some(Place { slot: place.slot - back, ..place });
+        }
+        back -= place.slot;
+        for leaf in (0..place.leaf).rev() {
+            let length = self.leaves[leaf].len();
+            if back <= length {
+                return Some(Place { leaf, slot: length - back });
+            }
+            back -= length;
+        }
+        None
+    }
+
     /// About how many keys lie between two places; exact if they are near each other.
     pub(super) fn count_between(&self, start: Place, end: Place) -> usize {
         const LEAVES_EXACT: usize = 256;

@@ -22,7 +22,7 @@ use crate::catalog::TableSchema;
 use crate::clock::Timestamp;
 use crate::column::{BatchSchema, ColumnBuf, Layout, check_row};
 use crate::key::{KEY_BYTES_MAX, Key, KeySpan};
-use crate::router::ReadView;
+use crate::router::{KeyOrder, ReadView};
 use crate::row::{Malformed, RowBuilder};
 use crate::stamp::{Sight, Stamp, visible};
 use crate::types::PgType;
@@ -560,6 +560,22 @@ impl Memtable {
     pub fn key_count_in(&self, span: &KeySpan) -> usize {
         let start = self.index.lower_bound(&span.start, &self.chunks);
         self.index.count_between(start, self.stop_of(span).max(start))
+    }
+
+    /// The key that cuts a span so that the part that comes first in an order has `rows` keys; `None` if the span has no
+    /// more.
+    pub fn cut_after(&self, span: &KeySpan, rows: usize, order: KeyOrder) -> Option<Key> {
+        let start = self.index.lower_bound(&span.start, &self.chunks);
+        let stop = self.stop_of(span);
+        let cut = match order {
+            KeyOrder::Ascending => self.index.after(start, rows),
+            KeyOrder::Descending => self.index.before(stop, rows)?,
+        };
+        if cut <= start || cut >= stop {
+            return None;
+        }
+        let (row, _) = self.index.step(cut)?;
+        Some(Key::from_bytes(self.key(row)))
     }
 
     /// At most `parts - 1` keys, rising, that cut the live keys into parts of about equal size, none empty. Looks at

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::filter::ColumnFilter;
 use crate::id::{RangeId, TableId, TxnId};
 use crate::key::{Key, KeySpan};
-use crate::router::{CatalogChange, ReadView, SessionId};
+use crate::router::{CatalogChange, KeyOrder, ReadView, SessionId};
 use crate::row::Row;
 use crate::shard::{NewRange, RangeImage, ScanId, ScanOpen, ScanPart, SplitPlan, WriteMode};
 use crate::statistics::TableStatistics;
@@ -106,6 +106,8 @@ pub enum Request {
     SizeOf(Vec<RangeId>),
     /// About how many rows these ranges have in these spans.
     EstimateRows(Vec<RangeId>, Arc<[KeySpan]>),
+    /// A key behind so many rows of a range in a span.
+    CutAfter(RangeId, KeySpan, u64, KeyOrder),
     /// What is known about the rows that these ranges have in these spans.
     Statistics(Vec<RangeId>, Arc<[KeySpan]>, Arc<[ColumnFilter]>),
 }
@@ -134,6 +136,8 @@ pub enum Reply {
     Bytes(u64),
     /// To `EstimateRows`.
     Count(u64),
+    /// To `CutAfter`: without a key, how many rows there are.
+    Cut(Option<Key>, u64),
     /// To `Statistics`.
     Statistics(Box<TableStatistics>),
 }

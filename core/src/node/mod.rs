@@ -393,6 +393,10 @@ impl<E: Env> Local<E> {
                 let rows = |range| spans().map(|span| shard.estimate_rows(range, span)).sum::<u64>();
                 Reply::Count(ranges.into_iter().map(rows).sum())
             }
+            Request::CutAfter(range, span, rows, order) => {
+                let (key, count) = shard.cut_after(range, &span, rows, order);
+                Reply::Cut(key, count)
+            }
             Request::Statistics(ranges, spans, filters) => {
                 let mut all = TableStatistics::default();
                 for range in ranges {

@@ -12,7 +12,7 @@ use crate::filter::ColumnFilter;
 use crate::id::{CoreId, RangeId, TableId};
 use crate::key::{Key, KeySpan, prefix64};
 use crate::readable::{self, ReadableFile};
-use crate::router::{CancelFlag, CatalogChange, ReadView, Router, Scan, SessionId, Transaction};
+use crate::router::{CancelFlag, CatalogChange, KeyOrder, ReadView, Router, Scan, SessionId, Transaction};
 use crate::row::Row;
 use crate::shard::WriteMode;
 use crate::statistics::TableStatistics;
@@ -164,6 +164,39 @@ impl<E: Env> Local<E> {
 }
 
 impl<E: Env> Local<E> {
+    /// See [`Router::cut_after`]. Ranges are asked in the order, until one has enough rows.
+    async fn cut_after(
+        self: &Rc<Self>,
+        table: &Table,
+        span: KeySpan,
+        mut rows: u64,
+        order: KeyOrder,
+    ) -> Result<Option<Key>> {
+        let mut ranges: Vec<_> =
+            table.ranges.iter().filter(|range| range.span.intersect(&span).is_some()).collect();
+        if order == KeyOrder::Descending {
+            ranges.reverse();
+        }
+        for (number, range) in ranges.iter().enumerate() {
+            let request = Request::CutAfter(range.id, span.clone(), rows, order);
+            let Reply::Cut(key, count) = self.call(range.core, request).await? else {
+                unreachable!("a cut is answered by a key");
+            };
+            if key.is_some() {
+                return Ok(key);
+            }
+            rows = rows.saturating_sub(count);
+            // The border to the next range is a cut, too.
+            if rows == 0 && number + 1 < ranges.len() {
+                return Ok(match order {
+                    KeyOrder::Ascending => range.span.end.clone(),
+                    KeyOrder::Descending => Some(range.span.start.clone()),
+                });
+            }
+        }
+        Ok(None)
+    }
+
     /// What the cores know about a table's rows in disjoint spans; all are asked at once.
     async fn statistics_of(
         self: &Rc<Self>,
@@ -402,6 +435,17 @@ impl<E: Env> Router for NodeCore<E> {
 
     async fn readable_file(&self, path: &str) -> Result<Rc<dyn ReadableFile>> {
         readable::open(&self.0.env, self.0.read_files_below.as_deref(), path).await
+    }
+
+    async fn cut_after(
+        &self,
+        table: TableId,
+        span: KeySpan,
+        rows: u64,
+        order: KeyOrder,
+    ) -> Result<Option<Key>> {
+        let table = self.0.table(table)?;
+        self.0.cut_after(&table, span, rows, order).await
     }
 
     async fn statistics(

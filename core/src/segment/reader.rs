@@ -24,6 +24,7 @@ use crate::env::{AlignedBuf, Env, File, OpenMode};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::key::{Key, KeySpan};
+use crate::router::KeyOrder;
 use crate::sketch::Sketch;
 use crate::stamp::Stamp;
 use crate::statistics::{ColumnStatistics, TableStatistics};
@@ -543,6 +544,42 @@ impl<E: Env> Segment<E> {
             before += u64::from(fence.rows);
         }
         points
+    }
+
+    /// The first key of a block that cuts the span so that the part that comes first in an order has about `rows` versions
+    /// or more; `None` if there is no such block.
+    pub fn cut_after(&self, span: &KeySpan, rows: u64, order: KeyOrder) -> Option<Key> {
+        let blocks = self.blocks_in(span);
+        let rows_of = |block: usize| f64::from(self.fence(block).rows);
+        let is_cut = |block: usize| {
+            block > blocks.start && !self.fence(block).continues && span.start < self.fences.first_key(block)
+        };
+        let mut passed = 0.0;
+        match order {
+            KeyOrder::Ascending => {
+                for block in blocks.clone() {
+                    if passed >= rows as f64 && is_cut(block) {
+                        return Some(self.fences.first_key(block));
+                    }
+                    let below =
+                        if block == blocks.start { self.fences.part_below(block, &span.start) } else { 0.0 };
+                    passed += rows_of(block) * (1.0 - below);
+                }
+            }
+            KeyOrder::Descending => {
+                for block in blocks.clone().rev() {
+                    let below = match &span.end {
+                        Some(end) if block + 1 == blocks.end => self.fences.part_below(block, end),
+                        _ => 1.0,
+                    };
+                    passed += rows_of(block) * below;
+                    if passed >= rows as f64 && is_cut(block) {
+                        return Some(self.fences.first_key(block));
+                    }
+                }
+            }
+        }
+        None
     }
 
     /// About how many versions in the span are live: fences say how many blocks, and where in the first and last block the

@@ -48,8 +48,9 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::filter::ColumnFilter;
 use crate::id::{CoreId, Lsn, RangeId, TableId, TxnId};
-use crate::key::KeySpan;
+use crate::key::{Key, KeySpan};
 use crate::manifest::Manifest;
+use crate::router::KeyOrder;
 use crate::row::RowBuilder;
 use crate::segment::{BlockCache, SegmentId};
 use crate::statistics::TableStatistics;
@@ -232,6 +233,18 @@ impl<E: Env> Shard<E> {
         let span_of = |range: &Range<E>| range.span.intersect(span);
         let found = state.ranges.get(&id).and_then(|range| Some((range, span_of(range)?)));
         found.map_or(0, |(range, span)| range.estimate_rows(&span))
+    }
+
+    /// A key that cuts the part of a range in a span, as [`crate::router::Router::cut_after`], and about how many rows lie
+    /// there.
+    pub fn cut_after(&self, id: RangeId, span: &KeySpan, rows: u64, order: KeyOrder) -> (Option<Key>, u64) {
+        let state = self.0.state.borrow();
+        let found = state.ranges.get(&id).and_then(|range| Some((range, range.span.intersect(span)?)));
+        let Some((range, span)) = found else { return (None, 0) };
+        match range.cut_after(&span, rows, order) {
+            Some(key) => (Some(key), rows),
+            None => (None, range.estimate_rows(&span)),
+        }
     }
 
     /// What is known about the rows of one range in disjoint spans; nothing if it is not here.

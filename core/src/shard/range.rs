@@ -17,8 +17,9 @@ use crate::env::Env;
 use crate::error::Result;
 use crate::filter::{ColumnFilter, Filter};
 use crate::id::{Lsn, RangeId, TableId, TxnId};
-use crate::key::KeySpan;
+use crate::key::{Key, KeySpan};
 use crate::memtable::{Memtable, RowId};
+use crate::router::KeyOrder;
 use crate::segment::{BlockCache, Position, Segment};
 use crate::stamp::Stamp;
 use crate::statistics::TableStatistics;
@@ -234,6 +235,19 @@ impl<E: Env> Range<E> {
         let memory: usize = self.memtables.iter().map(|slot| slot.table.borrow().key_count_in(span)).sum();
         let disk: f64 = self.segments.iter().map(|segment| segment.estimate_rows(span)).sum();
         memory as u64 + disk.round() as u64
+    }
+
+    /// A key that cuts a span so that the part that comes first in an order has about `rows` rows or more; `None` if the
+    /// span has no more. The store that has the most rows there decides.
+    pub fn cut_after(&self, span: &KeySpan, rows: u64, order: KeyOrder) -> Option<Key> {
+        let count = usize::try_from(rows).unwrap_or(usize::MAX / 2);
+        let memory =
+            self.memtables.iter().filter_map(|slot| slot.table.borrow().cut_after(span, count, order));
+        let disk = self.segments.iter().filter_map(|segment| segment.cut_after(span, rows, order));
+        match order {
+            KeyOrder::Ascending => memory.chain(disk).min(),
+            KeyOrder::Descending => memory.chain(disk).max(),
+        }
     }
 
     /// What is known about the rows in disjoint spans.

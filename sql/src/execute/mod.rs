@@ -7,6 +7,7 @@ pub(crate) mod join;
 pub(crate) mod key_values;
 pub(crate) mod modify;
 pub(crate) mod observed;
+mod ordered_scan;
 pub(crate) mod project_set;
 pub(crate) mod query;
 pub(crate) mod recursive;
@@ -53,6 +54,11 @@ impl<R: Router> Watch<R> {
     pub(crate) fn new(router: R, cancel: CancelFlag, timeout_us: Option<u64>) -> Watch<R> {
         let deadline_us = timeout_us.map(|timeout| router.monotonic_us().saturating_add(timeout));
         Watch { router, cancel, deadline_us }
+    }
+
+    /// The way to the shards.
+    pub(crate) fn router(&self) -> &R {
+        &self.router
     }
 
     /// 57014 if the statement is to stop.

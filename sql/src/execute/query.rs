@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use omen_core::catalog::Table;
 use omen_core::filter::ColumnFilter;
 use omen_core::fragment::BATCH_ROWS;
-use omen_core::key::{self, KEY_BYTES_MAX, Key};
+use omen_core::key::{self, KEY_BYTES_MAX, Key, KeySpan};
 use omen_core::router::{Cursor, ReadView, Router, Scan};
 use omen_core::row::Row;
 use omen_core::types::{Datum, PgType};
@@ -14,6 +15,7 @@ use omen_core::types::{Datum, PgType};
 use super::errors::engine_error;
 use super::join::RunningJoin;
 use super::observed::{Observed, place};
+use super::ordered_scan::Pieces;
 use super::project_set::RunningSet;
 use super::recursive::{RunningRecursive, RunningShared};
 use super::rows::{array_of, batch_of_rows, types_of};
@@ -52,6 +54,8 @@ pub(crate) enum Running<R: Router> {
 /// A scan whose batches go through a pipeline.
 pub(crate) struct RunningScan<R: Router> {
     cursor: Option<R::Cursor>,
+    /// What to read once the cursor has given all, if the scan is read piece by piece.
+    later: Option<Box<Later>>,
     pipeline: LocalRun,
     ready: VecDeque<RecordBatch>,
     watch: Watch<R>,
@@ -60,6 +64,14 @@ pub(crate) struct RunningScan<R: Router> {
     /// Where the plan lies, and who wants to know what the scan takes.
     plan: usize,
     observed: Observed,
+}
+
+/// The rest of a scan that is read piece by piece.
+struct Later {
+    pieces: Pieces,
+    table: Arc<Table>,
+    view: ReadView,
+    fragment: Arc<ScanFragment>,
 }
 
 impl<R: Router> Drop for RunningScan<R> {
@@ -86,8 +98,13 @@ impl<R: Router> RunningScan<R> {
                 self.watch.check()?;
                 match &mut self.cursor {
                     Some(cursor) => match cursor.next().await? {
-                        Some(batches) => self.ready.extend(batches),
-                        None => self.pipeline.end(),
+                        Some(batches) => {
+                            if let Some(later) = &mut self.later {
+                                batches.iter().for_each(|batch| later.pieces.count(batch.num_rows()));
+                            }
+                            self.ready.extend(batches);
+                        }
+                        None => self.next_piece().await?,
                     },
                     None => self.pipeline.end(),
                 }
@@ -98,10 +115,29 @@ impl<R: Router> RunningScan<R> {
         }
     }
 
+    /// Goes on behind what the cursor has given.
+    async fn next_piece(&mut self) -> Result<()> {
+        let Some(later) = &mut self.later else {
+            self.pipeline.end();
+            return Ok(());
+        };
+        let Some(span) = later.pieces.next(self.watch.router(), &later.table).await? else {
+            self.pipeline.end();
+            return Ok(());
+        };
+        if let Some(cursor) = self.cursor.take() {
+            self.observed.add_scan(self.plan, &cursor.counts());
+        }
+        let cursor = open(self.watch.router(), &later.table, later.view, vec![span], later.fragment.clone())?;
+        self.cursor = Some(cursor);
+        Ok(())
+    }
+
     fn end(&mut self) {
         if let Some(cursor) = self.cursor.take() {
             self.observed.add_scan(self.plan, &cursor.counts());
         }
+        self.later = None;
         self.txn = None;
         self.ready.clear();
     }
@@ -202,11 +238,18 @@ impl<R: Router> Reader<'_, R> {
         for pushed in &scan.pushed {
             filters.push(pushed.ready(self.context.get())?);
         }
-        let fragment = ScanFragment { columns: scan.columns.clone(), filters, pipeline: fragment };
-        let request = Scan { table: scan.table.id, view: self.view, spans, fragment: Arc::new(fragment) };
-        let cursor = self.router.scan(request).map_err(|e| engine_error(e, &scan.table))?;
+        let pieces = Pieces::of(scan, &fragment.stages, &spans);
+        let fragment = Arc::new(ScanFragment { columns: scan.columns.clone(), filters, pipeline: fragment });
+        let (mut spans, mut later) = (spans, None);
+        if let Some(mut pieces) = pieces {
+            spans = pieces.next(self.router, &scan.table).await?.into_iter().collect();
+            let (table, view, fragment) = (scan.table.clone(), self.view, fragment.clone());
+            later = Some(Box::new(Later { pieces, table, view, fragment }));
+        }
+        let cursor = open(self.router, &scan.table, self.view, spans, fragment)?;
         Ok(Running::Scan(Box::new(RunningScan {
             cursor: Some(cursor),
+            later,
             pipeline: self.start_local(&pipeline),
             ready: VecDeque::new(),
             watch: self.watch.clone(),
@@ -280,6 +323,17 @@ impl<R: Router> Reader<'_, R> {
             }
         }
     }
+}
+
+fn open<R: Router>(
+    router: &R,
+    table: &Table,
+    view: ReadView,
+    spans: Vec<KeySpan>,
+    fragment: Arc<ScanFragment>,
+) -> Result<R::Cursor> {
+    let request = Scan { table: table.id, view, spans, fragment };
+    router.scan(request).map_err(|error| engine_error(error, table))
 }
 
 /// Types of the columns that a scan reads.

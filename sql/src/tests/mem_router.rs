@@ -17,7 +17,7 @@ use omen_core::id::{CoreId, RangeId, TableId, TxnId};
 use omen_core::key::{Key, KeySpan};
 use omen_core::readable::ReadableFile;
 use omen_core::router::{
-    CancelFlag, CatalogChange, Cursor, ReadView, Router, Scan, ScanCounts, SessionId, Transaction,
+    CancelFlag, CatalogChange, Cursor, KeyOrder, ReadView, Router, Scan, ScanCounts, SessionId, Transaction,
 };
 use omen_core::row::{Row, RowBuilder};
 use omen_core::statistics::TableStatistics;
@@ -380,6 +380,22 @@ impl Router for MemRouter {
         let state = self.0.borrow();
         let keys = state.rows.get(&table).into_iter().flat_map(BTreeMap::keys);
         Ok(keys.filter(|key| spans.iter().any(|span| span.contains(key))).count() as u64)
+    }
+    async fn cut_after(
+        &self,
+        table: TableId,
+        span: KeySpan,
+        rows: u64,
+        order: KeyOrder,
+    ) -> Result<Option<Key>> {
+        let state = self.0.borrow();
+        let mut keys: Vec<&Vec<u8>> = state.rows.get(&table).into_iter().flat_map(BTreeMap::keys).collect();
+        keys.retain(|key| span.contains(key) && ***key != *span.start);
+        if order == KeyOrder::Descending {
+            keys.reverse();
+        }
+        let place = if order == KeyOrder::Descending { rows.saturating_sub(1) } else { rows };
+        Ok(keys.get(place as usize).map(|key| Key::from_bytes(key)))
     }
     async fn statistics(
         &self,

@@ -1,0 +1,129 @@
+//! Scans of which only the first rows in the order of their keys are wanted, as pages of a list are: keys are read in that
+//! order, piece by piece, until enough rows have come. Each piece is four times as large as the one before, because filters
+//! may leave few of its rows; so a scan that has to read all reads little twice.
+
+use std::collections::VecDeque;
+
+use omen_core::catalog::Table;
+use omen_core::key::KeySpan;
+use omen_core::router::{KeyOrder, Router};
+
+use super::errors::engine_error;
+use crate::error::Result;
+use crate::expr::Expr;
+use crate::fragment::Stage;
+use crate::logical::SortKey;
+use crate::physical::ScanPlan;
+
+/// Rows of the first piece are at least so many: reading fewer costs as much.
+const ROWS_MIN: u64 = 64;
+
+/// How many times as large each piece is as the one before.
+const GROWTH: u64 = 4;
+
+/// What is left to read of such a scan.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    order: KeyOrder,
+    /// In the order of keys.
+    spans: VecDeque<KeySpan>,
+    /// Rows that are wanted, of those that the scan's fragment gives.
+    wanted: u64,
+    /// Rows of the next piece.
+    rows: u64,
+}
+
+impl Pieces {
+    /// Those of a scan with such a fragment in spans that rise; `None` if it does not want the first rows by key.
+    pub(super) fn of(scan: &ScanPlan, stages: &[Stage], spans: &[KeySpan]) -> Option<Pieces> {
+        let (Stage::TopK { keys, count }, before) = stages.split_last()? else { return None };
+        let order = order_of(scan, before, keys)?;
+        let wanted = u64::try_from(*count).ok()?;
+        let rows = wanted.saturating_add(wanted / 4).max(ROWS_MIN);
+        Some(Pieces { order, spans: spans.iter().cloned().collect(), wanted, rows })
+    }
+
+    /// So many rows have come.
+    pub(super) fn count(&mut self, rows: usize) {
+        self.wanted = self.wanted.saturating_sub(rows as u64);
+    }
+
+    /// The next keys to read; none if enough rows have come, or all were read.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub(super) async fn next<R: Router>(&mut self, router: &R, table: &Table) -> Result<Option<KeySpan>> {
+        let taken = match self.order {
+            _ if self.wanted == 0 => None,
+            KeyOrder::Ascending => self.spans.pop_front(),
+            KeyOrder::Descending => self.spans.pop_back(),
+        };
+        let Some(span) = taken else { return Ok(None) };
+        let cut = router.cut_after(table.id, span.clone(), self.rows, self.order).await;
+        let cut = cut.map_err(|error| engine_error(error, table))?;
+        self.rows = self.rows.saturating_mul(GROWTH);
+        let inside = cut.filter(|key| span.contains(key) && **key != *span.start);
+        let Some(cut) = inside else { return Ok(Some(span)) };
+        let below = KeySpan { start: span.start, end: Some(cut.clone()) };
+        let above = KeySpan { start: cut, end: span.end };
+        Ok(Some(match self.order {
+            KeyOrder::Ascending => {
+                self.spans.push_front(above);
+                below
+            }
+            KeyOrder::Descending => {
+                self.spans.push_back(below);
+                above
+            }
+        }))
+    }
+}
+
+/// The direction in which rows come first by `keys`, columns of what the stages give, if the order is that of the table's
+/// keys: one after the other, those left out that all rows have the same value of.
+fn order_of(scan: &ScanPlan, stages: &[Stage], keys: &[SortKey]) -> Option<KeyOrder> {
+    let descending = keys.first()?.descending;
+    let columns = columns_of(scan, stages)?;
+    let key = &scan.table.schema.key;
+    let is_fixed =
+        |place: usize| scan.keys.equal.get(place).is_some_and(|equality| equality.values.len() == 1);
+    let fixed = (0..key.len()).take_while(|place| is_fixed(*place)).count();
+    if scan.keys.equal.len() > fixed {
+        // Lists of values: spans of their own, whose order may be another.
+        return None;
+    }
+    let mut place = fixed;
+    for sort in keys {
+        let column = (*columns.get(sort.column)?)?;
+        if key[..fixed].contains(&column) {
+            continue;
+        }
+        if place == key.len() {
+            break;
+        }
+        if column != key[place] || sort.descending != descending {
+            return None;
+        }
+        place += 1;
+    }
+    Some(if descending { KeyOrder::Descending } else { KeyOrder::Ascending })
+}
+
+/// For each column that stages give the table's column that it is.
+fn columns_of(scan: &ScanPlan, stages: &[Stage]) -> Option<Vec<Option<usize>>> {
+    let mut columns: Vec<Option<usize>> = scan.columns.iter().map(|column| Some(*column)).collect();
+    for stage in stages {
+        match stage {
+            Stage::Filter(_) => {}
+            Stage::Project(exprs) => {
+                let column = |expr: &Expr| match expr {
+                    Expr::Column { index, .. } => columns.get(*index).copied().flatten(),
+                    _ => None,
+                };
+                columns = exprs.iter().map(column).collect();
+            }
+            _ => return None,
+        }
+    }
+    Some(columns)
+}
