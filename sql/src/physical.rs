@@ -9,6 +9,7 @@ mod equal;
 pub(crate) mod estimate;
 pub(crate) mod join;
 pub(crate) mod join_order;
+pub(crate) mod key_order;
 pub(crate) mod recursive;
 pub(crate) mod set;
 

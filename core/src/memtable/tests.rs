@@ -510,6 +510,30 @@ fn malformed_rows_change_nothing() {
 }
 
 #[test]
+fn cuts_leave_so_many_keys_before_or_behind() {
+    for rows in [0, 1, 2, 700, 50_000] {
+        let memtable = loaded(rows);
+        let keys: Vec<Key> = memtable.iter_sorted().map(|row| Key::from_bytes(memtable.key(row))).collect();
+        for (from, to) in [(0, keys.len()), (keys.len() / 3, keys.len()), (keys.len() / 4, keys.len() / 2)] {
+            let start = keys.get(from).cloned().unwrap_or_default();
+            let span = KeySpan { start, end: keys.get(to).cloned() };
+            let inside = &keys[from..to];
+            for count in [1, 2, 63, 300, 12_499, 40_000] {
+                let rises = memtable.cut_after(&span, count, KeyOrder::Ascending);
+                assert_eq!(rises, inside.get(count).cloned(), "{rows} rows, {count} of {from}..{to}");
+                let falls = memtable.cut_after(&span, count, KeyOrder::Descending);
+                let expected = inside.len().checked_sub(count).filter(|place| *place > 0);
+                assert_eq!(
+                    falls,
+                    expected.map(|place| inside[place].clone()),
+                    "{rows} rows, {count} of {from}..{to}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn split_points_cut_live_keys_evenly() {
     for rows in [0, 1, 2, 3, 100, 50_000] {
         let mut memtable = loaded(rows);

@@ -10,10 +10,9 @@ use omen_core::router::{KeyOrder, Router};
 
 use super::errors::engine_error;
 use crate::error::Result;
-use crate::expr::Expr;
 use crate::fragment::Stage;
-use crate::logical::SortKey;
 use crate::physical::ScanPlan;
+use crate::physical::key_order::key_order;
 
 /// Rows of the first piece are at least so many: reading fewer costs as much.
 const ROWS_MIN: u64 = 64;
@@ -36,8 +35,7 @@ pub(super) struct Pieces {
 impl Pieces {
     /// Those of a scan with such a fragment in spans that rise; `None` if it does not want the first rows by key.
     pub(super) fn of(scan: &ScanPlan, stages: &[Stage], spans: &[KeySpan]) -> Option<Pieces> {
-        let (Stage::TopK { keys, count }, before) = stages.split_last()? else { return None };
-        let order = order_of(scan, before, keys)?;
+        let (order, Stage::TopK { count, .. }) = (key_order(scan)?, stages.last()?) else { return None };
         let wanted = u64::try_from(*count).ok()?;
         let rows = wanted.saturating_add(wanted / 4).max(ROWS_MIN);
         Some(Pieces { order, spans: spans.iter().cloned().collect(), wanted, rows })
@@ -77,53 +75,4 @@ impl Pieces {
             }
         }))
     }
-}
-
-/// The direction in which rows come first by `keys`, columns of what the stages give, if the order is that of the table's
-/// keys: one after the other, those left out that all rows have the same value of.
-fn order_of(scan: &ScanPlan, stages: &[Stage], keys: &[SortKey]) -> Option<KeyOrder> {
-    let descending = keys.first()?.descending;
-    let columns = columns_of(scan, stages)?;
-    let key = &scan.table.schema.key;
-    let is_fixed =
-        |place: usize| scan.keys.equal.get(place).is_some_and(|equality| equality.values.len() == 1);
-    let fixed = (0..key.len()).take_while(|place| is_fixed(*place)).count();
-    if scan.keys.equal.len() > fixed {
-        // Lists of values: spans of their own, whose order may be another.
-        return None;
-    }
-    let mut place = fixed;
-    for sort in keys {
-        let column = (*columns.get(sort.column)?)?;
-        if key[..fixed].contains(&column) {
-            continue;
-        }
-        if place == key.len() {
-            break;
-        }
-        if column != key[place] || sort.descending != descending {
-            return None;
-        }
-        place += 1;
-    }
-    Some(if descending { KeyOrder::Descending } else { KeyOrder::Ascending })
-}
-
-/// For each column that stages give the table's column that it is.
-fn columns_of(scan: &ScanPlan, stages: &[Stage]) -> Option<Vec<Option<usize>>> {
-    let mut columns: Vec<Option<usize>> = scan.columns.iter().map(|column| Some(*column)).collect();
-    for stage in stages {
-        match stage {
-            Stage::Filter(_) => {}
-            Stage::Project(exprs) => {
-                let column = |expr: &Expr| match expr {
-                    Expr::Column { index, .. } => columns.get(*index).copied().flatten(),
-                    _ => None,
-                };
-                columns = exprs.iter().map(column).collect();
-            }
-            _ => return None,
-        }
-    }
-    Some(columns)
 }

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 
 use omen_core::catalog::{Catalog, Table};
 use omen_core::key::KeySpan;
+use omen_core::router::KeyOrder;
 
 use crate::bind::insert::{Conflict, Returning};
 use crate::bind::subquery::InitialKind;
@@ -19,6 +20,7 @@ use crate::expr::{EvalContext, Expr};
 use crate::files;
 use crate::fragment::{AggregateMode, Stage};
 use crate::physical::estimate::ScanEstimate;
+use crate::physical::key_order::key_order;
 use crate::physical::{QueryPlan, ScanPlan, SetPlan, Source, Step};
 use crate::plan::{Action, InitialPlan, InsertPlan, InsertRows, ModifyPlan, Plan};
 use crate::pushdown::Pushed;
@@ -179,6 +181,11 @@ impl Explained<'_> {
         if let Some(rows) = rows {
             let rows = rows.round();
             report.number("Rows", rows, format!("about {rows} with these keys"));
+        }
+        match key_order(scan) {
+            Some(KeyOrder::Ascending) => report.fact("Order", "keys rise, until there are enough rows"),
+            Some(KeyOrder::Descending) => report.fact("Order", "keys fall, until there are enough rows"),
+            None => {}
         }
         self.seen.tell_scan(report, scan);
         let mut names = column_names(&scan.table, &scan.columns);
