@@ -3,6 +3,7 @@
 //! `docs/performance.md` has the figures; `perf/report.py` makes it from what the programs here print.
 
 pub mod args;
+pub mod harness;
 pub mod rows;
 pub mod tables;
 pub mod usage;

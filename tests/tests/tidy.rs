@@ -31,7 +31,7 @@ const DEPENDENCIES: [(&str, &[&str]); 8] = [
 ];
 
 /// What packages use of ours in their tests only, beyond `DEPENDENCIES`.
-const TEST_DEPENDENCIES: [(&str, &[&str]); 1] = [("omendb", &["omen-tests"])];
+const TEST_DEPENDENCIES: [(&str, &[&str]); 1] = [("omendb", &["omen-tests", "omen-perf"])];
 
 /// Modules that may hold `unsafe`: files, or folders that end in `/`.
 const UNSAFE_MODULES: [&str; 3] =

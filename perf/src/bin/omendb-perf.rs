@@ -1,0 +1,218 @@
+//! Load and latency over the Postgres wire: see `omendb-perf --help` and `docs/benchmarking.md`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use indicatif::ProgressBar;
+use omen_perf::harness::load::Arrivals;
+use omen_perf::harness::outcome::Outcome;
+use omen_perf::harness::run::{Task, run};
+use omen_perf::harness::server::Setup;
+use omen_perf::harness::{compare, page, sweep, workload};
+
+#[derive(Parser)]
+#[command(name = "omendb-perf", version, about = "Measures servers of the Postgres protocol")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs a workload on one or several servers, in turns
+    Run(RunArgs),
+    /// Raises the rate until a server cannot bear it
+    Sweep(SweepArgs),
+    /// Says what differs between two results of the same load
+    Compare {
+        /// The first result
+        a: PathBuf,
+        /// The second result
+        b: PathBuf,
+    },
+    /// Draws results as a page
+    Page {
+        /// Results of `run`
+        #[arg(required = true)]
+        results: Vec<PathBuf>,
+        /// The file to write
+        #[arg(long, default_value = "performance.html")]
+        out: PathBuf,
+    },
+    /// Lists the workloads
+    Workloads,
+}
+
+#[derive(Args)]
+struct LoadArgs {
+    /// What requests ask for: see `omendb-perf workloads`
+    workload: String,
+    /// omendb, postgres, or postgres://USER[:PASSWORD]@HOST:PORT/DATABASE; NAME=.. names it. Given several times, they
+    /// have their turns in this order
+    #[arg(long = "server", value_name = "SERVER", default_value = "omendb")]
+    servers: Vec<String>,
+    /// Connections
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    connections: u16,
+    /// Seconds of each round that are counted
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Seconds of each round before
+    #[arg(long, default_value_t = 1.0)]
+    warm_up: f64,
+    /// How much is loaded: 0.1 is a tenth of what `omendb-perf workloads` says
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// Decides all that is random
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// OmenDB's binary; if it is not given, that beside this one
+    #[arg(long, value_name = "PATH")]
+    omendb: Option<PathBuf>,
+    /// Cores of OmenDB; PostgreSQL takes what there is
+    #[arg(long, default_value_t = 2)]
+    cores: usize,
+    /// Memory for data of servers that are started, in MiB
+    #[arg(long, default_value_t = 1_024)]
+    memory_mib: u64,
+    /// A folder for their data, which is removed in the end
+    #[arg(long, value_name = "FOLDER", default_value = "omendb-perf-data")]
+    folder: PathBuf,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Requests per second in all, due at even distances whatever answers take; without it each connection sends when it
+    /// is answered, which hides stalls
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Turns of each server
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// The file for the result
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct SweepArgs {
+    #[command(flatten)]
+    load: LoadArgs,
+    /// The first rate, in requests per second
+    #[arg(long, default_value_t = 500.0)]
+    from: f64,
+    /// Each rate is so many times the one before
+    #[arg(long, default_value_t = 1.5)]
+    factor: f64,
+    /// The file for the results, one in each line
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(args) => measure(&args),
+        Command::Sweep(args) => raise(&args),
+        Command::Compare { a, b } => differences(&a, &b),
+        Command::Page { results, out } => draw(&results, &out),
+        Command::Workloads => {
+            workload::ALL.iter().for_each(|(name, what)| println!("{name:<12} {what}"));
+            Ok(true)
+        }
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("omendb-perf: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The task of these options.
+fn task(load: &LoadArgs, arrivals: Arrivals, rounds: usize) -> Result<Task, String> {
+    let duration = |seconds: f64| {
+        Duration::try_from_secs_f64(seconds).map_err(|error| format!("{seconds} seconds: {error}"))
+    };
+    if load.scale.is_nan() || load.scale <= 0.0 || load.scale > 1e6 {
+        return Err(format!("a scale of {}", load.scale));
+    }
+    let beside = || std::env::current_exe().map(|own| own.with_file_name("omendb"));
+    let omendb = match &load.omendb {
+        Some(path) => path.clone(),
+        None => beside().map_err(|error| error.to_string())?,
+    };
+    Ok(Task {
+        workload: load.workload.clone(),
+        scale: load.scale,
+        servers: load.servers.clone(),
+        setup: Setup {
+            folder: load.folder.clone(),
+            omendb,
+            cores: load.cores,
+            memory_mib: load.memory_mib,
+            connections: load.connections.into(),
+        },
+        arrivals,
+        connections: load.connections.into(),
+        warm_up: duration(load.warm_up)?,
+        duration: duration(load.seconds)?,
+        rounds,
+        seed: load.seed,
+    })
+}
+
+fn rate(rate: f64) -> Result<Arrivals, String> {
+    if rate > 0.0 && rate.is_finite() { Ok(Arrivals::Rate(rate)) } else { Err(format!("a rate of {rate}")) }
+}
+
+fn measure(args: &RunArgs) -> Result<bool, String> {
+    let arrivals = args.rate.map_or(Ok(Arrivals::Closed), rate)?;
+    let task = task(&args.load, arrivals, args.rounds.max(1))?;
+    // Starts, turns and checks.
+    let steps = task.servers.len() * (task.rounds + 2);
+    let bar = ProgressBar::new(steps as u64);
+    let outcome = run(&task, |what| {
+        bar.set_message(what.to_owned());
+        bar.inc(1);
+    });
+    bar.finish_and_clear();
+    let outcome = outcome?;
+    print!("{}", compare::summary(&outcome));
+    if let Some(out) = &args.out {
+        outcome.write(out)?;
+    }
+    Ok(outcome.is_right())
+}
+
+fn raise(args: &SweepArgs) -> Result<bool, String> {
+    if args.factor.is_nan() || args.factor <= 1.0 {
+        return Err("each rate has to be larger than the one before".to_owned());
+    }
+    let task = task(&args.load, rate(args.from)?, 1)?;
+    let points = sweep::run(&task, args.from, args.factor, |line| println!("{line}"))?;
+    if let Some(out) = &args.out {
+        let lines: Result<Vec<String>, _> = points.iter().map(serde_json::to_string).collect();
+        let lines = lines.map_err(|error| error.to_string())?.join("\n");
+        std::fs::write(out, lines + "\n").map_err(|error| format!("{}: {error}", out.display()))?;
+    }
+    Ok(true)
+}
+
+fn differences(a: &Path, b: &Path) -> Result<bool, String> {
+    print!("{}", compare::between(&Outcome::read(a)?, &Outcome::read(b)?)?);
+    Ok(true)
+}
+
+fn draw(results: &[PathBuf], out: &Path) -> Result<bool, String> {
+    let outcomes: Result<Vec<Outcome>, String> = results.iter().map(|path| Outcome::read(path)).collect();
+    let page = page::of(&outcomes?);
+    std::fs::write(out, page).map_err(|error| format!("{}: {error}", out.display()))?;
+    println!("wrote {}", out.display());
+    Ok(true)
+}

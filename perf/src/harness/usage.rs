@@ -1,0 +1,117 @@
+//! What a server's processes take, from /proc.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+/// What a server and the processes that it has started took; differences of two are what happened between.
+#[derive(Clone, Copy, PartialEq, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct Usage {
+    /// Seconds of CPU.
+    pub cpu_seconds: f64,
+    /// Largest resident memory of each process, added up, in bytes. Pages that processes share count for each.
+    pub memory_peak_bytes: u64,
+    /// Bytes read from disks.
+    pub read_bytes: u64,
+    /// Bytes written to disks; buffered writes count when they reach the page cache.
+    pub written_bytes: u64,
+    /// Calls of read and write; what goes through an io_uring is not among them.
+    pub syscalls: u64,
+    /// Times that threads gave up their CPU to wait.
+    pub waits: u64,
+}
+
+impl Usage {
+    /// That of a process and its descendants so far.
+    pub fn of(pid: u32) -> Usage {
+        let mut all = Usage::default();
+        descendants(pid).into_iter().for_each(|pid| all.add(&of_process(pid)));
+        all
+    }
+
+    fn add(&mut self, other: &Usage) {
+        self.cpu_seconds += other.cpu_seconds;
+        self.memory_peak_bytes += other.memory_peak_bytes;
+        self.read_bytes += other.read_bytes;
+        self.written_bytes += other.written_bytes;
+        self.syscalls += other.syscalls;
+        self.waits += other.waits;
+    }
+
+    /// What was taken since; the peak is that of the whole time.
+    pub fn since(&self, before: &Usage) -> Usage {
+        Usage {
+            cpu_seconds: (self.cpu_seconds - before.cpu_seconds).max(0.0),
+            memory_peak_bytes: self.memory_peak_bytes,
+            read_bytes: self.read_bytes.saturating_sub(before.read_bytes),
+            written_bytes: self.written_bytes.saturating_sub(before.written_bytes),
+            syscalls: self.syscalls.saturating_sub(before.syscalls),
+            waits: self.waits.saturating_sub(before.waits),
+        }
+    }
+}
+
+fn descendants(root: u32) -> BTreeSet<u32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let parents: Vec<(u32, u32)> = pids
+        .filter_map(|pid| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            // The name, in parentheses, may have spaces.
+            let (_, rest) = stat.rsplit_once(") ")?;
+            Some((pid, rest.split(' ').nth(1)?.parse().ok()?))
+        })
+        .collect();
+    let mut found = BTreeSet::from([root]);
+    loop {
+        let count = found.len();
+        for (pid, parent) in &parents {
+            if found.contains(parent) {
+                found.insert(*pid);
+            }
+        }
+        if found.len() == count {
+            return found;
+        }
+    }
+}
+
+fn of_process(pid: u32) -> Usage {
+    let text = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let field = |text: &str, name: &str| -> u64 {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let number = value.and_then(|value| value.split_whitespace().next()?.parse().ok());
+        number.unwrap_or_default()
+    };
+    let (mut cpu_ns, mut waits) = (0, 0);
+    for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let of_task = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        let run = of_task("schedstat");
+        cpu_ns += run.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or_default();
+        waits += field(&of_task("status"), "voluntary_ctxt_switches");
+    }
+    let (status, io) = (text("status"), text("io"));
+    Usage {
+        cpu_seconds: cpu_ns as f64 / 1e9,
+        memory_peak_bytes: field(&status, "VmHWM") * 1_024,
+        read_bytes: field(&io, "read_bytes"),
+        written_bytes: field(&io, "write_bytes"),
+        syscalls: field(&io, "syscr") + field(&io, "syscw"),
+        waits,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_counted() {
+        let before = Usage::of(std::process::id());
+        let mut sum = 0u64;
+        while Usage::of(std::process::id()).since(&before).cpu_seconds < 0.05 {
+            (0..100_000).for_each(|number| sum = crate::rows::mix(sum ^ number));
+        }
+        let used = Usage::of(std::process::id()).since(&before);
+        assert!(used.memory_peak_bytes > 0 && used.syscalls > 0 && sum != 0, "{used:?}");
+    }
+}

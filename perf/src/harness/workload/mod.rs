@@ -1,0 +1,132 @@
+//! What requests ask for. Each workload makes its own tables, checks every answer, and in the end what the tables hold.
+
+mod accounts;
+mod connect;
+mod ingest;
+mod ycsb;
+mod zipf;
+
+use super::load::{Done, Random};
+use super::wire::{Client, Error, Result, Target};
+
+/// A connection, and where it leads.
+pub struct Session {
+    /// The connection.
+    pub client: Client,
+    /// For workloads that open further ones.
+    pub target: Target,
+    /// Its number among those of the run.
+    pub number: usize,
+}
+
+/// What requests ask for.
+pub trait Workload: Send + Sync {
+    /// Names of the kinds of requests.
+    fn kinds(&self) -> &[&'static str];
+
+    /// Makes the tables anew and fills them.
+    ///
+    /// # Errors
+    /// What the server reports.
+    fn load(&self, client: &mut Client) -> Result<()>;
+
+    /// Prepares a connection for requests.
+    ///
+    /// # Errors
+    /// What the server reports.
+    fn prepare(&self, client: &mut Client) -> Result<()>;
+
+    /// Makes a request, again if it meets others, and checks the answer.
+    ///
+    /// # Errors
+    /// What the server reports, and [`Error::Wrong`].
+    fn request(&self, session: &mut Session, random: &mut Random) -> Result<Done>;
+
+    /// Checks what the tables hold after all requests.
+    ///
+    /// # Errors
+    /// What the server reports, and [`Error::Wrong`].
+    fn verify(&self, client: &mut Client) -> Result<()>;
+}
+
+/// Names of the workloads, and what their requests are.
+pub const ALL: [(&str, &str); 13] = [
+    ("select", "reads a row by its key (pgbench -S); scale 1 is 100,000 rows"),
+    ("update", "changes a row by its key (pgbench -N without the history); scale as of select"),
+    (
+        "tpcb",
+        "moves money, 5 statements in a transaction (pgbench); scale 1 is 100,000 accounts of one branch",
+    ),
+    ("ycsb-a", "YCSB: half reads, half updates, Zipf-distributed; scale 1 is 100,000 rows of 1 kB"),
+    ("ycsb-b", "95 % reads, 5 % updates"),
+    ("ycsb-c", "reads"),
+    ("ycsb-d", "95 % reads of the newest rows, 5 % inserts"),
+    ("ycsb-e", "95 % scans of up to 100 rows, 5 % inserts"),
+    ("ycsb-f", "half reads, half reads that are followed by an update, in a transaction"),
+    ("insert", "inserts a row"),
+    ("insert-many", "inserts 100 rows by one statement"),
+    ("copy", "copies 10,000 rows into a table"),
+    ("connect", "opens a connection, asks for 1, closes it"),
+];
+
+/// A workload by its name; `scale` sizes what it loads.
+pub fn named(name: &str, scale: f64) -> Option<Box<dyn Workload>> {
+    let workload: Box<dyn Workload> = match name {
+        "select" => Box::new(accounts::Accounts::new(accounts::Request::Select, scale)),
+        "update" => Box::new(accounts::Accounts::new(accounts::Request::Update, scale)),
+        "tpcb" => Box::new(accounts::Accounts::new(accounts::Request::Transfer, scale)),
+        "insert" => Box::new(ingest::Ingest::new(ingest::Request::Insert)),
+        "insert-many" => Box::new(ingest::Ingest::new(ingest::Request::InsertMany)),
+        "copy" => Box::new(ingest::Ingest::new(ingest::Request::Copy)),
+        "connect" => Box::new(connect::Connect),
+        _ => Box::new(ycsb::Ycsb::named(name.strip_prefix("ycsb-")?, scale)?),
+    };
+    Some(workload)
+}
+
+/// Rows of a table that has so many at scale 1; never fewer than 100.
+fn scaled(rows: u64, scale: f64) -> u64 {
+    ((rows as f64 * scale).round() as u64).max(100)
+}
+
+/// Makes a transaction, again for as long as it meets others.
+fn transaction(client: &mut Client, mut body: impl FnMut(&mut Client) -> Result<()>) -> Result<u64> {
+    let mut retries = 0;
+    loop {
+        let ended = client.query("BEGIN").and_then(|_| body(client)).and_then(|()| client.query("COMMIT"));
+        match ended {
+            Ok(answer) if answer.tag == "COMMIT" => return Ok(retries),
+            Ok(answer) => return Err(Error::Wrong(format!("COMMIT answers {}", answer.tag))),
+            Err(Error::Connection(why)) => return Err(Error::Connection(why)),
+            Err(error) => {
+                // After a COMMIT that failed there is no transaction: a warning at most.
+                client.query("ROLLBACK")?;
+                if !error.is_conflict() {
+                    return Err(error);
+                }
+                retries += 1;
+            }
+        }
+    }
+}
+
+/// Runs a statement of its own, again for as long as it meets others.
+fn statement(client: &mut Client, name: &str, params: &[&str], tag: &str) -> Result<u64> {
+    let mut retries = 0;
+    loop {
+        match client.run(name, params) {
+            Ok(answer) if answer.tag == tag => return Ok(retries),
+            Ok(answer) => return Err(Error::Wrong(format!("{name} answers {} and not {tag}", answer.tag))),
+            Err(error) if error.is_conflict() => retries += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// [`Error::Wrong`] unless both are the same.
+fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::Wrong(format!("{what}: {found:?} instead of {expected:?}")))
+}
