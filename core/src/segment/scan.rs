@@ -28,7 +28,7 @@ use super::zone::Judgement;
 use crate::catalog::TableSchema;
 use crate::column::BatchSchema;
 use crate::env::Env;
-use crate::filter::{Filter, IntTest, Ready, mask};
+use crate::filter::{Filter, IntTest, Members, Ready, mask};
 use crate::fragment::BATCH_ROWS;
 use crate::key::KeySpan;
 use crate::router::ReadView;
@@ -354,6 +354,9 @@ fn retain(
     let is_done = match &filter.ready {
         Ready::Ints(IntTest::Range(low, high)) => block.retain_ints(column, *low, *high, mask),
         Ready::Floats(test) => block.retain_floats(column, test, mask),
+        Ready::Numerics(Members::Between(low, high)) => {
+            block.retain_numerics(column, (low, high), |value| filter.accepts(Some(value)), mask)
+        }
         _ => false,
     };
     if is_done {

@@ -1,26 +1,47 @@
 //! Rows whose number lies in a range, found among the packed codes: where greater codes stand for greater numbers, the
 //! range is turned into one of codes, and no number is computed but those of exceptions and odd rows.
 
+use std::ops::Bound;
+
 use super::alp::Exponents;
 use super::block::EncodedBlock;
 use super::ints::Rising;
 use super::values::float_of;
-use crate::filter::FloatTest;
+use crate::filter::{FloatTest, mask};
+use crate::types::Numeric;
 
 impl EncodedBlock {
     /// Clears the rows whose integer is below `low` or above `high`; those of NULL rows hold anything. False, and nothing
     /// done, if the column is not written in a way that allows for it.
     pub(crate) fn retain_ints(&self, column: usize, low: i64, high: i64, mask: &mut [u64]) -> bool {
         let Some(rising) = self.int_codes(column).and_then(|ints| ints.rising()) else { return false };
-        let before = (low <= rising.base, high < rising.base || high < low);
-        let unit = rising.scale.cast_unsigned();
-        let from = if before.0 { 0 } else { (low.wrapping_sub(rising.base) as u64).div_ceil(unit) };
-        let to = if before.1 { None } else { Some(high.wrapping_sub(rising.base) as u64 / unit) };
         let rows = mask.to_vec();
-        retain_codes(self, &rising, from, to, mask);
-        rising.each_exception(self.bytes(), |row, value| {
-            put(&rows, row, (low <= value) & (value <= high), mask);
-        });
+        retain_rising(self, &rising, low, high, &rows, mask);
+        true
+    }
+
+    /// As `retain_ints` for numerics between two bounds; `accepts` says it of a value as rows store it.
+    pub(crate) fn retain_numerics(
+        &self,
+        column: usize,
+        (low, high): (&Bound<Numeric>, &Bound<Numeric>),
+        accepts: impl Fn(&[u8]) -> bool,
+        mask: &mut [u64],
+    ) -> bool {
+        let Some((scale, coefficients, odd)) = self.scaled(column) else { return false };
+        let Some((low, high)) = coefficients_between(low, high, scale) else { return false };
+        let rows = mask.to_vec();
+        match coefficients.rising() {
+            Some(rising) => retain_rising(self, &rising, low, high, &rows, mask),
+            None => {
+                let mut values = vec![0; self.rows()];
+                coefficients.fill(self, 0..self.rows(), &mut values);
+                mask::retain_values(mask, &values, |value| (low <= value) & (value <= high));
+            }
+        }
+        for (row, value) in odd.each(self.bytes(), 0..self.rows()) {
+            put(&rows, row, accepts(value), mask);
+        }
         true
     }
 
@@ -48,6 +69,59 @@ impl EncodedBlock {
         }
         true
     }
+}
+
+/// Clears the rows of `rows`, which `mask` is, whose number is below `low` or above `high`.
+fn retain_rising(block: &EncodedBlock, rising: &Rising, low: i64, high: i64, rows: &[u64], mask: &mut [u64]) {
+    let before = (low <= rising.base, high < rising.base || high < low);
+    let unit = rising.scale.cast_unsigned();
+    let from = if before.0 { 0 } else { (low.wrapping_sub(rising.base) as u64).div_ceil(unit) };
+    let to = if before.1 { None } else { Some(high.wrapping_sub(rising.base) as u64 / unit) };
+    retain_codes(block, rising, from, to, mask);
+    rising.each_exception(block.bytes(), |row, value| {
+        put(rows, row, (low <= value) & (value <= high), mask);
+    });
+}
+
+/// The least and the greatest coefficient of numerics of a scale that lie between two bounds; the first is above the second
+/// if none does. `None` for bounds that are no numbers, and scales that no numeric has.
+fn coefficients_between(low: &Bound<Numeric>, high: &Bound<Numeric>, scale: u8) -> Option<(i64, i64)> {
+    let low = match low {
+        Bound::Unbounded => i128::MIN,
+        Bound::Included(bound) => {
+            let (floor, is_exact) = coefficient_at(*bound, scale)?;
+            floor.saturating_add(i128::from(!is_exact))
+        }
+        Bound::Excluded(bound) => coefficient_at(*bound, scale)?.0.saturating_add(1),
+    };
+    let high = match high {
+        Bound::Unbounded => i128::MAX,
+        Bound::Included(bound) => coefficient_at(*bound, scale)?.0,
+        Bound::Excluded(bound) => {
+            let (floor, is_exact) = coefficient_at(*bound, scale)?;
+            floor.saturating_sub(i128::from(is_exact))
+        }
+    };
+    let (least, most) = (i128::from(i64::MIN), i128::from(i64::MAX));
+    if low > most || high < least {
+        return Some((i64::MAX, i64::MIN));
+    }
+    // Both fit now.
+    Some((low.max(least) as i64, high.min(most) as i64))
+}
+
+/// The greatest coefficient of a scale that is not above a number, and whether it is that number.
+fn coefficient_at(number: Numeric, scale: u8) -> Option<(i128, bool)> {
+    if number.is_nan() || u32::from(scale) > Numeric::DIGITS_MAX {
+        return None;
+    }
+    let (coefficient, own) = (number.coefficient(), number.scale());
+    if own <= scale {
+        let factor = 10i128.pow(u32::from(scale - own));
+        return Some((coefficient.saturating_mul(factor), true));
+    }
+    let divisor = 10i128.pow(u32::from(own - scale));
+    Some((coefficient.div_euclid(divisor), coefficient.rem_euclid(divisor) == 0))
 }
 
 /// Clears the rows whose code is below `from`, or above `to`, which nothing is if it is `None`.

@@ -2,6 +2,7 @@
 
 mod structured;
 
+use std::ops::Bound;
 use std::rc::Rc;
 
 use super::super::format::BLOCK_ROWS;
@@ -10,6 +11,7 @@ use crate::column::{Column, ColumnBuf, ColumnView};
 use crate::filter::{FloatTest, mask};
 use crate::row::RowBuilder;
 use crate::test_rows::{ALL_TYPES, Random, value};
+use crate::types::numeric::NUMERIC_BYTES;
 use crate::types::{Datum, Numeric, PgType};
 
 /// Values of a column as `row.rs` encodes them.
@@ -239,13 +241,16 @@ fn check_numbers(block: &EncodedBlock, column: usize, pg_type: PgType, values: &
     }
 }
 
+/// Whether a row is to be left.
+type Accepts<'a> = &'a dyn Fn(usize) -> bool;
+
 /// Ranges of numbers that are asked of the codes.
 fn check_ranges(block: &EncodedBlock, column: usize, values: &[Option<Vec<u8>>]) {
     let rows = values.len();
     let mut all = [0; mask::words(BLOCK_ROWS)];
     mask::fill(&mut all, rows);
     (0..rows).step_by(5).for_each(|row| mask::clear(&mut all, row));
-    let compare = |mask: &[u64], accepts: &dyn Fn(usize) -> bool| {
+    let compare = |mask: &[u64], accepts: Accepts<'_>| {
         for row in (0..rows).filter(|row| values[*row].is_some()) {
             let is_left = mask[row / 64] >> (row % 64) & 1 == 1;
             assert_eq!(is_left, row % 5 != 0 && accepts(row), "column {column} row {row}");
@@ -261,6 +266,9 @@ fn check_ranges(block: &EncodedBlock, column: usize, values: &[Option<Vec<u8>>])
                 compare(&left, &|row| (low..=high).contains(&block.int(column, row)));
             }
         }
+        if let (Some(a), Some(b)) = (numeric_of(values, a), numeric_of(values, b)) {
+            check_numerics(block, column, values, (a, b), &all, &compare);
+        }
         let mut floats = vec![0.0; rows];
         if !block.floats(column, 0..rows, &mut floats) {
             return;
@@ -270,6 +278,53 @@ fn check_ranges(block: &EncodedBlock, column: usize, values: &[Option<Vec<u8>>])
             let (test, mut left) = (FloatTest::Range { low, high, nan: a % 2 == 0 }, all);
             if block.retain_floats(column, &test, &mut left) {
                 compare(&left, &|row| test.accepts(floats[row]));
+            }
+        }
+    }
+}
+
+/// The value of a row, if it is a numeric.
+fn numeric_of(values: &[Option<Vec<u8>>], row: usize) -> Option<Numeric> {
+    let bytes: [u8; NUMERIC_BYTES] = values[row].as_deref()?.try_into().ok()?;
+    Numeric::from_bytes(bytes)
+}
+
+/// Bounds at, and a little beside, two of the values.
+fn check_numerics(
+    block: &EncodedBlock,
+    column: usize,
+    values: &[Option<Vec<u8>>],
+    (a, b): (Numeric, Numeric),
+    all: &[u64],
+    compare: &dyn Fn(&[u64], Accepts<'_>),
+) {
+    let finer = |value: Numeric| {
+        let scale = value.scale() + 1;
+        let coefficient = value.coefficient().checked_mul(10).and_then(|number| number.checked_add(3));
+        coefficient.and_then(|coefficient| Numeric::new(coefficient, scale)).unwrap_or(value)
+    };
+    let bounds = |value: Numeric| {
+        [Bound::Included(value), Bound::Excluded(value), Bound::Included(finer(value)), Bound::Unbounded]
+    };
+    for low in bounds(a) {
+        for high in bounds(b) {
+            let is_inside = |value: Numeric| {
+                let above = match low {
+                    Bound::Unbounded => true,
+                    Bound::Included(low) => low.compare(value).is_le(),
+                    Bound::Excluded(low) => low.compare(value).is_lt(),
+                };
+                above
+                    && match high {
+                        Bound::Unbounded => true,
+                        Bound::Included(high) => high.compare(value).is_ge(),
+                        Bound::Excluded(high) => high.compare(value).is_gt(),
+                    }
+            };
+            let of_bytes = |bytes: &[u8]| is_inside(Numeric::from_bytes(bytes.try_into().unwrap()).unwrap());
+            let mut left = all.to_vec();
+            if block.retain_numerics(column, (&low, &high), of_bytes, &mut left) {
+                compare(&left, &|row| of_bytes(values[row].as_deref().unwrap()));
             }
         }
     }
