@@ -1,14 +1,13 @@
 //! Encodings seen from outside: measured (`perf/src/bin/encodings.rs`) and fuzzed.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::rc::Rc;
 
 use super::super::format::BLOCK_ROWS;
 use super::{EncodedBlock, Section, SegmentEncoder, Tables};
 use crate::column::{Column, ColumnBuf, ColumnView, check_row};
 use crate::row::{Malformed, RowBuilder, RowReader};
-use crate::types::{Numeric, PgType};
+use crate::types::PgType;
 
 /// Rows as columns, cut into blocks.
 #[derive(Debug)]
@@ -180,8 +179,8 @@ pub(super) fn read_all(block: &EncodedBlock, types: &[PgType]) {
         let test = crate::filter::FloatTest::Range { low: -1.5, high: 1e9, nan: true };
         let _ = block.retain_ints(column, -7, 1 << 20, &mut rows_left);
         let _ = block.retain_floats(column, &test, &mut rows_left);
-        let bounds = (&Bound::Excluded(Numeric::from(-7i64)), &Bound::Included(Numeric::from(1i64 << 40)));
-        let _ = block.retain_numerics(column, bounds, |_| true, &mut rows_left);
+        let bound = |number: i64| std::ops::Bound::Excluded(crate::types::Numeric::from(number));
+        let _ = block.retain_numerics(column, (&bound(-7), &bound(1 << 40)), |_| true, &mut rows_left);
         let _ = (block.valid(column), block.is_constant(column), block.int_lower_bound(column, 0..rows, 7));
     }
 }
