@@ -101,13 +101,24 @@ impl<E: Env> Inner<E> {
         self.merge(id, &inputs).await.map(|()| true)
     }
 
-    /// Merges all segments of a range.
+    /// Merges all segments of a range; one alone is written anew if it has versions that ended, or that lie in other ranges,
+    /// which share its file until all have done so.
     pub(super) async fn merge_whole_range(&self, id: RangeId) -> Result<()> {
         let _turn = self.background.merges.enter().await;
-        let inputs = self.state.borrow().ranges.get(&id).map_or(Vec::new(), |range| range.segments.clone());
-        if inputs.is_empty() || inputs.len() == 1 && !inputs[0].has_ends() {
-            return Ok(());
-        }
+        let inputs = match self.state.borrow().ranges.get(&id) {
+            Some(range) => match range.segments.as_slice() {
+                [] => return Ok(()),
+                [one]
+                    if !one.has_ends()
+                        && range.span.contains(&one.meta().first_key)
+                        && range.span.contains(&one.meta().last_key) =>
+                {
+                    return Ok(());
+                }
+                all => all.to_vec(),
+            },
+            None => return Ok(()),
+        };
         self.merge(id, &inputs).await
     }
 

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::SinkExt;
@@ -18,6 +18,8 @@ use omen_tests::wire::{Protocol, WireClient};
 const LIMIT: Duration = Duration::from_secs(300);
 /// Queries that read what is changed while others read.
 const CHANGED: [usize; 4] = [3, 4, 12, 21];
+/// Statements that change rows before the second snapshot.
+const CHANGES_LEAST: u64 = 100;
 
 fn run(client: &mut WireClient, sql: &str) -> String {
     match client.run(sql, Protocol::Simple).unwrap() {
@@ -103,10 +105,9 @@ fn in_both_and_changed() {
     check(&mut client, "rows that have changed");
 }
 
-/// Changes rows until told to stop.
-fn change(address: SocketAddr, stop: &AtomicBool) -> u64 {
+/// Changes rows until told to stop; counts the statements.
+fn change(address: SocketAddr, stop: &AtomicBool, changes: &AtomicU64) {
     let (mut client, mut rng) = (WireClient::connect(address, "omen", "omen").unwrap(), Rng::new(22));
-    let mut changes = 0;
     while !stop.load(Ordering::Relaxed) {
         let order = rng.below(60_000);
         let sql = match rng.below(5) {
@@ -125,12 +126,10 @@ fn change(address: SocketAddr, stop: &AtomicBool) -> u64 {
             ),
         };
         run(&mut client, &sql);
-        changes += 1;
-        if changes % 50 == 0 {
+        if changes.fetch_add(1, Ordering::Relaxed) % 50 == 49 {
             run(&mut client, "checkpoint");
         }
     }
-    changes
 }
 
 /// Stops the changes also if a check fails.
@@ -151,13 +150,17 @@ fn while_rows_change() {
     run(&mut client, "create table lineitem_copy as select * from lineitem limit 0");
     run(&mut client, "create table orders_copy as select * from orders limit 0");
     run(&mut client, "begin isolation level repeatable read; select count(*) from region");
-    let (stop, expected) = (AtomicBool::new(false), answers());
+    let (stop, changes, expected) = (AtomicBool::new(false), AtomicU64::new(0), answers());
     std::thread::scope(|scope| {
         let stopped = Stop(&stop);
-        let writer = scope.spawn(|| change(server.address(), &stop));
+        let writer = scope.spawn(|| change(server.address(), &stop, &changes));
         for number in CHANGED {
             let got = run(&mut client, &query(number));
             assert!(got == expected[number - 1], "query {number} while rows change:\n{got}");
+        }
+        // On a busy machine the queries may be over before many rows have changed.
+        while changes.load(Ordering::Relaxed) < CHANGES_LEAST && !writer.is_finished() {
+            std::thread::sleep(Duration::from_millis(10));
         }
         run(&mut client, "commit; begin isolation level repeatable read");
         run(&mut client, "insert into lineitem_copy select * from lineitem");
@@ -173,7 +176,8 @@ fn while_rows_change() {
         }
         assert!(different > 0, "nothing has changed");
         drop(stopped);
-        println!("{} changes", writer.join().unwrap());
+        writer.join().unwrap();
+        println!("{} changes", changes.load(Ordering::Relaxed));
     });
 }
 
