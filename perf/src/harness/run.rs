@@ -143,10 +143,10 @@ impl Contestant {
 
 /// Makes load of a workload on a server; answers also what the server took for it.
 fn measure(plan: &Plan, workload: &dyn Workload, server: &Server) -> wire::Result<(Measured, Option<Usage>)> {
-    let connect = |number: usize| {
+    let connect = |_| {
         let mut client = Client::connect(&server.target)?;
         workload.prepare(&mut client)?;
-        Ok(Session { client, target: server.target.clone(), number })
+        Ok(Session { client, target: server.target.clone() })
     };
     let mut sessions = load::connections(plan, connect)?;
     let before = server.usage();

@@ -15,8 +15,6 @@ pub struct Session {
     pub client: Client,
     /// For workloads that open further ones.
     pub target: Target,
-    /// Its number among those of the run.
-    pub number: usize,
 }
 
 /// What requests ask for.
