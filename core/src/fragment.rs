@@ -38,7 +38,7 @@ pub fn numerics_of(scale: u8, coefficients: &[i64]) -> ArrayRef {
     Arc::new(FixedSizeBinaryArray::new(NUMERIC_BYTES as i32, Buffer::from_vec(bytes), None))
 }
 
-/// What to do with the rows of a range. Crosses cores, so it owns all it needs.
+/// What to do with the rows that a core owns of a scan. Crosses cores, so it owns all it needs.
 pub trait Fragment: Send + Sync + 'static {
     /// Indexes of the table's columns that it reads, in the order in which it wants them. May be empty: then batches
     /// have a row count and no columns.
@@ -56,11 +56,11 @@ pub trait Fragment: Send + Sync + 'static {
         false
     }
 
-    /// Starts it on one range.
+    /// Starts it on one core.
     fn start(&self) -> Box<dyn FragmentRun>;
 }
 
-/// A fragment running on one range; lives on the owning core.
+/// A fragment running over the rows of one core's ranges; lives there.
 pub trait FragmentRun {
     /// Takes a batch of at most [`BATCH_ROWS`] rows, all visible and passed by the filters, in no promised order, and appends what it has to say
     /// so far to `out`.

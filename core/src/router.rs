@@ -38,7 +38,7 @@ pub struct Scan {
     pub view: ReadView,
     /// Disjoint spans of keys; `[KeySpan::all()]` for the whole table.
     pub spans: Vec<KeySpan>,
-    /// What the owning cores do with the rows, once per range.
+    /// What the owning cores do with the rows, once on each.
     pub fragment: Arc<dyn Fragment>,
 }
 
@@ -254,7 +254,7 @@ impl ScanCounts {
 
 /// A running scan. Dropping it ends it on all cores.
 pub trait Cursor {
-    /// The next batches from any range; an empty vector never comes; `None` when every range has finished.
+    /// The next batches from any core; an empty vector never comes; `None` when every core has finished.
     fn next(&mut self) -> impl Future<Output = Result<Option<Vec<RecordBatch>>>>;
     /// What the scan took for the batches that have come.
     fn counts(&self) -> ScanCounts;

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-fn run_ns(schedstat: &str) -> Option<u64> {
+fn run_ns(schedstat: &Path) -> Option<u64> {
     fs::read_to_string(schedstat).ok()?.split_whitespace().next()?.parse().ok()
 }
 
@@ -18,14 +18,25 @@ pub fn thread_waited() -> Duration {
 
 /// CPU time of the calling thread so far, exact to a timer tick: measure for a second, not for a millisecond.
 pub fn thread_cpu_time() -> Duration {
-    Duration::from_nanos(run_ns("/proc/thread-self/schedstat").unwrap_or_default())
+    Duration::from_nanos(run_ns(Path::new("/proc/thread-self/schedstat")).unwrap_or_default())
 }
 
 /// CPU time of all threads of this process so far, with the kernel's workers for its rings.
 pub fn process_cpu_time() -> Duration {
-    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let run_ns = |task: fs::DirEntry| run_ns(task.path().join("schedstat").to_str()?);
+    cpu_time(Path::new("/proc/self"))
+}
+
+/// As [`process_cpu_time`] of the process of this folder in /proc.
+pub fn cpu_time(process: &Path) -> Duration {
+    let tasks = fs::read_dir(process.join("task")).into_iter().flatten().flatten();
+    let run_ns = |task: fs::DirEntry| run_ns(&task.path().join("schedstat"));
     Duration::from_nanos(tasks.filter_map(run_ns).sum())
+}
+
+/// The number of a line `name: 17 ..`, as /proc has them; 0 if there is none.
+pub fn field(text: &str, name: &str) -> u64 {
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.and_then(|value| value.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }
 
 /// Bytes that this process has had read from and written to disks.
@@ -40,11 +51,7 @@ pub struct DiskBytes {
 /// See [`DiskBytes`]. Buffered writes count when they reach the page cache.
 pub fn disk_bytes() -> DiskBytes {
     let text = fs::read_to_string("/proc/self/io").unwrap_or_default();
-    let field = |name: &str| {
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        value.and_then(|value| value.parse().ok()).unwrap_or_default()
-    };
-    DiskBytes { read: field("read_bytes"), written: field("write_bytes") }
+    DiskBytes { read: field(&text, "read_bytes"), written: field(&text, "write_bytes") }
 }
 
 /// Reads that the disk under this path has completed, whoever asked for them; 0 if the disk keeps no count.

@@ -1,7 +1,7 @@
 //! Physical plans: what runs on owning cores, what on the session's core.
 //!
-//! The nodes above a scan go into its fragment as long as every range can do them alone; aggregation, DISTINCT, top-k
-//! and LIMIT are split into a part per range and a merge. Plans hold no values of parameters: one plan serves all
+//! The nodes above a scan go into its fragment as long as every core can do them alone; aggregation, DISTINCT, top-k
+//! and LIMIT are split into a part per core and a merge. Plans hold no values of parameters: one plan serves all
 //! executions of a prepared statement.
 
 pub(crate) mod classes;
@@ -143,7 +143,7 @@ pub(crate) struct ScanPlan {
     pub(crate) keys: KeyFilter,
     /// Conditions that the engine evaluates. None if the keys are known one by one.
     pub(crate) pushed: Box<[Pushed]>,
-    /// What happens to the rows of each range.
+    /// What happens to the rows on each owning core.
     pub(crate) fragment: Vec<Step>,
 }
 
@@ -382,12 +382,12 @@ impl Builder {
         Builder { source, fragment: Some(fragment), steps: Vec::new() }
     }
 
-    /// Adds what every range can do alone.
+    /// Adds what every core can do alone.
     fn local(&mut self, step: Step) {
         self.fragment.as_mut().unwrap_or(&mut self.steps).push(step);
     }
 
-    /// Adds what needs all ranges: a part that each range does first, if there is one, and what the session's core does.
+    /// Adds what needs all rows: a part that each core does first, if there is one, and what the session's core does.
     fn merge(&mut self, part: Option<Step>, whole: Step) {
         self.close(part);
         self.steps.push(whole);

@@ -231,7 +231,7 @@ impl<E: Env> Local<E> {
         let index = table.ranges.iter().position(|range| range.id == id).expect("found above");
         let owner = table.ranges[index].core;
         let rows = self.rows_beside(table, id).await?;
-        let own_rows = self.rows_of(owner, vec![id]).await?;
+        let own_rows = self.estimate_on(owner, vec![id], [KeySpan::all()].into()).await?;
         let parts = placement::parts(own_rows, &rows, table.ranges.len(), self.shard.split_rows());
         let split = self.split_into(table, index, parts, own_rows, rows).await;
         if !matches!(split, Ok(true) | Err(Error::Busy)) {
@@ -273,21 +273,12 @@ impl<E: Env> Local<E> {
     /// About how many rows of a table each core has, but for those of one range.
     async fn rows_beside(self: &Rc<Self>, table: &Table, without: RangeId) -> Result<Vec<u64>> {
         let mut rows = Vec::new();
-        for core in (0..self.outbox.core_count()).map(CoreId) {
+        for core in self.cores() {
             let others = table.ranges.iter().filter(|range| range.core == core && range.id != without);
-            rows.push(self.rows_of(core, others.map(|range| range.id).collect()).await?);
+            let others = others.map(|range| range.id).collect();
+            rows.push(self.estimate_on(core, others, [KeySpan::all()].into()).await?);
         }
         Ok(rows)
-    }
-
-    async fn rows_of(self: &Rc<Self>, core: CoreId, ranges: Vec<RangeId>) -> Result<u64> {
-        if ranges.is_empty() {
-            return Ok(0);
-        }
-        match self.call(core, Request::EstimateRows(ranges, [KeySpan::all()].into())).await? {
-            Reply::Count(rows) => Ok(rows),
-            _ => unreachable!("an estimate is answered by a count"),
-        }
     }
 
     async fn replace_table(self: &Rc<Self>, table: Table) -> Result<()> {

@@ -151,15 +151,25 @@ impl<E: Env> Local<E> {
         for core in self.cores() {
             let owned = table.ranges.iter().filter(|range| range.core == core);
             let touched = owned.filter(|range| spans.iter().any(|span| range.span.intersect(span).is_some()));
-            let ranges: Vec<_> = touched.map(|range| range.id).collect();
-            if ranges.is_empty() {
-                continue;
-            }
-            if let Reply::Count(rows) = self.call(core, Request::EstimateRows(ranges, spans.clone())).await? {
-                total += rows;
-            }
+            total += self.estimate_on(core, touched.map(|range| range.id).collect(), spans.clone()).await?;
         }
         Ok(total)
+    }
+
+    /// About how many rows these ranges of a core have in these spans.
+    pub(super) async fn estimate_on(
+        self: &Rc<Self>,
+        core: CoreId,
+        ranges: Vec<RangeId>,
+        spans: Arc<[KeySpan]>,
+    ) -> Result<u64> {
+        if ranges.is_empty() {
+            return Ok(0);
+        }
+        match self.call(core, Request::EstimateRows(ranges, spans)).await? {
+            Reply::Count(rows) => Ok(rows),
+            _ => unreachable!("an estimate is answered by a count"),
+        }
     }
 }
 

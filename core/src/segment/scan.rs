@@ -355,7 +355,8 @@ fn retain(
         Ready::Ints(IntTest::Range(low, high)) => block.retain_ints(column, *low, *high, mask),
         Ready::Floats(test) => block.retain_floats(column, test, mask),
         Ready::Numerics(Members::Between(low, high)) => {
-            block.retain_numerics(column, (low, high), |value| filter.accepts(Some(value)), mask)
+            let accepts = |value: &[u8]| filter.accepts(Some(value));
+            block.retain_numerics(column, (low, high), accepts, mask, &mut scratch.ints)
         }
         _ => false,
     };

@@ -68,8 +68,9 @@ pub(super) struct Range<E: Env> {
     pub settled_at: Timestamp,
     /// Versions above which the node is asked to split it; `usize::MAX` once it has been asked.
     pub split_above: usize,
-    /// Versions in its segments, as far as they lie in its span.
+    /// Versions and bytes of its segments, as far as they lie in its span: other ranges may share their files.
     segment_rows: usize,
+    segment_bytes: u64,
 }
 
 /// Where a version lies.
@@ -128,6 +129,7 @@ impl<E: Env> Range<E> {
             settled_at: Timestamp::ZERO,
             split_above: usize::MAX,
             segment_rows: 0,
+            segment_bytes: 0,
         }
     }
 
@@ -186,9 +188,11 @@ impl<E: Env> Range<E> {
         self.structure += 1;
         let stats = self.segment_stats();
         let depth = policy::depth(&stats);
-        let rows = stats.iter().map(|segment| segment.rows).sum::<u64>();
+        let rows: u64 = stats.iter().map(|segment| segment.rows).sum();
+        let bytes = stats.iter().map(|segment| segment.bytes).sum();
         self.depth = depth;
         self.segment_rows = usize::try_from(rows).expect("rows of a machine's disk");
+        self.segment_bytes = bytes;
         self.may_merge = true;
     }
 
@@ -224,10 +228,15 @@ impl<E: Env> Range<E> {
         unflushed.then(|| self.memtables[0].since)
     }
 
+    /// Bytes of its segments, as far as they lie in its span.
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
+    /// Bytes on disk and, for what is not flushed yet, in memory.
     pub fn size_bytes(&self) -> u64 {
-        let segments: u64 = self.segments.iter().map(|segment| segment.meta().bytes).sum();
         let memory = if self.needs_log_from().is_none() { 0 } else { self.memory_bytes() as u64 };
-        segments + memory
+        self.segment_bytes + memory
     }
 
     /// About how many rows lie in the span.

@@ -222,7 +222,7 @@ impl<E: Env> Inner<E> {
                 let memtables = range.memtables.iter().map(|slot| Store::Memtable(slot.table.clone()));
                 sources.extend(segments.chain(memtables).map(|store| Source { store, spans: spans.clone() }));
             }
-            bytes += range.segments.iter().map(|segment| segment.meta().bytes).sum::<u64>();
+            bytes += range.segment_bytes();
             schema = Some(range.schema.clone());
         }
         let schema = schema.ok_or(Error::RangeMoved)?;

@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use super::bootstrap::{Ratio, paired, unpaired};
 use super::load::Arrivals;
-use super::outcome::{Outcome, PERCENTILES, ServerOutcome};
+use super::outcome::{Outcome, PERCENTILES, Round, ServerOutcome};
+use super::usage::Usage;
+use crate::quantile_us;
 
 /// One figure of two servers or runs.
 #[derive(Clone, PartialEq, Debug)]
@@ -46,33 +48,43 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// Differences of two servers. `same_rounds`: they had their turns in the same rounds.
-pub fn differences(a: &ServerOutcome, b: &ServerOutcome, same_rounds: bool) -> Vec<Difference> {
-    let difference = |what: String, a: Vec<f64>, b: Vec<f64>| {
-        let ratio = if same_rounds { paired(&a, &b) } else { unpaired(&a, &b) };
-        Difference { what, a: median(&a), b: median(&b), ratio }
-    };
-    let rates = |server: &ServerOutcome| server.rounds.iter().map(|round| round.per_second).collect();
-    let mut all = vec![difference("answers/s".to_owned(), rates(a), rates(b))];
+/// One figure of a server, round by round.
+pub struct Figure {
+    /// `p99 us` or `answers/s`.
+    pub what: String,
+    /// That of each round.
+    pub rounds: Vec<f64>,
+}
+
+/// What is said of a server; figures that are not known are left out.
+pub fn figures(server: &ServerOutcome) -> Vec<Figure> {
+    let figure = |what: &str, rounds| Figure { what: what.to_owned(), rounds };
+    let mut all = vec![figure("answers/s", server.rounds.iter().map(|round| round.per_second).collect())];
+    let latencies: Vec<_> = server.rounds.iter().map(Round::all).collect();
     for (quantile, name) in PERCENTILES {
-        let times = |server: &ServerOutcome| server.percentile(None, quantile);
-        all.push(difference(format!("{name} us"), times(a), times(b)));
+        let times = latencies.iter().map(|times| quantile_us(times, quantile)).collect();
+        all.push(figure(&format!("{name} us"), times));
     }
-    let cpu = |server: &ServerOutcome| server.per_request(|usage| usage.cpu_seconds * 1e6);
-    let written = |server: &ServerOutcome| server.per_request(|usage| usage.written_bytes as f64);
-    for (what, a, b) in
-        [("CPU us/request", cpu(a), cpu(b)), ("written bytes/request", written(a), written(b))]
-    {
-        if !a.is_empty() && !b.is_empty() {
-            all.push(difference(what.to_owned(), a, b));
-        }
-    }
+    all.push(figure("CPU us/request", server.per_request(|usage| usage.cpu_seconds * 1e6)));
+    all.push(figure("written bytes/request", server.per_request(|usage| usage.written_bytes as f64)));
+    all.retain(|figure| !figure.rounds.is_empty());
     all
+}
+
+/// Differences of two servers in the figures that both have. `same_rounds`: they had their turns in the same rounds.
+pub fn differences(a: &ServerOutcome, b: &ServerOutcome, same_rounds: bool) -> Vec<Difference> {
+    let others = figures(b);
+    let difference = |a: Figure| {
+        let b = others.iter().find(|b| b.what == a.what)?;
+        let ratio = if same_rounds { paired(&a.rounds, &b.rounds) } else { unpaired(&a.rounds, &b.rounds) };
+        Some(Difference { what: a.what, a: median(&a.rounds), b: median(&b.rounds), ratio })
+    };
+    figures(a).into_iter().filter_map(difference).collect()
 }
 
 impl ServerOutcome {
     /// What each round took for a request; empty if that is not known.
-    fn per_request(&self, of: impl Fn(&super::usage::Usage) -> f64) -> Vec<f64> {
+    fn per_request(&self, of: impl Fn(&Usage) -> f64) -> Vec<f64> {
         let rounds = self.rounds.iter().filter(|round| round.made > 0);
         rounds.filter_map(|round| Some(of(round.usage.as_ref()?) / round.made as f64)).collect()
     }
@@ -96,24 +108,21 @@ pub fn summary(outcome: &Outcome) -> String {
         for (index, wrong) in server.wrong.iter().enumerate() {
             let _ = writeln!(text, "  WRONG {}: {wrong}", index + 1);
         }
-        let count = |of: fn(&super::outcome::Round) -> u64| server.rounds.iter().map(of).sum::<u64>();
+        let count = |of: fn(&Round) -> u64| server.rounds.iter().map(of).sum::<u64>();
         let errors = count(|round| round.errors.values().sum());
         let (retries, abandoned) = (count(|round| round.retries), count(|round| round.abandoned));
         let _ = writeln!(text, "  errors {errors}, tried again {retries}, never made {abandoned}");
         if abandoned > 0 {
             let _ = writeln!(text, "  It cannot bear this rate: true percentiles are worse than these.");
         }
-        for line in differences(server, server, true) {
-            let _ = writeln!(text, "  {:<22} {:>14.1}", line.what, line.a);
+        for figure in figures(server) {
+            let _ = writeln!(text, "  {:<22} {:>14.1}", figure.what, median(&figure.rounds));
         }
     }
     if let [first, others @ ..] = outcome.servers.as_slice() {
         for other in others {
             let _ = writeln!(text, "\n{} against {}:", first.name, other.name);
-            for line in differences(first, other, true) {
-                let _ =
-                    writeln!(text, "  {:<22} {:>14.1} {:>14.1}   {}", line.what, line.a, line.b, line.told());
-            }
+            tell(&mut text, &differences(first, other, true));
         }
     }
     for (name, why) in &outcome.missing {
@@ -133,19 +142,24 @@ pub fn between(a: &Outcome, b: &Outcome) -> Result<String, String> {
             "they are runs of different loads: workload, scale, connections or rate differ".to_owned()
         );
     }
+    let both: Vec<_> =
+        a.servers.iter().filter_map(|server| Some((server, b.server(&server.name)?))).collect();
+    if both.is_empty() {
+        return Err("they have no server in common".to_owned());
+    }
     let mut text = String::new();
-    for server in &a.servers {
-        let Some(other) = b.server(&server.name) else { continue };
+    for (server, other) in both {
         let _ = writeln!(text, "{}: {} against {}", server.name, server.version, other.version);
-        for line in differences(server, other, false) {
-            let _ = writeln!(text, "  {:<22} {:>14.1} {:>14.1}   {}", line.what, line.a, line.b, line.told());
-        }
+        tell(&mut text, &differences(server, other, false));
     }
     if a.machine != b.machine {
         let _ = writeln!(text, "The machines or the sources differ: {:?} and {:?}", a.machine, b.machine);
     }
-    match text.contains(" against ") {
-        true => Ok(text),
-        false => Err("they have no server in common".to_owned()),
+    Ok(text)
+}
+
+fn tell(text: &mut String, differences: &[Difference]) {
+    for line in differences {
+        let _ = writeln!(text, "  {:<22} {:>14.1} {:>14.1}   {}", line.what, line.a, line.b, line.told());
     }
 }

@@ -87,8 +87,6 @@ pub struct Measured {
     pub errors: BTreeMap<String, u64>,
     /// Requests that were tried again because they met others.
     pub retries: u64,
-    /// From the first request that was counted to the last answer, in seconds.
-    pub seconds: f64,
     /// Requests that were answered until the end of the time; those that were late are not among them.
     pub in_time: u64,
     /// Requests that were made, those of the warm-up and those that failed too.
@@ -105,7 +103,6 @@ impl Measured {
             by_second: Vec::new(),
             errors: BTreeMap::new(),
             retries: 0,
-            seconds: 0.0,
             in_time: 0,
             made: 0,
             abandoned: 0,
@@ -142,7 +139,6 @@ impl Measured {
         }
         other.errors.into_iter().for_each(|(what, count)| *self.errors.entry(what).or_default() += count);
         self.retries += other.retries;
-        self.seconds = self.seconds.max(other.seconds);
         self.in_time += other.in_time;
         self.made += other.made;
         self.abandoned += other.abandoned;
@@ -260,7 +256,6 @@ impl<F, G> Worker<'_, F, G> {
                     }
                     Err(error) => measured.fail(error),
                 }
-                measured.seconds = (now - counted_from).as_secs_f64();
             }
             if matches!(answer, Err(Error::Connection(_))) {
                 match (self.connect)(number) {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::load::{Arrivals, Measured};
 use super::machine::Machine;
 use super::usage::Usage;
+use crate::quantile_us;
 
 /// A run of one workload on one or several servers.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -101,9 +102,7 @@ impl Round {
     /// A round of these measurements; `kinds` are the workload's.
     pub fn of(measured: &Measured, kinds: &[&str], seconds: f64, usage: Option<Usage>) -> Round {
         let named = kinds.iter().zip(&measured.latencies).filter(|(_, times)| !times.is_empty());
-        let second = |times: &Histogram<u64>| {
-            [0.5, 0.99, 1.0].map(|quantile| times.value_at_quantile(quantile) as f64 / 1e3)
-        };
+        let second = |times: &Histogram<u64>| [0.5, 0.99, 1.0].map(|quantile| quantile_us(times, quantile));
         Round {
             per_second: measured.in_time as f64 / seconds,
             made: measured.made,
@@ -127,16 +126,6 @@ impl Round {
 }
 
 impl ServerOutcome {
-    /// A percentile of each round, in microseconds, of one kind of requests or of all.
-    pub fn percentile(&self, kind: Option<&str>, quantile: f64) -> Vec<f64> {
-        let of_round = |round: &Round| match kind {
-            None => Some(round.all()),
-            Some(kind) => round.kinds.get(kind).map(Times::histogram),
-        };
-        let histograms = self.rounds.iter().filter_map(of_round);
-        histograms.map(|times| times.value_at_quantile(quantile) as f64 / 1e3).collect()
-    }
-
     /// All rounds' latencies together.
     pub fn all(&self) -> Histogram<u64> {
         let mut all = crate::histogram();

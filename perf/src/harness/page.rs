@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use super::chart::{Labels, Series, bars, escaped, lines, number};
-use super::compare::{differences, median};
+use super::compare::{differences, figures, median};
 use super::load::Arrivals;
 use super::outcome::{Outcome, PERCENTILES};
+use crate::quantile_us;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:1340px;margin:2em auto;padding:0 1em;color:#222}\
 table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:right}\
@@ -86,8 +87,8 @@ fn table(html: &mut String, outcome: &Outcome) {
     }
     html.push_str("</tr>\n");
     let compared: Vec<_> = others.iter().map(|other| differences(first, other, true)).collect();
-    for own in differences(first, first, true) {
-        let _ = write!(html, "<tr><td>{}</td><td>{}</td>", escaped(&own.what), number(own.a));
+    for own in figures(first) {
+        let _ = write!(html, "<tr><td>{}</td><td>{}</td>", escaped(&own.what), number(median(&own.rounds)));
         for lines in &compared {
             match lines.iter().find(|line| line.what == own.what) {
                 Some(line) => {
@@ -108,7 +109,7 @@ fn charts(html: &mut String, outcome: &Outcome) {
     let quantiles = [0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999];
     let by_percentile = outcome.servers.iter().map(|server| {
         let all = server.all();
-        let at = |quantile: &f64| (place(*quantile), all.value_at_quantile(*quantile) as f64 / 1e3);
+        let at = |quantile: &f64| (place(*quantile), quantile_us(&all, *quantile));
         Series { name: &server.name, points: quantiles.iter().map(at).collect() }
     });
     let by_percentile: Vec<_> = by_percentile.collect();

@@ -2,6 +2,7 @@
 
 use super::load::Arrivals;
 use super::run::{Task, prepare};
+use crate::quantile_us;
 
 /// Of the requests that are due at least this share has to be answered in time.
 const ANSWERED_LEAST: f64 = 0.95;
@@ -46,7 +47,7 @@ pub fn run(task: &Task, from: f64, factor: f64, mut tell: impl FnMut(&str)) -> R
                 server: name.to_owned(),
                 rate,
                 answered: last.per_second,
-                us: [0.5, 0.99, 0.999].map(|quantile| times.value_at_quantile(quantile) as f64 / 1e3),
+                us: [0.5, 0.99, 0.999].map(|quantile| quantile_us(&times, quantile)),
                 cpu: last.usage.as_ref().map(|usage| usage.cpu_seconds / seconds),
             };
             let [median, p99, p999] = point.us;

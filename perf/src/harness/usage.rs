@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
+
+use crate::usage::{cpu_time, field};
 
 /// What a server and the processes that it has started took; differences of two are what happened between.
 #[derive(Clone, Copy, PartialEq, Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -76,22 +79,13 @@ fn descendants(root: u32) -> BTreeSet<u32> {
 }
 
 fn of_process(pid: u32) -> Usage {
-    let text = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
-    let field = |text: &str, name: &str| -> u64 {
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let number = value.and_then(|value| value.split_whitespace().next()?.parse().ok());
-        number.unwrap_or_default()
-    };
-    let (mut cpu_ns, mut waits) = (0, 0);
-    for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
-        let of_task = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
-        let run = of_task("schedstat");
-        cpu_ns += run.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or_default();
-        waits += field(&of_task("status"), "voluntary_ctxt_switches");
-    }
-    let (status, io) = (text("status"), text("io"));
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let text = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
+    let tasks = fs::read_dir(process.join("task")).into_iter().flatten().flatten();
+    let waits = tasks.map(|task| field(&text(task.path().join("status")), "voluntary_ctxt_switches")).sum();
+    let (status, io) = (text(process.join("status")), text(process.join("io")));
     Usage {
-        cpu_seconds: cpu_ns as f64 / 1e9,
+        cpu_seconds: cpu_time(&process).as_secs_f64(),
         memory_peak_bytes: field(&status, "VmHWM") * 1_024,
         read_bytes: field(&io, "read_bytes"),
         written_bytes: field(&io, "write_bytes"),

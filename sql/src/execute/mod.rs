@@ -41,6 +41,16 @@ pub(crate) const WRITE_BYTES: usize = 256 << 10;
 /// Microseconds of a turn of a statement that takes in data.
 const TURN_US: u64 = 100;
 
+/// Lets all other work of the core have a turn if that which began then, in microseconds of the router's clock, has lasted
+/// long enough; answers when the next one began. For work that takes in data as fast as a client sends it.
+pub(crate) async fn take_turns<R: Router>(router: &R, began_us: u64) -> u64 {
+    if router.monotonic_us().saturating_sub(began_us) < TURN_US {
+        return began_us;
+    }
+    router.take_turns().await;
+    router.monotonic_us()
+}
+
 /// Tells a running statement to stop.
 #[derive(Clone)]
 pub(crate) struct Watch<R: Router> {
@@ -76,23 +86,16 @@ impl<R: Router> Watch<R> {
         Ok(())
     }
 
-    /// Lets all other work of the core have a turn if that which began then, in microseconds of the router's clock, has lasted
-    /// long enough; answers when the next one began. For work that takes in data as fast as a client sends it.
+    /// As [`take_turns`], for a statement that can be told to stop.
     ///
     /// # Errors
     /// As [`Watch::check`].
     pub(crate) async fn take_turns(&self, began_us: u64) -> Result<u64> {
-        if self.router.monotonic_us().saturating_sub(began_us) < TURN_US {
-            return Ok(began_us);
+        let next_us = take_turns(&self.router, began_us).await;
+        if next_us != began_us {
+            self.check()?;
         }
-        self.check()?;
-        self.router.take_turns().await;
-        Ok(self.router.monotonic_us())
-    }
-
-    /// Now, in microseconds of the router's clock.
-    pub(crate) fn now_us(&self) -> u64 {
-        self.router.monotonic_us()
+        Ok(next_us)
     }
 
     /// As [`Watch::check`].

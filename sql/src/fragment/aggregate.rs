@@ -317,7 +317,7 @@ impl FragmentRun for AggregateRun {
     }
 
     fn finish(&mut self, out: &mut Vec<RecordBatch>) -> Result<()> {
-        // One group of all rows exists without rows, too, but once: not for each range.
+        // One group of all rows exists without rows, too, but once: not for each core.
         if self.table.is_none() && !self.fed && self.mode == AggregateMode::Partial {
             return Ok(());
         }

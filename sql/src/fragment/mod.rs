@@ -1,6 +1,6 @@
 //! The vectorised operators, and fragments made of them.
 //!
-//! A [`Pipeline`] is a list of stages without parameters, ready to run: owning cores run one per range as the
+//! A [`Pipeline`] is a list of stages without parameters, ready to run: each owning core runs one as the
 //! [`Fragment`] of a scan, the session's core runs another over what comes back. Both are the same code.
 
 mod aggregate;
@@ -232,7 +232,7 @@ impl Stage {
         context: &Arc<EvalContext>,
         memory_bytes: usize,
     ) -> Box<dyn FragmentRun> {
-        // Each running operator has its own context: random numbers differ between ranges.
+        // Each running operator has its own context: random numbers differ between cores.
         let context = EvalContext::clone(context);
         match self {
             Stage::Filter(conjuncts) => Box::new(FilterRun { conjuncts: conjuncts.clone(), context }),

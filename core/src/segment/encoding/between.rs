@@ -3,6 +3,7 @@
 
 use std::ops::Bound;
 
+use super::super::format::BLOCK_ROWS;
 use super::alp::Exponents;
 use super::block::EncodedBlock;
 use super::ints::Rising;
@@ -20,13 +21,15 @@ impl EncodedBlock {
         true
     }
 
-    /// As `retain_ints` for numerics between two bounds; `accepts` says it of a value as rows store it.
+    /// As `retain_ints` for numerics between two bounds; `accepts` says it of a value as rows store it. `scratch` may hold
+    /// anything.
     pub(crate) fn retain_numerics(
         &self,
         column: usize,
         (low, high): (&Bound<Numeric>, &Bound<Numeric>),
         accepts: impl Fn(&[u8]) -> bool,
         mask: &mut [u64],
+        scratch: &mut Vec<i64>,
     ) -> bool {
         let Some((scale, coefficients, odd)) = self.scaled(column) else { return false };
         let Some((low, high)) = coefficients_between(low, high, scale) else { return false };
@@ -34,9 +37,10 @@ impl EncodedBlock {
         match coefficients.rising() {
             Some(rising) => retain_rising(self, &rising, low, high, &rows, mask),
             None => {
-                let mut values = vec![0; self.rows()];
-                coefficients.fill(self, 0..self.rows(), &mut values);
-                mask::retain_values(mask, &values, |value| (low <= value) & (value <= high));
+                scratch.resize(BLOCK_ROWS, 0);
+                let values = &mut scratch[..self.rows()];
+                coefficients.fill(self, 0..self.rows(), values);
+                mask::retain_values(mask, values, |value| (low <= value) & (value <= high));
             }
         }
         for (row, value) in odd.each(self.bytes(), 0..self.rows()) {

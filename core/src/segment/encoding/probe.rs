@@ -180,7 +180,13 @@ pub(super) fn read_all(block: &EncodedBlock, types: &[PgType]) {
         let _ = block.retain_ints(column, -7, 1 << 20, &mut rows_left);
         let _ = block.retain_floats(column, &test, &mut rows_left);
         let bound = |number: i64| std::ops::Bound::Excluded(crate::types::Numeric::from(number));
-        let _ = block.retain_numerics(column, (&bound(-7), &bound(1 << 40)), |_| true, &mut rows_left);
+        let _ = block.retain_numerics(
+            column,
+            (&bound(-7), &bound(1 << 40)),
+            |_| true,
+            &mut rows_left,
+            &mut Vec::new(),
+        );
         let _ = (block.valid(column), block.is_constant(column), block.int_lower_bound(column, 0..rows, 7));
     }
 }

@@ -323,7 +323,7 @@ fn check_numerics(
             };
             let of_bytes = |bytes: &[u8]| is_inside(Numeric::from_bytes(bytes.try_into().unwrap()).unwrap());
             let mut left = all.to_vec();
-            if block.retain_numerics(column, (&low, &high), of_bytes, &mut left) {
+            if block.retain_numerics(column, (&low, &high), of_bytes, &mut left, &mut Vec::new()) {
                 compare(&left, &|row| of_bytes(values[row].as_deref().unwrap()));
             }
         }

@@ -118,7 +118,7 @@ impl<R: Router> CsvRows<R> {
     /// Takes rows until the batch is full, which it answers, or all that was read is looked at.
     async fn take_rows(&mut self) -> Result<bool> {
         let CsvRows { lines, at_end, column_count, batch, rows_max, watch, .. } = self;
-        let mut turn_us = watch.now_us();
+        let mut turn_us = watch.router().monotonic_us();
         let mut rows = if *at_end { lines.finish() } else { lines.rows() };
         let is_full = loop {
             let Some(row) = rows.next()? else { break false };

@@ -12,6 +12,7 @@ use super::form::Candidates;
 use super::lines::Lines;
 use crate::copy::{Row, Rows};
 use crate::error::{Result, SqlError, SqlState};
+use crate::execute::take_turns;
 use crate::files::check_column_count;
 use crate::types::text::utf8;
 
@@ -20,9 +21,6 @@ const SAMPLE_BYTES: u64 = 256 << 10;
 
 /// Lines between two looks at the clock.
 const TURN_LINES: u64 = 16;
-
-/// Microseconds of a turn.
-const TURN_US: u64 = 100;
 
 /// What a CSV file's first part says about it.
 pub(crate) struct Layout {
@@ -66,11 +64,8 @@ impl Layout {
                 break true;
             }
             while sample.take(&mut lines, path, false)? {
-                if sample.line_count.is_multiple_of(TURN_LINES)
-                    && router.monotonic_us().saturating_sub(turn_us) >= TURN_US
-                {
-                    router.take_turns().await;
-                    turn_us = router.monotonic_us();
+                if sample.line_count.is_multiple_of(TURN_LINES) {
+                    turn_us = take_turns(router, turn_us).await;
                 }
             }
             // The first line tells nothing about types.
