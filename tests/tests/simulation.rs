@@ -10,7 +10,7 @@
 
 mod workload;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use omen_core::Error;
@@ -279,6 +279,27 @@ fn the_same_seed_gives_the_same_trace() {
         let once = || run(seed, Plan::Crashes, &mut Coverage::default(), |_| {});
         assert_eq!(once(), once(), "seed {seed}");
     }
+}
+
+/// The parts of a range that was cut share its files. After VACUUM each has its own, or the space of what the others have
+/// rewritten would never come back.
+#[test]
+fn ranges_share_no_file_after_vacuum() {
+    let mut linked = 0;
+    for seed in seeds(4_000..4_030) {
+        let sim = Sim::new(seed);
+        let mut world = World::new(&sim);
+        world.start(&sim).expect("an empty node starts");
+        world.create_tables(&sim);
+        world.grow_and_vacuum(&sim, 600);
+        let mut files = sim.files(NODE);
+        files.retain(|path| path.to_string_lossy().contains("/segments/"));
+        let contents: BTreeSet<_> =
+            files.iter().map(|path| sim.file_bytes(NODE, path).expect("it is there")).collect();
+        assert_eq!(contents.len(), files.len(), "seed {seed}: names of one file");
+        linked += sim.file_ops(NODE).iter().filter(|((op, _), _)| *op == FileOp::Link).count();
+    }
+    assert!(linked > 0, "no range was cut");
 }
 
 /// The tests above would notice a disk that does not keep what `fsync` promised: some seed loses acknowledged rows.

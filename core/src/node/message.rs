@@ -100,8 +100,8 @@ pub enum Request {
     Split(RangeId),
     /// Flush one table or all.
     Checkpoint(Option<TableId>),
-    /// Compact one table or all.
-    Vacuum(Option<TableId>),
+    /// Compact these ranges.
+    Vacuum(Vec<RangeId>),
     /// Bytes of these ranges.
     SizeOf(Vec<RangeId>),
     /// About how many rows these ranges have in these spans.
@@ -132,6 +132,8 @@ pub enum Reply {
     Plan(Box<SplitPlan>),
     /// To `ChangeCatalog`.
     Table(TableId),
+    /// To `Vacuum`: the ranges that were here and at rest.
+    Vacuumed(Vec<RangeId>),
     /// To `SizeOf`.
     Bytes(u64),
     /// To `EstimateRows`.

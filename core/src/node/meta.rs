@@ -36,7 +36,8 @@ use super::{Local, placement, received};
 
 /// The table of the catalog's own rows.
 pub(super) const SYSTEM_TABLE: TableId = TableId(1);
-const SYSTEM_RANGE: RangeId = RangeId(1);
+/// Their range, on core 0.
+pub(super) const SYSTEM_RANGE: RangeId = RangeId(1);
 const TABLE: i16 = 1;
 const COUNTERS: i16 = 2;
 

@@ -384,7 +384,7 @@ impl<E: Env> Local<E> {
             }
             Request::InstallRange(new, image) => done(shard.install_range(*new, image).await)?,
             Request::Checkpoint(table) => done(shard.checkpoint(table).await)?,
-            Request::Vacuum(table) => done(shard.vacuum(table).await)?,
+            Request::Vacuum(ranges) => Reply::Vacuumed(shard.vacuum(&ranges).await?),
             Request::SizeOf(ranges) => {
                 Reply::Bytes(ranges.into_iter().map(|range| shard.range_size_bytes(range)).sum())
             }

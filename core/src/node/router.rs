@@ -1,6 +1,7 @@
 //! `Router` of one core: finds the owner of every key and asks it, again if the range has moved meanwhile.
 
 use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::temporary::TemporaryFile;
 use crate::write_batch::WriteBatch;
 
 use super::message::{Notice, Reply, Request};
+use super::meta::SYSTEM_RANGE;
 use super::transaction::Sent;
 use super::{Local, META_CORE, NodeCore, NodeCursor, NodeTxn, received};
 
@@ -76,6 +78,27 @@ impl<E: Env> Local<E> {
         let pause = self.env.sleep(Duration::from_millis(u64::from(moves.0)).min(MOVE_PAUSE_MAX));
         futures_lite::future::or(self.catalog_changed.changed(seen), pause).await;
         Ok(())
+    }
+
+    /// The ranges of one table, or of all and the catalog's own, that are not among `done`, by the cores that own them.
+    fn ranges_left(
+        &self,
+        table: Option<TableId>,
+        done: &BTreeSet<RangeId>,
+    ) -> BTreeMap<CoreId, Vec<RangeId>> {
+        let mut left: BTreeMap<CoreId, Vec<RangeId>> = BTreeMap::new();
+        let mut add = |core, range| {
+            if !done.contains(&range) {
+                left.entry(core).or_default().push(range);
+            }
+        };
+        if table.is_none() {
+            add(META_CORE, SYSTEM_RANGE);
+        }
+        let catalog = self.catalog.borrow();
+        let tables = catalog.tables().filter(|other| table.is_none_or(|table| table == other.id));
+        tables.flat_map(|table| &table.ranges).for_each(|range| add(range.core, range.id));
+        left
     }
 
     /// Cuts a batch by the ranges that own its keys, and by size. What is cut is in order of keys.
@@ -426,7 +449,29 @@ impl<E: Env> Router for NodeCore<E> {
     }
 
     async fn vacuum(&self, table: Option<TableId>) -> Result<()> {
-        self.0.call_all(|| Request::Vacuum(table)).await.map(drop)
+        let node = &self.0;
+        let mut done = BTreeSet::new();
+        let mut moves = Moves::default();
+        loop {
+            let rest = node.ranges_left(table, &done);
+            if rest.is_empty() {
+                return Ok(());
+            }
+            let asked: usize = rest.values().map(Vec::len).sum();
+            let ask = |(core, ranges)| node.start_call(core, Request::Vacuum(ranges));
+            let calls: Vec<_> = rest.into_iter().map(ask).collect();
+            let before = done.len();
+            for call in calls {
+                match received(call).await? {
+                    Reply::Vacuumed(ranges) => done.extend(ranges),
+                    _ => unreachable!("VACUUM is answered by ranges"),
+                }
+            }
+            // The others are being cut: the parts share the files of the whole until each has written its own.
+            if done.len() - before < asked {
+                node.await_move(&mut moves).await?;
+            }
+        }
     }
 
     async fn relation_size_bytes(&self, table: TableId) -> Result<u64> {

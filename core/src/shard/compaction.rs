@@ -98,38 +98,41 @@ impl<E: Env> Inner<E> {
                 }
             }
         };
-        self.merge(id, &inputs).await.map(|()| true)
+        self.merge(id, &inputs).await.map(|_| true)
     }
 
     /// Merges all segments of a range; one alone is written anew if it has versions that ended, or that lie in other ranges,
-    /// which share its file until all have done so.
-    pub(super) async fn merge_whole_range(&self, id: RangeId) -> Result<()> {
+    /// which share its file until all have done so. Answers false, and changes nothing, if the range is not here or is being
+    /// handed over.
+    pub(super) async fn merge_whole_range(&self, id: RangeId) -> Result<bool> {
         let _turn = self.background.merges.enter().await;
-        let inputs = match self.state.borrow().ranges.get(&id) {
+        let inputs = match self.state.borrow().ranges.get(&id).filter(|range| !range.moving) {
             Some(range) => match range.segments.as_slice() {
-                [] => return Ok(()),
+                [] => return Ok(true),
                 [one]
                     if !one.has_ends()
                         && range.span.contains(&one.meta().first_key)
                         && range.span.contains(&one.meta().last_key) =>
                 {
-                    return Ok(());
+                    return Ok(true);
                 }
                 all => all.to_vec(),
             },
-            None => return Ok(()),
+            None => return Ok(false),
         };
         self.merge(id, &inputs).await
     }
 
-    async fn merge(&self, id: RangeId, inputs: &[Rc<Segment<E>>]) -> Result<()> {
+    /// Answers whether the range was still here and not being handed over.
+    async fn merge(&self, id: RangeId, inputs: &[Rc<Segment<E>>]) -> Result<bool> {
         let _watched = Watched::new(inputs);
         let map_bytes: u64 = inputs.iter().map(|input| input.meta().rows * size_of::<u32>() as u64).sum();
         let _map = self.background.count_map(usize::try_from(map_bytes).unwrap_or(usize::MAX));
-        match self.write_and_commit(id, inputs).await? {
-            true => self.remove_segments(inputs).await,
-            false => Ok(()),
+        let merged = self.write_and_commit(id, inputs).await?;
+        if merged {
+            self.remove_segments(inputs).await?;
         }
+        Ok(merged)
     }
 
     /// Answers whether the inputs are of no more use.

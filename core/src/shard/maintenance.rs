@@ -154,20 +154,22 @@ impl<E: Env> Shard<E> {
         self.0.truncate_log().await
     }
 
-    /// Flushes the ranges of one table, or of all, and merges the segments of each range into one, without versions
-    /// that no snapshot can see.
+    /// Flushes these ranges and merges the segments of each into one, without versions that no snapshot can see. Answers
+    /// which were here and not being handed over: the others are as they were.
     ///
     /// # Errors
     /// As [`Shard::checkpoint`].
-    pub async fn vacuum(&self, table: Option<TableId>) -> Result<()> {
+    pub async fn vacuum(&self, ranges: &[RangeId]) -> Result<Vec<RangeId>> {
         let _hurry = self.0.background.hurry();
-        for (id, owner) in self.ranges() {
-            if table.is_none_or(|table| table == owner) {
-                self.0.flush_range(id).await?;
-                self.0.merge_whole_range(id).await?;
+        let mut done = Vec::with_capacity(ranges.len());
+        for id in ranges {
+            self.0.flush_range(*id).await?;
+            if self.0.merge_whole_range(*id).await? {
+                done.push(*id);
             }
         }
-        self.0.truncate_log().await
+        self.0.truncate_log().await?;
+        Ok(done)
     }
 
     /// Memory it holds.

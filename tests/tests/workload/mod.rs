@@ -156,6 +156,22 @@ impl World {
         filled.expect("room for the accounts");
     }
 
+    /// Writes so many more accounts, and compacts them while their ranges are still being cut.
+    pub fn grow_and_vacuum(&self, sim: &Sim, count: i64) {
+        let number = sim.random_below(self.cores.len() as u64) as usize;
+        let (core, accounts) = (self.cores[number].clone(), self.accounts);
+        let done = self.on_core(sim, number, async move {
+            let mut batch = WriteBatch::new();
+            for id in 0..count {
+                let (key, row) = account(ACCOUNTS + id, BALANCE);
+                batch.insert(&key, &row);
+            }
+            core.write_and_commit(core.begin(), accounts, batch).await?;
+            core.vacuum(Some(accounts)).await
+        });
+        done.unwrap_or_else(|error| panic!("seed {}: {error}", sim.seed()));
+    }
+
     pub fn spawn_clients(&self, sim: &Sim) {
         for (number, known) in self.known.iter().enumerate() {
             let core = self.cores[number % self.cores.len()].clone();
