@@ -138,10 +138,12 @@ pub(crate) enum Logical {
         groups: Vec<usize>,
         /// The order within a group, most important key first.
         keys: Vec<SortKey>,
-        /// So many at most; a bigint, NULL means all.
+        /// So many at most; a bigint over columns of `groups`, NULL means all.
         limit: Option<Expr>,
-        /// After so many were left out; a bigint.
+        /// After so many were left out; a bigint over the same.
         offset: Option<Expr>,
+        /// And those behind that are equal to the last of them in the order.
+        with_ties: bool,
     },
 }
 

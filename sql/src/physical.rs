@@ -16,12 +16,12 @@ pub(crate) mod set;
 use std::sync::Arc;
 
 use omen_core::catalog::Table;
-use omen_core::error::{SqlState, ValueError};
+use omen_core::error::ValueError;
 use omen_core::types::{Datum, PgType};
 
 use crate::expr::{EvalContext, Expr};
 use crate::fragment::window::WindowStage;
-use crate::fragment::{AggregateMode, Stage};
+use crate::fragment::{AggregateMode, Stage, checked_count};
 use crate::logical::{Aggregate, Logical, ProjectSet, Scan, SetCall, SortKey, Window, WindowCall};
 use crate::pushdown::Pushed;
 use crate::route::KeyFilter;
@@ -181,10 +181,12 @@ pub(crate) enum Step {
     LimitBy {
         /// What a group has in common.
         groups: Vec<usize>,
-        /// How many rows are wanted.
+        /// How many rows are wanted; may read columns of `groups`.
         limit: Option<Expr>,
-        /// How many are left out first.
+        /// How many are left out first; the same.
         offset: Option<Expr>,
+        /// WITH TIES: columns of the order.
+        ties: Option<Vec<usize>>,
     },
     /// LIMIT and OFFSET.
     Limit {
@@ -220,16 +222,14 @@ impl Step {
             }
             Step::Ties { columns, limit, offset } => {
                 let offset = row_count(offset.as_ref(), "OFFSET", context)?.unwrap_or(0);
-                let count = row_count(Some(limit), "LIMIT", context)?.ok_or_else(|| {
-                    let message = "row count cannot be null in FETCH FIRST ... WITH TIES clause";
-                    ValueError::new(SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE, message)
-                })?;
+                let count = row_count(Some(limit), "LIMIT", context)?.unwrap_or(u64::MAX);
                 Stage::Ties { columns: columns.clone(), offset, count }
             }
-            Step::LimitBy { groups, limit, offset } => Stage::LimitBy {
+            Step::LimitBy { groups, limit, offset, ties } => Stage::LimitBy {
                 groups: groups.clone(),
-                offset: row_count(offset.as_ref(), "OFFSET", context)?.unwrap_or(0),
-                count: row_count(limit.as_ref(), "LIMIT", context)?.unwrap_or(u64::MAX),
+                offset: group_count(offset.as_ref(), "OFFSET", context)?,
+                limit: group_count(limit.as_ref(), "LIMIT", context)?,
+                ties: ties.clone(),
             },
             Step::Limit { limit, offset } => Stage::Limit {
                 offset: row_count(offset.as_ref(), "OFFSET", context)?.unwrap_or(0),
@@ -270,16 +270,18 @@ fn folded(stage: &Stage, context: &EvalContext) -> Stage {
 fn row_count(expr: Option<&Expr>, clause: &str, context: &EvalContext) -> Result<Option<u64>, ValueError> {
     let Some(expr) = expr else { return Ok(None) };
     match expr.eval_constant(context)? {
-        Datum::Int8(count) => u64::try_from(count).map(Some).map_err(|_| {
-            let state = if clause == "LIMIT" {
-                SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE
-            } else {
-                SqlState::INVALID_ROW_COUNT_IN_RESULT_OFFSET_CLAUSE
-            };
-            ValueError::new(state, format!("{clause} must not be negative"))
-        }),
+        Datum::Int8(count) => checked_count(count, clause).map(Some),
         _ => Ok(None),
     }
+}
+
+/// A count that may differ between groups. One that does not is checked here.
+fn group_count(expr: Option<&Expr>, clause: &str, context: &EvalContext) -> Result<Option<Expr>, ValueError> {
+    let folded = expr.map(|expr| expr.fold(context));
+    if let Some(Expr::Literal { value: Datum::Int8(count), .. }) = &folded {
+        checked_count(*count, clause)?;
+    }
+    Ok(folded)
 }
 
 /// Chooses how an optimised logical plan runs.
@@ -439,13 +441,14 @@ impl Builder {
                 self.merge(part, Step::Limit { limit, offset });
             }
             Logical::Sort { keys, .. } => self.merge(None, Step::Stage(Stage::Sort(keys))),
-            Logical::LimitBy { groups, keys, limit, offset, .. } => {
+            Logical::LimitBy { groups, keys, limit, offset, with_ties, .. } => {
                 let of_group =
                     |column: &usize| SortKey { column: *column, descending: false, nulls_first: false };
+                let ties = with_ties.then(|| keys.iter().map(|key| key.column).collect());
                 let rest = keys.into_iter().filter(|key| !groups.contains(&key.column));
                 let order = groups.iter().map(of_group).chain(rest).collect();
                 self.merge(None, Step::Stage(Stage::Sort(order)));
-                self.steps.push(Step::LimitBy { groups, limit, offset });
+                self.steps.push(Step::LimitBy { groups, limit, offset, ties });
             }
             Logical::Values { .. }
             | Logical::Scan(_)

@@ -16,7 +16,7 @@ use crate::logical::{Aggregate, SetCall};
 use crate::parse::{position_of, too_deep, with_stack};
 
 /// Whether aggregates may be called.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Aggregates {
     /// No: 42803 `aggregate functions are not allowed in <clause>`.
     Forbidden,

@@ -9,7 +9,7 @@ use omen_core::catalog::Table;
 use sqlparser::ast::{self, JoinConstraint, JoinOperator, TableFactor};
 
 use super::Binder;
-use super::expr::ExprScope;
+use super::expr::{Aggregates, ExprScope};
 use super::names::{Named, Relation, Scope, fold, parts};
 use super::select::{BoundQuery, Untyped, scope_columns};
 use super::subquery::OuterQuery;
@@ -90,7 +90,6 @@ impl Binder<'_> {
         if !right.reads_outer(number) {
             return Ok(Logical::Join(Box::new(Join::new(left, right, kind, conjuncts))));
         }
-        right.check_correlated()?;
         let kind = match kind {
             JoinKind::Inner => ApplyKind::Inner(conjuncts),
             JoinKind::Left => ApplyKind::Left(conjuncts),
@@ -200,7 +199,13 @@ impl Binder<'_> {
     ) -> Result<(Source, usize)> {
         let number = self.next_scope();
         let depth = self.siblings.len();
-        self.siblings.extend(scope.map(|scope| OuterQuery { scope, number }));
+        self.siblings.extend(scope.map(|scope| OuterQuery {
+            scope,
+            number,
+            aggregates: Aggregates::Forbidden,
+            in_aggregate: false,
+            clause: "FROM clause of their own query level",
+        }));
         let bound = bind(self);
         self.siblings.truncate(depth);
         Ok((bound?, number))

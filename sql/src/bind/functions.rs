@@ -157,20 +157,12 @@ impl Binder<'_> {
     }
 
     fn aggregate(&mut self, call: &Call<'_>, scope: &mut ExprScope<'_>) -> Result<Expr> {
-        if scope.in_aggregate {
-            let message = "aggregate function calls cannot be nested";
-            return Err(SqlError::new(SqlState::GROUPING_ERROR, message));
-        }
-        if matches!(scope.aggregates, Aggregates::Forbidden) {
-            let message = format!("aggregate functions are not allowed in {}", scope.clause);
-            return Err(SqlError::new(SqlState::GROUPING_ERROR, message));
-        }
         if call.args.is_empty() && !call.star && call.name == "count" {
             let message = "count(*) must be used to call a parameterless aggregate function";
             return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
         }
         self.check_within(call)?;
-        scope.in_aggregate = true;
+        let was_inside = std::mem::replace(&mut scope.in_aggregate, true);
         let clause = std::mem::replace(&mut scope.clause, "FILTER");
         let bound = self.exprs(call.args.iter().copied(), scope).and_then(|args| {
             let order =
@@ -178,35 +170,47 @@ impl Binder<'_> {
             let filter = call.filter.map(|filter| self.condition(filter, scope)).transpose()?;
             Ok((args, order, filter))
         });
-        scope.in_aggregate = false;
+        scope.in_aggregate = was_inside;
         scope.clause = clause;
         let (args, order, filter) = bound?;
-        self.refuse_outer_aggregate(&args)?;
-        let resolved = self.ordered_call(call, args, order)?;
-        let aggregate = Aggregate { call: resolved, filter };
+        let exprs = args.iter().chain(order.iter().map(|(expr, _)| expr)).chain(&filter);
+        let owner = self.owner_of_aggregate(exprs);
+        let mut aggregate = Aggregate { call: self.ordered_call(call, args, order)?, filter };
         let pg_type = aggregate.call.pg_type;
-        let Aggregates::Collected(collected) = &mut scope.aggregates else {
-            return Err(SqlError::new(SqlState::INTERNAL_ERROR, "aggregates were allowed a moment ago"));
+        let Some(owner) = owner else {
+            let position = collect(&mut scope.aggregates, aggregate, was_inside, scope.clause)?;
+            return Ok(Expr::Column { index: AGGREGATE_BASE + position, pg_type });
         };
-        let known = collected.iter().position(|other| *other == aggregate);
-        let position = known.unwrap_or_else(|| {
-            collected.push(aggregate);
-            collected.len() - 1
-        });
-        Ok(Expr::Column { index: AGGREGATE_BASE + position, pg_type })
-    }
-
-    /// An aggregate all of whose columns belong to an outer query is that query's aggregate in PostgreSQL.
-    fn refuse_outer_aggregate(&self, args: &[Expr]) -> Result<()> {
-        let (mut own, mut outer) = (false, false);
-        for arg in args {
-            arg.visit(&mut |part| {
-                own |= matches!(part, Expr::Column { .. });
-                outer |= matches!(part, Expr::Outer { .. });
+        let owner = &mut self.outer[owner];
+        let mut is_nested = owner.in_aggregate;
+        for expr in aggregate.call.args.iter_mut().chain(&mut aggregate.filter) {
+            let outer = std::mem::replace(expr, Expr::Unknown(None));
+            *expr = outer.transform(&mut |part| match part {
+                Expr::Outer { scope, index, pg_type } if scope == owner.number => {
+                    is_nested |= index >= AGGREGATE_BASE;
+                    Expr::Column { index, pg_type }
+                }
+                other => other,
             });
         }
-        let hint = "Compute the aggregate in the outer query's FROM and refer to it.";
-        self.refuse(outer && !own, "an aggregate of an outer query's columns alone", hint)
+        let position = collect(&mut owner.aggregates, aggregate, is_nested, owner.clause)?;
+        Ok(Expr::Outer { scope: owner.number, index: AGGREGATE_BASE + position, pg_type })
+    }
+
+    /// The query whose aggregate it is: the innermost one whose columns the expressions read (PG 15, chapter 4.2.7).
+    /// None: this one.
+    fn owner_of_aggregate<'e>(&self, exprs: impl Iterator<Item = &'e Expr>) -> Option<usize> {
+        let (mut is_own, mut owner) = (false, None);
+        for expr in exprs {
+            expr.visit(&mut |part| match part {
+                Expr::Column { .. } | Expr::Subquery { .. } => is_own = true,
+                Expr::Outer { scope, .. } => {
+                    owner = owner.max(self.outer.iter().position(|outer| outer.number == *scope));
+                }
+                _ => {}
+            });
+        }
+        owner.filter(|_| !is_own)
     }
 
     fn late_value(&mut self, kind: LateKind, call: &Call<'_>, scope: &mut ExprScope<'_>) -> Result<Expr> {
@@ -326,4 +330,29 @@ pub(super) fn trim_name(side: Option<TrimWhereField>) -> &'static str {
         Some(TrimWhereField::Leading) => "ltrim",
         Some(TrimWhereField::Trailing) => "rtrim",
     }
+}
+
+/// Adds an aggregate to those of a query; answers its position.
+///
+/// # Errors
+/// 42803 if none may be called there.
+fn collect(
+    aggregates: &mut Aggregates,
+    aggregate: Aggregate,
+    in_aggregate: bool,
+    clause: &str,
+) -> Result<usize> {
+    if in_aggregate {
+        let message = "aggregate function calls cannot be nested";
+        return Err(SqlError::new(SqlState::GROUPING_ERROR, message));
+    }
+    let Aggregates::Collected(collected) = aggregates else {
+        let message = format!("aggregate functions are not allowed in {clause}");
+        return Err(SqlError::new(SqlState::GROUPING_ERROR, message));
+    };
+    let known = collected.iter().position(|other| *other == aggregate);
+    Ok(known.unwrap_or_else(|| {
+        collected.push(aggregate);
+        collected.len() - 1
+    }))
 }

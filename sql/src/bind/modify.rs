@@ -213,7 +213,7 @@ impl Binder<'_> {
                     let values = match bare(&assignment.value) {
                         Ast::Tuple(values) => values.as_slice(),
                         Ast::Subquery(query) if names.len() != 1 => {
-                            let values = self.row_subquery(query, scope)?;
+                            let values = self.row_subquery(query, &mut ExprScope::plain(scope, "UPDATE"))?;
                             if values.len() != names.len() {
                                 let message = "number of columns does not match number of values";
                                 return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));

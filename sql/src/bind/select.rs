@@ -15,7 +15,7 @@ use super::{Binder, group, project_set};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::{Coercion, Expr};
 use crate::logical::{Aggregate, Logical, SortKey};
-use crate::parse::with_stack;
+use crate::parse::{is_limit_in_front, with_stack};
 use crate::session::ColumnInfo;
 
 /// A query with its output columns.
@@ -516,11 +516,13 @@ impl Binder<'_> {
         fetch: Option<&ast::Fetch>,
     ) -> Result<Logical> {
         let (mut limit, mut offset) = (None, None);
+        let mut is_null = false;
         match clause {
             None => {}
             Some(LimitClause::LimitOffset { limit: count, offset: skip, limit_by }) => {
                 self.not_postgres(!limit_by.is_empty(), "LIMIT BY")?;
                 limit = count.as_ref().map(|count| self.row_count(count, "LIMIT")).transpose()?;
+                is_null = count.as_ref().is_some_and(is_null_literal);
                 offset = skip.as_ref().map(|skip| self.row_count(&skip.value, "OFFSET")).transpose()?;
             }
             Some(LimitClause::OffsetCommaLimit { .. }) => {
@@ -529,14 +531,17 @@ impl Binder<'_> {
             }
         }
         if let Some(fetch) = fetch {
-            if fetch.percent || limit.is_some() {
+            let is_in_front = fetch.quantity.as_ref().is_some_and(is_limit_in_front);
+            if fetch.percent || limit.is_some() != is_in_front {
                 let near = if fetch.percent { "percent" } else { "fetch" };
                 let message = format!("syntax error at or near \"{near}\"");
                 return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
             }
-            limit = Some(match &fetch.quantity {
-                Some(count) => self.row_count(count, "LIMIT")?,
-                None => self.build().number("1")?,
+            is_null |= fetch.quantity.as_ref().is_some_and(is_null_literal);
+            limit = Some(match (limit, &fetch.quantity) {
+                (Some(in_front), _) => in_front,
+                (None, Some(count)) => self.row_count(count, "LIMIT")?,
+                (None, None) => self.build().number("1")?,
             });
             limit = limit
                 .map(|count| self.build().coerce(count, PgType::Int8, Coercion::Assignment))
@@ -546,6 +551,10 @@ impl Binder<'_> {
             return Ok(input);
         }
         if let (Some(limit), true) = (limit.clone(), fetch.is_some_and(|fetch| fetch.with_ties)) {
+            if is_null {
+                let message = "row count cannot be null in FETCH FIRST ... WITH TIES clause";
+                return Err(SqlError::new(SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE, message));
+            }
             let tied = if ordered { with_ties(input, &limit, offset.as_ref()) } else { None };
             return tied.ok_or_else(|| {
                 let message = "WITH TIES cannot be specified without ORDER BY clause";
@@ -564,9 +573,9 @@ impl Binder<'_> {
             }
             _ => e,
         })?;
-        let mut reads_outer = false;
-        bound.visit(&mut |part| reads_outer |= matches!(part, Expr::Outer { .. } | Expr::Subquery { .. }));
-        self.refuse(reads_outer, &format!("{clause} that reads an outer query"), "Filter by row_number().")?;
+        let reads_outer = self.has_subqueries(&bound);
+        let what = format!("{clause} of a subquery that reads an outer query");
+        self.refuse(reads_outer, &what, "Filter by row_number().")?;
         let pg_type = match &bound {
             Expr::Unknown(_) | Expr::UntypedParameter(_) => PgType::Int8,
             typed => typed.pg_type(),
@@ -588,6 +597,10 @@ impl Binder<'_> {
             _ => 0,
         }
     }
+}
+
+fn is_null_literal(ast: &Ast) -> bool {
+    matches!(bare(ast), Ast::Value(value) if value.value == Value::Null)
 }
 
 fn order_exprs(order: &mut [OrderItem]) -> impl Iterator<Item = &mut Expr> {

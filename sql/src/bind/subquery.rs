@@ -8,7 +8,7 @@
 use omen_core::types::{ArrayValue, PgType};
 use sqlparser::ast::{self, Expr as Ast};
 
-use super::expr::{ExprScope, bare};
+use super::expr::{Aggregates, ExprScope, bare};
 use super::group::{not_grouped, over_groups};
 use super::modify::Write;
 use super::names::Scope;
@@ -33,6 +33,12 @@ pub(super) struct OuterQuery {
     pub(super) scope: Scope,
     /// The number of the subquery that is being bound.
     pub(super) number: usize,
+    /// Its aggregates: those of its columns alone are its own wherever they are called.
+    pub(super) aggregates: Aggregates,
+    /// The subquery is inside an argument of one.
+    pub(super) in_aggregate: bool,
+    /// The clause that the subquery is in.
+    pub(super) clause: &'static str,
 }
 
 /// A subquery that is not part of a plan yet.
@@ -93,15 +99,27 @@ pub(super) enum Quantifier {
 }
 
 impl Binder<'_> {
-    /// Binds a query that may read the rows of `scope`. Answers the number by which it does.
-    pub(super) fn inner_query(&mut self, query: &ast::Query, scope: &Scope) -> Result<(BoundQuery, usize)> {
+    /// Binds a query that may read the rows of `scope`, and call aggregates of them. Answers the number by which it does.
+    pub(super) fn inner_query(
+        &mut self,
+        query: &ast::Query,
+        scope: &mut ExprScope<'_>,
+    ) -> Result<(BoundQuery, usize)> {
         if self.outer.len() >= LEVELS_MAX {
             return Err(too_deep());
         }
         let number = self.next_scope();
-        self.outer.push(OuterQuery { scope: scope.clone(), number });
+        self.outer.push(OuterQuery {
+            scope: scope.columns.clone(),
+            number,
+            aggregates: std::mem::replace(&mut scope.aggregates, Aggregates::Forbidden),
+            in_aggregate: scope.in_aggregate,
+            clause: scope.clause,
+        });
         let bound = self.query(query, Untyped::Text);
-        self.outer.pop();
+        if let Some(outer) = self.outer.pop() {
+            scope.aggregates = outer.aggregates;
+        }
         Ok((bound?, number))
     }
 
@@ -112,15 +130,15 @@ impl Binder<'_> {
     }
 
     /// `(SELECT ..)` as a value.
-    pub(super) fn scalar_subquery(&mut self, query: &ast::Query, scope: &ExprScope<'_>) -> Result<Expr> {
-        let (bound, number) = self.inner_query(query, scope.columns)?;
+    pub(super) fn scalar_subquery(&mut self, query: &ast::Query, scope: &mut ExprScope<'_>) -> Result<Expr> {
+        let (bound, number) = self.inner_query(query, scope)?;
         only_column(&bound)?;
         self.scalar(bound.plan, number)
     }
 
     /// `ARRAY(SELECT ..)`: the rows of the only column in their order; none are an empty array.
-    pub(super) fn array_subquery(&mut self, query: &ast::Query, scope: &ExprScope<'_>) -> Result<Expr> {
-        let (bound, number) = self.inner_query(query, scope.columns)?;
+    pub(super) fn array_subquery(&mut self, query: &ast::Query, scope: &mut ExprScope<'_>) -> Result<Expr> {
+        let (bound, number) = self.inner_query(query, scope)?;
         let element = only_column(&bound)?;
         let call =
             self.build().aggregate("array_agg", vec![Expr::Column { index: 0, pg_type: element }], false)?;
@@ -134,7 +152,11 @@ impl Binder<'_> {
     }
 
     /// The columns of `(SELECT ..)` as values.
-    pub(super) fn row_subquery(&mut self, query: &ast::Query, scope: &Scope) -> Result<Vec<Expr>> {
+    pub(super) fn row_subquery(
+        &mut self,
+        query: &ast::Query,
+        scope: &mut ExprScope<'_>,
+    ) -> Result<Vec<Expr>> {
         let (bound, _) = self.inner_query(query, scope)?;
         let mut columns = Vec::with_capacity(bound.columns.len());
         for index in 0..bound.columns.len() {
@@ -160,9 +182,9 @@ impl Binder<'_> {
         &mut self,
         query: &ast::Query,
         negated: bool,
-        scope: &ExprScope<'_>,
+        scope: &mut ExprScope<'_>,
     ) -> Result<Expr> {
-        let (bound, number) = self.inner_query(query, scope.columns)?;
+        let (bound, number) = self.inner_query(query, scope)?;
         let exists = match bound.plan.is_correlated() {
             false => self.initial_value(bound.plan, true, PgType::Bool),
             true => self.add_subquery(bound.plan, number, SubqueryKind::Mark(None), PgType::Bool)?,
@@ -183,7 +205,7 @@ impl Binder<'_> {
             Ast::Tuple(parts) => self.exprs(parts, scope)?,
             one => vec![self.expr(one, scope)?],
         };
-        let (bound, number) = self.inner_query(query, scope.columns)?;
+        let (bound, number) = self.inner_query(query, scope)?;
         let message = match bound.columns.len().cmp(&left.len()) {
             std::cmp::Ordering::Less => "subquery has too few columns",
             std::cmp::Ordering::Greater => "subquery has too many columns",
@@ -248,9 +270,6 @@ impl Binder<'_> {
         kind: SubqueryKind,
         pg_type: PgType,
     ) -> Result<Expr> {
-        if plan.is_correlated() {
-            plan.check_correlated()?;
-        }
         self.subqueries.push(Subquery { plan, scope, kind, is_grouped: false });
         Ok(Expr::Subquery { id: self.subqueries.len() - 1, pg_type })
     }

@@ -260,10 +260,6 @@ impl Binder<'_> {
         let step = Logical::Project { input: Box::new(step.plan), exprs };
         let recursive = Recursive { base: base.plan, step, working, distinct };
         let plan = Logical::Recursive(Box::new(recursive));
-        if plan.is_correlated() {
-            let hint = "Join the recursive query with the outer one instead.";
-            return Err(SqlError::unsupported("a recursive query that reads an outer query", hint));
-        }
         Ok(BoundQuery { plan, columns: base.columns })
     }
 

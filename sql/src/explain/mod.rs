@@ -393,11 +393,9 @@ fn add_steps(
                 let (limit, columns) = (expr_text(limit, &[]), columns_text(columns, &names));
                 format!("limit {limit}{}, with ties in {columns}", offset.unwrap_or_default())
             }
-            Step::LimitBy { groups, limit, offset } => {
-                let limit = limit.as_ref().map(|limit| format!("limit {}", expr_text(limit, &[])));
-                let offset = offset.as_ref().map(|offset| format!("offset {}", expr_text(offset, &[])));
-                let counts = limit.into_iter().chain(offset).collect::<Vec<_>>().join(" ");
-                format!("{counts} of each {}", columns_text(groups, &names))
+            Step::LimitBy { groups, limit, offset, ties } => {
+                let text = limit_by_text(limit.as_ref(), offset.as_ref(), ties.as_deref(), &names);
+                format!("{text} of each {}", columns_text(groups, &names))
             }
             Step::Limit { limit, offset } => {
                 let limit = limit.as_ref().map(|limit| format!("limit {}", expr_text(limit, &[])));
@@ -462,9 +460,24 @@ fn stage_text(stage: &Stage, names: &mut Vec<String>) -> String {
         }
         Stage::TopK { keys, count } => format!("first {count} by {}", order_text(keys, names)),
         Stage::Sort(keys) => format!("sort by {}", order_text(keys, names)),
-        Stage::LimitBy { offset, count, .. } => format!("limit {count} offset {offset} of each group"),
+        Stage::LimitBy { groups, limit, offset, ties } => {
+            let text = limit_by_text(limit.as_ref(), offset.as_ref(), ties.as_deref(), names);
+            format!("{text} of each {}", columns_text(groups, names))
+        }
         Stage::Limit { offset, count } => format!("limit {count} offset {offset}"),
     }
+}
+
+fn limit_by_text(
+    limit: Option<&Expr>,
+    offset: Option<&Expr>,
+    ties: Option<&[usize]>,
+    names: &[String],
+) -> String {
+    let limit = limit.map(|limit| format!("limit {}", expr_text(limit, names)));
+    let offset = offset.map(|offset| format!("offset {}", expr_text(offset, names)));
+    let ties = ties.map(|ties| format!("with ties in {}", columns_text(ties, names)));
+    limit.into_iter().chain(offset).chain(ties).collect::<Vec<_>>().join(" ")
 }
 
 fn columns_text(columns: &[usize], names: &[String]) -> String {

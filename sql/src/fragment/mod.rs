@@ -37,6 +37,7 @@ use crate::expr::{EvalContext, Expr};
 use crate::logical::{Aggregate, SortKey};
 pub(crate) use gather::take;
 use join::probe::Probe;
+pub(crate) use limit::checked_count;
 use window::WindowStage;
 
 /// Result of evaluation.
@@ -102,10 +103,12 @@ pub(crate) enum Stage {
     LimitBy {
         /// Columns that a group has in common.
         groups: Vec<usize>,
-        /// Rows left out.
-        offset: u64,
-        /// Rows then given.
-        count: u64,
+        /// Rows then given; may read columns of `groups`. None or NULL: all.
+        limit: Option<Expr>,
+        /// Rows left out first; the same.
+        offset: Option<Expr>,
+        /// And rows that are equal in these columns to the last of them.
+        ties: Option<Vec<usize>>,
     },
     /// Rows after some and up to a number.
     Limit {
@@ -256,8 +259,9 @@ impl Stage {
             Stage::TopK { keys, count } => Box::new(sort::TopKRun::new(keys, *count, input, memory_bytes)),
             // Only all rows together can be sorted and seen through windows: the session's core does.
             Stage::Sort(_) | Stage::Window(_) => Box::new(FilterRun { conjuncts: Vec::new(), context }),
-            Stage::LimitBy { groups, offset, count } => {
-                Box::new(limit::LimitByRun::new(groups, input, *offset, *count))
+            Stage::LimitBy { groups, limit, offset, ties } => {
+                let counts = [limit.clone(), offset.clone()];
+                Box::new(limit::LimitByRun::new(groups, counts, ties.as_deref(), input, context))
             }
             Stage::Limit { offset, count } => Box::new(limit::LimitRun::new(*offset, *count)),
         }

@@ -7,7 +7,8 @@ use omen_core::types::PgType;
 use super::rowkey::{KeyColumn, RowKeys};
 use super::{Result, filter};
 
-fn keys(batch: &RecordBatch, columns: &[usize], types: &[PgType]) -> RowKeys {
+/// Bytes of these columns that are equal where rows are.
+pub(super) fn keys(batch: &RecordBatch, columns: &[usize], types: &[PgType]) -> RowKeys {
     let column = |column: &usize| KeyColumn {
         values: batch.column(*column),
         pg_type: types[*column],

@@ -3,7 +3,6 @@
 use omen_core::types::PgType;
 
 use super::Logical;
-use crate::error::{Result, SqlError};
 use crate::expr::Expr;
 
 /// A dependent join.
@@ -82,6 +81,14 @@ impl Logical {
         reads
     }
 
+    /// Whether a part of it reads this shared table.
+    pub(crate) fn reads_shared(&self, of: usize) -> bool {
+        crate::parse::with_stack(|| match self {
+            Logical::Shared { table, .. } => *table == of,
+            _ => self.inputs().into_iter().any(|input| input.reads_shared(of)),
+        })
+    }
+
     /// Whether it reads a row of a dependent join that is not a part of it.
     pub(crate) fn is_correlated(&self) -> bool {
         let mut own = Vec::new();
@@ -91,23 +98,6 @@ impl Logical {
             correlated |= matches!(part, Expr::Outer { scope, .. } if !own.contains(scope));
         });
         correlated
-    }
-
-    /// Refuses what cannot be evaluated for many outer rows at once.
-    ///
-    /// # Errors
-    /// 0A000.
-    pub(crate) fn check_correlated(&self) -> Result<()> {
-        crate::parse::with_stack(|| {
-            let what = match self {
-                Logical::Expand { .. } | Logical::EmptySets { .. } => "GROUPING SETS",
-                Logical::DistinctOn { .. } => "DISTINCT ON",
-                Logical::Ties { .. } => "WITH TIES",
-                _ => return self.inputs().into_iter().try_for_each(Logical::check_correlated),
-            };
-            let what = format!("{what} in a subquery that reads an outer query");
-            Err(SqlError::unsupported(what, "Join with a subquery that reads no outer query."))
-        })
     }
 
     fn add_scopes(&self, scopes: &mut Vec<usize>) {

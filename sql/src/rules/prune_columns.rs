@@ -44,13 +44,14 @@ fn prune_node(plan: Logical, mut needed: Vec<bool>) -> (Logical, Vec<usize>) {
             recursive.step = apply(recursive.step);
             (Logical::Recursive(recursive), (0..needed.len()).collect())
         }
-        Logical::LimitBy { input, mut groups, mut keys, limit, offset } => {
+        Logical::LimitBy { input, mut groups, mut keys, mut limit, mut offset, with_ties } => {
             groups.iter().for_each(|column| needed[*column] = true);
             keys.iter().for_each(|key| needed[key.column] = true);
             let (input, kept) = prune(*input, needed);
             groups.iter_mut().for_each(|column| *column = new_index(&kept)(*column));
             keys.iter_mut().for_each(|key| key.column = new_index(&kept)(key.column));
-            (Logical::LimitBy { input: Box::new(input), groups, keys, limit, offset }, kept)
+            limit.iter_mut().chain(&mut offset).for_each(|expr| renumber(expr, &new_index(&kept)));
+            (Logical::LimitBy { input: Box::new(input), groups, keys, limit, offset, with_ties }, kept)
         }
         Logical::Filter { input, mut conjuncts } => {
             conjuncts.iter().for_each(|expr| mark_columns(expr, &mut needed));

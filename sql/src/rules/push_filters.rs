@@ -101,7 +101,7 @@ fn push_node(plan: Logical, mut conjuncts: Vec<Expr>) -> Logical {
         Logical::Limit { input, limit, offset } => {
             filtered(Logical::Limit { input: Box::new(push(*input, Vec::new())), limit, offset }, conjuncts)
         }
-        Logical::LimitBy { input, groups, keys, limit, offset } => {
+        Logical::LimitBy { input, groups, keys, limit, offset, with_ties } => {
             let can_pass = |conjunct: &Expr| {
                 let mut passes = !is_volatile(conjunct);
                 conjunct.visit(&mut |part| {
@@ -113,7 +113,7 @@ fn push_node(plan: Logical, mut conjuncts: Vec<Expr>) -> Logical {
             };
             let (down, stay): (Vec<Expr>, Vec<Expr>) = conjuncts.into_iter().partition(can_pass);
             let input = Box::new(push(*input, down));
-            filtered(Logical::LimitBy { input, groups, keys, limit, offset }, stay)
+            filtered(Logical::LimitBy { input, groups, keys, limit, offset, with_ties }, stay)
         }
         Logical::Recursive(mut recursive) => {
             recursive.base = push(recursive.base, Vec::new());

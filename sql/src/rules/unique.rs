@@ -65,11 +65,13 @@ pub(super) fn is_unique(plan: &Logical, columns: &[usize]) -> bool {
             };
             limit.as_ref().is_some_and(is_one) || is_unique(input, columns)
         }
-        Logical::LimitBy { input, groups, limit, .. } => {
+        Logical::LimitBy { input, groups, limit, with_ties, .. } => {
             let is_one = |limit: &Expr| {
                 matches!(limit, Expr::Literal { value: omen_core::types::Datum::Int8(0 | 1), .. })
             };
-            (limit.as_ref().is_some_and(is_one) && groups.iter().all(|group| columns.contains(group)))
+            (!with_ties
+                && limit.as_ref().is_some_and(is_one)
+                && groups.iter().all(|group| columns.contains(group)))
                 || is_unique(input, columns)
         }
         Logical::Filter { input, .. } | Logical::Sort { input, .. } => is_unique(input, columns),

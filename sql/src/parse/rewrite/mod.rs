@@ -5,6 +5,7 @@
 //! name tells it, with a character in it that no name of a client has.
 
 mod exclude;
+mod fetch;
 mod group_by;
 mod nested_joins;
 
@@ -13,6 +14,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
 
 use crate::error::Result;
 pub(crate) use exclude::window_name;
+pub(crate) use fetch::is_limit_in_front;
 pub(crate) use group_by::is_group_by_distinct;
 
 /// The type of the columns that a CREATE TABLE AS only names.
@@ -35,6 +37,7 @@ pub(super) fn for_sqlparser(tokens: &[TokenWithSpan]) -> Result<Vec<TokenWithSpa
     nested_joins::bracket(&mut tokens)?;
     exclude::take_exclusions(&mut tokens);
     group_by::mark_kinds(&mut tokens);
+    fetch::move_expressions(&mut tokens);
     Ok(tokens)
 }
 

@@ -7,18 +7,23 @@ use omen_core::types::{Datum, PgType};
 use super::pull::{Pulled, of_no_rows};
 use super::{columns_of, joined, shifted};
 use crate::expr::Expr;
+use crate::expr::aggregate::AggregateCall;
 use crate::logical::apply::{is_outer, reads_outer};
 use crate::logical::{
-    Aggregate, Apply, Join, JoinKind, Logical, ProjectSet, SetOperation, SortKey, Window, WindowCall,
+    Aggregate, Apply, Join, JoinKind, Logical, ProjectSet, Recursive, SetOperation, SortKey, Window,
+    WindowCall,
 };
 use crate::parse::with_stack;
 
 /// The outer columns that a query reads.
+#[derive(Clone)]
 struct Domain {
     scope: usize,
     columns: Vec<(usize, PgType)>,
     /// Their values, each combination once.
     values: Logical,
+    /// Tables of recursive queries around a part of the plan: their rows have the values, too.
+    working: Vec<usize>,
 }
 
 /// A dependent join whose inputs have none, as a join with the query for all values.
@@ -34,6 +39,15 @@ pub(super) fn unnest(apply: Apply) -> Logical {
     });
     let conjuncts = same.collect();
     joined(apply, Pulled { plan, outputs, conjuncts, missing: None })
+}
+
+/// The order of the rows of a plan.
+fn order_of(plan: &Logical) -> &[SortKey] {
+    match plan {
+        Logical::Sort { keys, .. } => keys,
+        Logical::DistinctOn { input, .. } | Logical::Ties { input, .. } => order_of(input),
+        _ => &[],
+    }
 }
 
 /// Equal, or both NULL.
@@ -55,7 +69,7 @@ impl Domain {
         let exprs = columns.iter().map(|(index, pg_type)| Expr::Column { index: *index, pg_type: *pg_type });
         let input = Logical::Project { input: Box::new(apply.left.clone()), exprs: exprs.collect() };
         let values = Logical::Distinct { input: Box::new(input) };
-        Domain { scope: apply.scope, columns, values }
+        Domain { scope: apply.scope, columns, values, working: Vec::new() }
     }
 
     fn width(&self) -> usize {
@@ -89,11 +103,16 @@ impl Domain {
 
     /// The plan's columns, then the values for which its rows are.
     fn push(&self, plan: &Logical) -> Logical {
-        if !plan.reads_outer(self.scope) {
+        if !self.concerns(plan) {
             let join = Join::new(plan.clone(), self.values.clone(), JoinKind::Inner, Vec::new());
             return Logical::Join(Box::new(join));
         }
         with_stack(|| self.push_node(plan))
+    }
+
+    /// Whether rows of the plan are for some values only.
+    fn concerns(&self, plan: &Logical) -> bool {
+        plan.reads_outer(self.scope) || self.working.iter().any(|table| plan.reads_shared(*table))
     }
 
     fn push_node(&self, plan: &Logical) -> Logical {
@@ -118,20 +137,40 @@ impl Domain {
                 Logical::Sort { input: Box::new(self.push(input)), keys: keys.clone() }
             }
             Logical::Limit { input, limit, offset } => {
-                let (input, keys) = match &**input {
-                    Logical::Sort { input, keys } => (&**input, keys.clone()),
-                    other => (other, Vec::new()),
-                };
-                let width = input.types().len();
-                let groups = (width..width + self.width()).collect();
-                let (limit, offset) = (limit.clone(), offset.clone());
-                Logical::LimitBy { input: Box::new(self.push(input)), groups, keys, limit, offset }
+                self.push_limit(input, &[], order_of(input), [limit.as_ref(), offset.as_ref()], false)
             }
-            Logical::LimitBy { input, groups, keys, limit, offset } => {
-                let width = input.types().len();
-                let groups = groups.iter().copied().chain(width..width + self.width()).collect();
-                let (keys, limit, offset) = (keys.clone(), limit.clone(), offset.clone());
-                Logical::LimitBy { input: Box::new(self.push(input)), groups, keys, limit, offset }
+            Logical::Ties { input, limit, offset, .. } => {
+                self.push_limit(input, &[], order_of(input), [Some(limit), offset.as_ref()], true)
+            }
+            Logical::LimitBy { input, groups, keys, limit, offset, with_ties } => {
+                self.push_limit(input, groups, keys, [limit.as_ref(), offset.as_ref()], *with_ties)
+            }
+            Logical::DistinctOn { input, columns } => {
+                let (below, order) = self.sorted(input);
+                let columns = self.positions(input).chain(columns.iter().copied()).collect();
+                let input = Box::new(Logical::Sort { input: Box::new(self.push(below)), keys: order });
+                Logical::DistinctOn { input, columns }
+            }
+            Logical::Expand { input, groups, sets } => {
+                let groups = self.all_over(groups, input.types().len());
+                Logical::Expand { input: Box::new(self.push(input)), groups, sets: sets.clone() }
+            }
+            Logical::EmptySets { input, sets, width, aggregates } => {
+                self.push_empty_sets(input, sets, *width, aggregates)
+            }
+            Logical::Recursive(recursive) => {
+                let mut inside = self.clone();
+                inside.working.push(recursive.working);
+                Logical::Recursive(Box::new(Recursive {
+                    base: self.push(&recursive.base),
+                    step: inside.push(&recursive.step),
+                    working: recursive.working,
+                    distinct: recursive.distinct,
+                }))
+            }
+            Logical::Shared { table, types } => {
+                let values = self.columns.iter().map(|(_, pg_type)| *pg_type);
+                Logical::Shared { table: *table, types: types.iter().copied().chain(values).collect() }
             }
             Logical::Join(join) => self.push_join(join),
             Logical::ProjectSet(set) => self.push_functions(set),
@@ -142,16 +181,84 @@ impl Domain {
                 let types = types.collect();
                 Logical::Combine(Box::new(SetOperation { kind: set.kind, inputs, types }))
             }
-            // Scans read nothing outer, dependent joins are gone, and the binder refused the rest.
-            Logical::Scan(_)
-            | Logical::Shared { .. }
-            | Logical::Recursive(_)
-            | Logical::Expand { .. }
-            | Logical::EmptySets { .. }
-            | Logical::DistinctOn { .. }
-            | Logical::Ties { .. }
-            | Logical::Apply(_) => plan.clone(),
+            // Scans read nothing outer, and dependent joins are gone.
+            Logical::Scan(_) | Logical::Apply(_) => plan.clone(),
         }
+    }
+
+    /// The positions of the values behind the columns of a plan.
+    fn positions(&self, plan: &Logical) -> std::ops::Range<usize> {
+        let width = plan.types().len();
+        width..width + self.width()
+    }
+
+    /// What is sorted, and its order with the values in front.
+    fn sorted<'p>(&self, plan: &'p Logical) -> (&'p Logical, Vec<SortKey>) {
+        let (below, order) = match plan {
+            Logical::Sort { input, keys } => (&**input, keys.as_slice()),
+            other => (other, [].as_slice()),
+        };
+        let of_value = |column| SortKey { column, descending: false, nulls_first: false };
+        (below, self.positions(below).map(of_value).chain(order.iter().copied()).collect())
+    }
+
+    /// A limit of the rows of each of the values.
+    fn push_limit(
+        &self,
+        input: &Logical,
+        groups: &[usize],
+        keys: &[SortKey],
+        counts: [Option<&Expr>; 2],
+        with_ties: bool,
+    ) -> Logical {
+        let width = input.types().len();
+        let input = match input {
+            Logical::Sort { input, .. } => input,
+            other => other,
+        };
+        let groups = groups.iter().copied().chain(self.positions(input)).collect();
+        let [limit, offset] = counts.map(|count| count.map(|count| self.over(count, width)));
+        let (input, keys) = (Box::new(self.push(input)), keys.to_vec());
+        Logical::LimitBy { input, groups, keys, limit, offset, with_ties }
+    }
+
+    /// Of the values, too, for which an aggregation has no rows, so that there are none of sets that group by nothing.
+    fn push_empty_sets(
+        &self,
+        input: &Logical,
+        sets: &[i32],
+        width: usize,
+        aggregates: &[AggregateCall],
+    ) -> Logical {
+        let number = |set: &i32| Expr::Literal { value: Datum::Int4(*set), pg_type: PgType::Int4 };
+        let numbers = sets.iter().map(|set| vec![number(set)]).collect();
+        let numbers = Logical::Values { rows: numbers, types: vec![PgType::Int4] };
+        let (left, right) = (self.push(&numbers), self.push(input));
+        let all = columns_of(&right);
+        let first = left.types().len();
+        let column = |position: usize| shifted(all[position].clone(), first);
+        // The set's number, then the values, on both sides.
+        let places = std::iter::once(width).chain(self.positions(input));
+        let pairs: Vec<_> = columns_of(&left).into_iter().zip(places.map(column)).collect();
+        let conjuncts = pairs.iter().map(|(left, right)| same(left.clone(), right.clone())).collect();
+        let either = |(left, right): &(Expr, Expr)| (left.clone(), right.clone());
+        let is_missing = Expr::IsNull { arg: Box::new(column(width)), negated: false };
+        let of_missing = |missing: Expr, there: Expr| {
+            let pg_type = there.pg_type();
+            let arms = vec![(is_missing.clone(), missing)];
+            Expr::Case { arms, otherwise: Some(Box::new(there)), pg_type }
+        };
+        let mut given = pairs.iter().map(either).map(|(left, right)| of_missing(left, right));
+        let number = given.next().expect("a set's number");
+        let values: Vec<Expr> = given.collect();
+        let defaults = aggregates
+            .iter()
+            .enumerate()
+            .map(|(index, aggregate)| of_missing(of_no_rows(aggregate), column(width + 1 + index)));
+        let groups = (0..width).map(column);
+        let exprs = groups.chain([number]).chain(defaults).chain(values).collect();
+        let join = Join::new(left, right, JoinKind::Full, conjuncts);
+        Logical::Project { input: Box::new(Logical::Join(Box::new(join))), exprs }
     }
 
     /// The columns of functions come behind the values of the input; they change places.
@@ -173,15 +280,10 @@ impl Domain {
     fn push_window(&self, window: &Window) -> Logical {
         let (width, added) = (window.input.types().len(), self.width());
         let mut window = window.clone();
-        let (below, order) = match &window.input {
-            Logical::Sort { input, keys } => (&**input, keys.clone()),
-            other => (other, Vec::new()),
-        };
-        let values = width..width + added;
-        let of_values = |column| SortKey { column, descending: false, nulls_first: false };
-        let keys = values.clone().map(of_values).chain(order).collect();
+        let (below, keys) = self.sorted(&window.input);
+        let partition = self.positions(below).chain(window.partition).collect();
         window.input = Logical::Sort { input: Box::new(self.push(below)), keys };
-        window.partition = values.chain(window.partition).collect();
+        window.partition = partition;
         for expr in window.calls.iter_mut().flat_map(WindowCall::exprs_mut) {
             *expr = self.over(expr, width);
         }
@@ -224,7 +326,7 @@ impl Domain {
         let mut by = self.all_over(groups, width);
         by.extend(self.columns_at(width));
         let (count, added) = (groups.len(), self.width());
-        let defaults: Vec<Expr> = aggregates.iter().map(of_no_rows).collect();
+        let defaults: Vec<Expr> = aggregates.iter().map(|one| of_no_rows(&one.call)).collect();
         let plan = Logical::Aggregate { input: Box::new(self.push(input)), groups: by, aggregates };
         let columns = columns_of(&plan);
         if count > 0 {
@@ -256,7 +358,7 @@ impl Domain {
 
     fn push_join(&self, join: &Join) -> Logical {
         let (left_width, right_width) = (join.left.types().len(), join.right.types().len());
-        let reads = |plan: &Logical| plan.reads_outer(self.scope);
+        let reads = |plan: &Logical| self.concerns(plan);
         let on_reads = join.conjuncts.iter().chain(&join.mark).any(|expr| reads_outer(expr, self.scope));
         let keeps_right = join.kind.keeps_right();
         // A side whose rows are kept must have the values; without any that does, the left one.

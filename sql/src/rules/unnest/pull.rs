@@ -7,6 +7,7 @@ use omen_core::types::Datum;
 
 use super::{columns_of, is_volatile};
 use crate::expr::Expr;
+use crate::expr::aggregate::AggregateCall;
 use crate::logical::apply::reads_outer;
 use crate::logical::{Join, JoinKind, Logical};
 use crate::parse::with_stack;
@@ -76,13 +77,18 @@ pub(super) fn pull(plan: &Logical, scope: usize, rows_count: bool) -> Option<Pul
             if pulled.missing.is_some() || own.chain(&groups).any(|expr| reads_outer(expr, scope)) {
                 return None;
             }
-            let missing = (count == 0).then(|| aggregates.iter().map(of_no_rows).collect());
+            let missing = (count == 0).then(|| aggregates.iter().map(|one| of_no_rows(&one.call)).collect());
             let added = pulled.conjuncts.len();
             let (groups, conjuncts) = keys(groups, pulled.conjuncts, scope)?;
             let plan = Logical::Aggregate { input: Box::new(pulled.plan), groups, aggregates };
             let mut outputs = columns_of(&plan);
             outputs.drain(count..count + added);
             Some(Pulled { plan, outputs, conjuncts, missing })
+        }
+        Logical::Limit { limit, offset, .. }
+            if limit.iter().chain(offset).any(|count| reads_outer(count, scope)) =>
+        {
+            None
         }
         Logical::Limit { input, limit, offset } => {
             let keeps_one =
@@ -100,7 +106,8 @@ pub(super) fn pull(plan: &Logical, scope: usize, rows_count: bool) -> Option<Pul
             let (input, conjuncts) = keyed(pulled, scope)?;
             let groups = (width..input.types().len()).collect();
             let (limit, offset) = (limit.clone(), offset.clone());
-            let plan = Logical::LimitBy { input: Box::new(input), groups, keys: order, limit, offset };
+            let input = Box::new(input);
+            let plan = Logical::LimitBy { input, groups, keys: order, limit, offset, with_ties: false };
             let outputs = columns_of(&plan).into_iter().take(width).collect();
             Some(Pulled { plan, outputs, conjuncts, missing: None })
         }
@@ -212,10 +219,10 @@ fn keys(mut exprs: Vec<Expr>, conjuncts: Vec<Expr>, scope: usize) -> Option<(Vec
 }
 
 /// What an aggregate gives for no rows.
-pub(super) fn of_no_rows(aggregate: &crate::logical::Aggregate) -> Expr {
-    match aggregate.call.name {
-        "count" | "regr_count" => Expr::Literal { value: Datum::Int8(0), pg_type: aggregate.call.pg_type },
-        _ => Expr::null(aggregate.call.pg_type),
+pub(super) fn of_no_rows(call: &AggregateCall) -> Expr {
+    match call.name {
+        "count" | "regr_count" => Expr::Literal { value: Datum::Int8(0), pg_type: call.pg_type },
+        _ => Expr::null(call.pg_type),
     }
 }
 
