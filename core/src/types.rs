@@ -58,6 +58,13 @@ pub enum PgType {
 }
 
 impl PgType {
+    /// Most characters of `varchar(n)` (PG 15, chapter 8.3).
+    pub const VARCHAR_MAX: u32 = 10_485_760;
+    /// Most digits that `numeric(precision, scale)` may name (PG 15, chapter 8.1.2); fewer are stored.
+    pub const PRECISION_MAX: u16 = 1_000;
+    /// Largest scale that it may name, also below zero.
+    pub const SCALE_MAX: i16 = 1_000;
+
     /// OID in `pg_type` (PG 15, `pg_type.dat`).
     pub const fn oid(self) -> u32 {
         match self {

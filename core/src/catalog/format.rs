@@ -160,10 +160,15 @@ fn type_of(tag: u8, modifier: u32) -> Option<PgType> {
         5 => PgType::Float4,
         6 => PgType::Float8,
         7 => PgType::Numeric(None),
-        8 => PgType::Numeric(Some(((modifier >> 16) as u16, modifier as u16 as i16))),
+        8 => {
+            let (precision, scale) = ((modifier >> 16) as u16, modifier as u16 as i16);
+            let is_one = (1..=PgType::PRECISION_MAX).contains(&precision)
+                && (-PgType::SCALE_MAX..=PgType::SCALE_MAX).contains(&scale);
+            is_one.then_some(PgType::Numeric(Some((precision, scale))))?
+        }
         9 => PgType::Text,
         10 => PgType::Varchar(None),
-        11 => PgType::Varchar(Some(modifier)),
+        11 => (1..=PgType::VARCHAR_MAX).contains(&modifier).then_some(PgType::Varchar(Some(modifier)))?,
         12 => PgType::Bytea,
         13 => PgType::Date,
         14 => PgType::Time,
@@ -308,6 +313,30 @@ mod tests {
         assert!(decode_schema(&bytes).is_ok());
         bytes[0] = 3;
         assert!(decode_schema(&bytes).is_err());
+    }
+
+    /// An array's type would keep another modifier than the one that was read.
+    #[test]
+    fn modifiers_that_no_type_has_are_corrupt() {
+        let column = Column {
+            name: "a".into(),
+            pg_type: PgType::Numeric(Some((9, 2))).array().unwrap(),
+            not_null: false,
+            default: None,
+            hidden: false,
+        };
+        let schema =
+            TableSchema { columns: vec![column], key: vec![], key_name: None, index: IndexKind::Auto };
+        let bytes = encode_schema(&schema);
+        // Version, count, name with its length, tag.
+        let modifier = 1 + 2 + 5 + 1;
+        for bad in [0x6c6c_6c6c, 0, 1_001 << 16, 9 << 16 | 1_001, u32::MAX] {
+            let mut bytes = bytes.clone();
+            bytes[modifier..modifier + 4].copy_from_slice(&u32::to_le_bytes(bad));
+            assert!(decode_schema(&bytes).is_err(), "{bad:#x}");
+        }
+        assert_eq!((type_of(11, 0), type_of(11, PgType::VARCHAR_MAX + 1)), (None, None));
+        assert_eq!(decode_schema(&bytes), Ok(schema));
     }
 
     #[test]

@@ -5,9 +5,6 @@ use sqlparser::ast::{self, CharacterLength, DataType, ExactNumberInfo, TimezoneI
 
 use crate::error::{Result, SqlError, SqlState};
 
-/// Longest `varchar(n)`, as in PostgreSQL.
-const VARCHAR_MAX: u64 = 10_485_760;
-
 /// The type that a declaration names.
 ///
 /// # Errors
@@ -144,10 +141,10 @@ fn varchar(length: Option<CharacterLength>) -> Result<PgType> {
         Some(CharacterLength::IntegerLength { length, unit: None }) => length,
         Some(other) => return Err(unsupported(&format!("varchar({other})"))),
     };
-    let message = match length {
-        0 => "length for type varchar must be at least 1".to_owned(),
-        1..=VARCHAR_MAX => return Ok(PgType::Varchar(u32::try_from(length).ok())),
-        _ => format!("length for type varchar cannot exceed {VARCHAR_MAX}"),
+    let message = match u32::try_from(length) {
+        Ok(0) => "length for type varchar must be at least 1".to_owned(),
+        Ok(length @ 1..=PgType::VARCHAR_MAX) => return Ok(PgType::Varchar(Some(length))),
+        _ => format!("length for type varchar cannot exceed {}", PgType::VARCHAR_MAX),
     };
     Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message))
 }
@@ -169,11 +166,12 @@ fn numeric(info: ExactNumberInfo) -> Result<PgType> {
         ExactNumberInfo::Precision(precision) => (precision, 0),
         ExactNumberInfo::PrecisionAndScale(precision, scale) => (precision, scale),
     };
-    if !(1..=1_000).contains(&precision) {
+    if !(1..=u64::from(PgType::PRECISION_MAX)).contains(&precision) {
         let message = format!("NUMERIC precision {precision} must be between 1 and 1000");
         return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
     }
-    if !(-1_000..=1_000).contains(&scale) {
+    let scale_max = i64::from(PgType::SCALE_MAX);
+    if !(-scale_max..=scale_max).contains(&scale) {
         let message = format!("NUMERIC scale {scale} must be between -1000 and 1000");
         return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
     }
