@@ -201,6 +201,9 @@ pub trait Transaction {
     fn refresh(&mut self);
     /// Whether it has written anything.
     fn has_written(&self) -> bool;
+    /// Whether something is there of what it has written since it was last refreshed. If not, what failed since then can be
+    /// done again on a newer snapshot.
+    fn has_written_since_refresh(&self) -> bool;
 }
 
 /// What a scan took, summed over the ranges that have answered.

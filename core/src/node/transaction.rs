@@ -24,6 +24,8 @@ pub struct NodeTxn<E: Env> {
     participants: BTreeSet<CoreId>,
     /// Those that hold provisional changes: not those that refused all, because the range had moved.
     holders: BTreeSet<CoreId>,
+    /// A shard has taken a write since the last refresh.
+    has_written_since_refresh: bool,
     /// Writes that the shards have not answered, oldest first.
     behind: VecDeque<(CoreId, Sent)>,
 }
@@ -45,10 +47,15 @@ impl<E: Env> Transaction for NodeTxn<E> {
         let former = self.view.snapshot;
         self.view.snapshot = self.node.take_snapshot();
         self.node.release_snapshot(former);
+        self.has_written_since_refresh = false;
     }
 
     fn has_written(&self) -> bool {
         !self.participants.is_empty()
+    }
+
+    fn has_written_since_refresh(&self) -> bool {
+        self.has_written_since_refresh || !self.behind.is_empty()
     }
 }
 
@@ -57,7 +64,14 @@ impl<E: Env> NodeTxn<E> {
         let view =
             ReadView { snapshot: node.take_snapshot(), txn: TxnId::new(node.core, node.take_numbers(1)) };
         let (participants, holders) = (BTreeSet::new(), BTreeSet::new());
-        NodeTxn { node: node.clone(), view, participants, holders, behind: VecDeque::new() }
+        NodeTxn {
+            node: node.clone(),
+            view,
+            participants,
+            holders,
+            has_written_since_refresh: false,
+            behind: VecDeque::new(),
+        }
     }
 
     /// A write was sent to a core, which will hold provisional changes unless it refuses them.
@@ -78,7 +92,10 @@ impl<E: Env> NodeTxn<E> {
             };
             let Some((core, sent)) = self.behind.pop_front() else { break };
             match answer {
-                Ok(_) => drop(self.holders.insert(core)),
+                Ok(_) => {
+                    self.holders.insert(core);
+                    self.has_written_since_refresh = true;
+                }
                 Err(Error::RangeMoved) if failure.is_none() => {
                     let again = match self.node.await_move(&mut moves).await {
                         Ok(()) => {

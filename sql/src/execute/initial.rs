@@ -105,10 +105,10 @@ impl<R: Router> InitialRun<'_, R> {
     async fn write(&mut self, plan: &Plan, context: &Context<'_>) -> Result<Vec<RecordBatch>> {
         let (_, returned) = match (plan, self.txn.as_deref_mut()) {
             (Plan::Insert(insert), Some(txn)) => {
-                InsertRun::new(self.router, insert, context, self.watch).run_part(txn).await?
+                InsertRun::new(self.router, insert, context, self.watch).run(txn).await?
             }
             (Plan::Modify(modify), Some(txn)) => {
-                ModifyRun::new(self.router, modify, context, self.watch).run_part(txn).await?
+                ModifyRun::new(self.router, modify, context, self.watch).run(txn).await?
             }
             _ => return Err(SqlError::new(SqlState::INTERNAL_ERROR, "a write without transaction")),
         };

@@ -24,16 +24,6 @@ use crate::plan::{Cell, InsertPlan, InsertRows};
 /// Row ids that are asked for at once.
 const ROW_IDS: u32 = 1_024;
 
-/// What a write did.
-pub(crate) struct Written<R: Router> {
-    /// Rows that changed.
-    pub(crate) count: u64,
-    /// What RETURNING answers.
-    pub(crate) returned: Vec<RecordBatch>,
-    /// The transaction, if it goes on.
-    pub(crate) txn: Option<R::Txn>,
-}
-
 /// A running INSERT.
 pub(crate) struct InsertRun<'a, R: Router> {
     router: &'a R,
@@ -94,24 +84,24 @@ impl<'a, R: Router> InsertRun<'a, R> {
         }
     }
 
-    /// Runs it.
+    /// Runs it as a transaction of its own. Answers how many rows changed, and what RETURNING does.
     ///
     /// # Errors
     /// All that evaluation, constraints and the engine report.
-    pub(crate) async fn run(mut self, mut txn: StatementTxn<R>) -> Result<Written<R>> {
+    pub(crate) async fn run_alone(mut self, mut txn: StatementTxn<R>) -> Result<(u64, Vec<RecordBatch>)> {
         let last = self.all_changes(&mut txn).await?;
-        let txn = txn.finish(self.router, &self.plan.table, last).await.map_err(|e| self.concurrent(e))?;
-        Ok(Written { count: self.count, returned: self.output.batches, txn })
+        txn.finish(self.router, &self.plan.table, last).await.map_err(|e| self.concurrent(e))?;
+        Ok((self.count, self.output.batches))
     }
 
-    /// Runs it as a part of a statement that goes on. Answers how many rows changed, and what RETURNING does.
+    /// Runs it as a part of a transaction, or of a statement, that goes on.
     ///
     /// # Errors
-    /// As [`InsertRun::run`].
-    pub(crate) async fn run_part(mut self, txn: &mut StatementTxn<R>) -> Result<(u64, Vec<RecordBatch>)> {
+    /// As [`InsertRun::run_alone`].
+    pub(crate) async fn run(mut self, txn: &mut StatementTxn<R>) -> Result<(u64, Vec<RecordBatch>)> {
         txn.set_upsert(self.plan.conflict.is_some());
         let last = self.all_changes(txn).await?;
-        txn.write(self.router, &self.plan.table, last).await?;
+        txn.write(self.router, &self.plan.table, last).await.map_err(|e| self.concurrent(e))?;
         Ok((self.count, self.output.batches))
     }
 

@@ -15,7 +15,6 @@ use omen_core::types::{Datum, PgType};
 use omen_core::write_batch::WriteBatch;
 
 use super::errors::{duplicate_key, not_null};
-use super::insert::Written;
 use super::query::{Reader, Running};
 use super::rows::{Column, push_key};
 use super::{Context, OutputRows, StatementTxn, WRITE_BYTES, Watch};
@@ -73,21 +72,21 @@ impl<'a, R: Router> ModifyRun<'a, R> {
         }
     }
 
-    /// Runs it.
+    /// Runs it as a transaction of its own. Answers how many rows changed, and what RETURNING does.
     ///
     /// # Errors
     /// All that evaluation, constraints and the engine report.
-    pub(crate) async fn run(mut self, mut txn: StatementTxn<R>) -> Result<Written<R>> {
+    pub(crate) async fn run_alone(mut self, mut txn: StatementTxn<R>) -> Result<(u64, Vec<RecordBatch>)> {
         let last = self.all_changes(&mut txn).await?;
-        let txn = txn.finish(self.router, &self.plan.table, last).await?;
-        Ok(Written { count: self.count, returned: self.output.batches, txn })
+        txn.finish(self.router, &self.plan.table, last).await?;
+        Ok((self.count, self.output.batches))
     }
 
-    /// Runs it as a part of a statement that goes on. Answers how many rows changed, and what RETURNING does.
+    /// Runs it as a part of a transaction, or of a statement, that goes on.
     ///
     /// # Errors
-    /// As [`ModifyRun::run`].
-    pub(crate) async fn run_part(mut self, txn: &mut StatementTxn<R>) -> Result<(u64, Vec<RecordBatch>)> {
+    /// As [`ModifyRun::run_alone`].
+    pub(crate) async fn run(mut self, txn: &mut StatementTxn<R>) -> Result<(u64, Vec<RecordBatch>)> {
         let last = self.all_changes(txn).await?;
         txn.write(self.router, &self.plan.table, last).await?;
         Ok((self.count, self.output.batches))

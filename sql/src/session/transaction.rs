@@ -171,10 +171,15 @@ impl<R: Router> TransactionState<R> {
     /// The open transaction for a statement, which puts it back.
     pub(super) fn take(&mut self, router: &R) -> R::Txn {
         let mut txn = self.slot.take().unwrap_or_else(|| router.begin());
-        if matches!(self.isolation, Isolation::ReadCommitted | Isolation::ReadUncommitted) {
+        if self.takes_new_snapshots() {
             txn.refresh();
         }
         txn
+    }
+
+    /// Whether each statement sees what was committed until it began: READ COMMITTED.
+    pub(super) fn takes_new_snapshots(&self) -> bool {
+        matches!(self.isolation, Isolation::ReadCommitted | Isolation::ReadUncommitted)
     }
 
     /// Puts the transaction back.

@@ -1,17 +1,17 @@
 //! Running statements that change rows, and running them again after conflicts.
 
-use omen_core::router::Router;
+use omen_core::router::{Router, Transaction};
 
 use super::{Outcome, RowStream, Scope, Session, Tag};
 use crate::error::{Result, SqlError, SqlState};
 use crate::execute::initial::{InitialRun, all_batches};
-use crate::execute::insert::{InsertRun, Written};
+use crate::execute::insert::InsertRun;
 use crate::execute::modify::ModifyRun;
 use crate::execute::query::Reader;
 use crate::execute::{Context, StatementTxn, Watch, reading_view};
 use crate::plan::{Action, Compiled, InitialPlan, Plan};
 
-/// How often a statement that is a transaction by itself is run again after conflicts.
+/// How often a statement is run again after conflicts.
 const TRIES_MAX: u32 = 100;
 
 type MakeTag = fn(u64) -> Tag;
@@ -39,10 +39,15 @@ impl<R: Router> Session<R> {
         self.check_may_write(command)?;
         let alone = self.transaction.is_alone(scope);
         let watch = self.watch();
+        let returns = match plan {
+            Plan::Insert(insert) => insert.returning.is_some(),
+            Plan::Modify(modify) => modify.returning.is_some(),
+            _ => false,
+        };
         let mut tries = 0;
         loop {
             let txn = if alone { self.router.begin() } else { self.transaction.take(&self.router) };
-            let txn = StatementTxn::new(txn, alone);
+            let mut txn = StatementTxn::new(txn, alone);
             let ((with_answers, with_tables), own);
             let context = if initial.is_empty() {
                 context
@@ -54,32 +59,51 @@ impl<R: Router> Session<R> {
                 own = Context::new(&with_answers, &with_tables);
                 &own
             };
-            let (written, returns) = match plan {
-                Plan::Insert(insert) => {
-                    let run = InsertRun::new(&self.router, insert, context, &watch);
-                    (run.run(txn).await, insert.returning.is_some())
+            let (router, watch) = (&self.router, &watch);
+            let (written, rest) = match (plan, alone) {
+                (Plan::Insert(insert), true) => {
+                    (InsertRun::new(router, insert, context, watch).run_alone(txn).await, None)
                 }
-                Plan::Modify(modify) => {
-                    let run = ModifyRun::new(&self.router, modify, context, &watch);
-                    (run.run(txn).await, modify.returning.is_some())
+                (Plan::Insert(insert), false) => {
+                    let run = InsertRun::new(router, insert, context, watch);
+                    (run.run(&mut txn).await, Some(txn.txn))
+                }
+                (Plan::Modify(modify), true) => {
+                    (ModifyRun::new(router, modify, context, watch).run_alone(txn).await, None)
+                }
+                (Plan::Modify(modify), false) => {
+                    let run = ModifyRun::new(router, modify, context, watch);
+                    (run.run(&mut txn).await, Some(txn.txn))
                 }
                 _ => return Err(SqlError::new(SqlState::INTERNAL_ERROR, "not a write")),
             };
             match written {
-                Ok(Written { count, returned, txn }) => {
-                    if let Some(txn) = txn {
-                        self.transaction.put(txn);
-                    }
+                Ok((count, returned)) => {
+                    rest.into_iter().for_each(|txn| self.transaction.put(txn));
                     return Ok(match returns {
                         true => Outcome::Rows(RowStream::of_batches(returned, Some(tag(count)))),
                         false => Outcome::Done(tag(count)),
                     });
                 }
-                Err(error) if alone && error.retryable && tries < TRIES_MAX => {
+                Err(error) if tries < TRIES_MAX && self.may_try_again(&error, rest.as_ref()) => {
                     tries += 1;
+                    rest.into_iter().for_each(|txn| self.transaction.put(txn));
                     watch.give_way().await?;
                 }
                 Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether a statement that has failed may succeed on a newer snapshot. `txn`: it is part of this transaction, which has
+    /// got such a snapshot for each statement anyway if it is READ COMMITTED (PG 15, chapter 13.2.1).
+    fn may_try_again(&self, error: &SqlError, txn: Option<&R::Txn>) -> bool {
+        match txn {
+            None => error.retryable,
+            Some(txn) => {
+                error.state == SqlState::SERIALIZATION_FAILURE
+                    && self.transaction.takes_new_snapshots()
+                    && !txn.has_written_since_refresh()
             }
         }
     }
@@ -143,8 +167,8 @@ impl<R: Router> Session<R> {
                 let batches = all_batches(&mut running, surroundings.memory_bytes, watch).await?;
                 return Ok(Outcome::Rows(RowStream::of_batches(batches, None)));
             }
-            Plan::Insert(insert) => InsertRun::new(router, insert, &context, watch).run_part(txn).await?,
-            Plan::Modify(modify) => ModifyRun::new(router, modify, &context, watch).run_part(txn).await?,
+            Plan::Insert(insert) => InsertRun::new(router, insert, &context, watch).run(txn).await?,
+            Plan::Modify(modify) => ModifyRun::new(router, modify, &context, watch).run(txn).await?,
             _ => return Err(SqlError::new(SqlState::INTERNAL_ERROR, "not a write")),
         };
         Ok(match compiled.columns {

@@ -104,6 +104,9 @@ impl Transaction for MemTxn {
     fn has_written(&self) -> bool {
         self.wrote.get()
     }
+    fn has_written_since_refresh(&self) -> bool {
+        self.wrote.get()
+    }
 }
 
 impl MemTxn {

@@ -1,0 +1,92 @@
+//! Two sessions at once, on the real binary: who sees what, who waits, and who has to try again (PG 15, chapter 13.2).
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
+
+use omen_tests::server::Setup;
+use omen_tests::wire::{Protocol, WireClient};
+
+/// Sessions that change the same rows.
+const SESSIONS: usize = 6;
+/// Transactions of each.
+const TRANSACTIONS: usize = 40;
+/// Long enough for a statement to meet a lock and wait; nothing fails if it is not.
+const A_MOMENT: Duration = Duration::from_millis(100);
+
+fn connect(address: SocketAddr) -> WireClient {
+    WireClient::connect(address, "omen", "omen").unwrap()
+}
+
+/// The first value of the answer, or its tag; or the error's SQLSTATE.
+fn ask(client: &mut WireClient, sql: &str) -> Result<String, String> {
+    let answer = client.run(sql, Protocol::Extended).unwrap().map_err(|error| error.code)?;
+    let value = answer.rows.first().and_then(|row| row.first().cloned().flatten());
+    Ok(value.unwrap_or(answer.tag))
+}
+
+/// A session changes the row that another one has changed and commits then.
+fn second_update(isolation: &str) -> (Result<String, String>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Setup::new(env!("CARGO_BIN_EXE_omendb"), &folder.path().join("data")).start();
+    let (mut first, mut second) = (connect(server.address()), connect(server.address()));
+    ask(&mut first, "create table t (id int primary key, n int, other int)").unwrap();
+    ask(&mut first, "insert into t values (1, 10, 0), (2, 0, 0)").unwrap();
+    ask(&mut second, &format!("begin isolation level {isolation}")).unwrap();
+    ask(&mut second, "update t set other = 1 where id = 2").unwrap();
+    assert_eq!(ask(&mut second, "select n from t where id = 1").unwrap(), "10");
+    ask(&mut first, "begin").unwrap();
+    ask(&mut first, "update t set n = n + 5 where id = 1").unwrap();
+    let waiting = thread::spawn(move || {
+        let updated = ask(&mut second, "update t set n = n * 2 where id = 1 and n >= 10 returning n");
+        let ended = ask(&mut second, "commit").unwrap();
+        (updated, ended)
+    });
+    thread::sleep(A_MOMENT);
+    ask(&mut first, "commit").unwrap();
+    let (updated, ended) = waiting.join().unwrap();
+    let rows = ask(&mut first, "select string_agg(n || ' ' || other, ', ' order by id) from t").unwrap();
+    assert_eq!(ended, if updated.is_ok() { "COMMIT" } else { "ROLLBACK" });
+    (updated, rows)
+}
+
+#[test]
+fn read_committed_waits_and_goes_on_with_what_was_committed() {
+    assert_eq!(second_update("read committed"), (Ok("30".into()), "30 0, 0 1".into()));
+}
+
+#[test]
+fn repeatable_read_does_not_see_it_and_fails() {
+    assert_eq!(second_update("repeatable read"), (Err("40001".into()), "15 0, 0 0".into()));
+}
+
+/// As pgbench does it: rows that all want, always in the same order, so that nobody waits in a circle.
+#[test]
+fn read_committed_loses_no_update() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Setup::new(env!("CARGO_BIN_EXE_omendb"), &folder.path().join("data")).start();
+    let address = server.address();
+    let mut client = connect(address);
+    ask(&mut client, "create table t (id int primary key, n int)").unwrap();
+    ask(&mut client, "insert into t values (1, 0), (2, 0)").unwrap();
+    ask(&mut client, "create table log (session int, number int)").unwrap();
+    let work = move |session: usize| {
+        let mut client = connect(address);
+        for number in 0..TRANSACTIONS {
+            let insert = format!("insert into log values ({session}, {number})");
+            let first = "update t set n = n + 1 where id = 1";
+            let second = "insert into t values (2, 1) on conflict (id) do update set n = t.n + 1";
+            for sql in ["begin isolation level read committed", &insert, first, second, "commit"] {
+                let answer = ask(&mut client, sql);
+                assert!(answer.is_ok(), "{sql}: {answer:?}");
+            }
+        }
+    };
+    let sessions: Vec<_> = (0..SESSIONS).map(|session| thread::spawn(move || work(session))).collect();
+    sessions.into_iter().for_each(|session| session.join().unwrap());
+    let all = (SESSIONS * TRANSACTIONS).to_string();
+    for sql in ["select n from t where id = 1", "select n from t where id = 2", "select count(*) from log"] {
+        assert_eq!(ask(&mut client, sql).unwrap(), all, "{sql}");
+    }
+}
