@@ -3,6 +3,8 @@
 mod accounts;
 mod connect;
 mod ingest;
+mod series;
+mod tpcc;
 mod ycsb;
 mod zipf;
 
@@ -48,13 +50,14 @@ pub trait Workload: Send + Sync {
 }
 
 /// Names of the workloads, and what their requests are.
-pub const ALL: [(&str, &str); 13] = [
+pub const ALL: [(&str, &str); 15] = [
     ("select", "reads a row by its key (pgbench -S); scale 1 is 100,000 rows"),
     ("update", "changes a row by its key (pgbench -N without the history); scale as of select"),
     (
         "tpcb",
         "moves money, 5 statements in a transaction (pgbench); scale 1 is 100,000 accounts of one branch",
     ),
+    ("tpcc", "TPC-C without thinking times; scale 1 is a warehouse, below it has fewer items and customers"),
     ("ycsb-a", "YCSB: half reads, half updates, Zipf-distributed; scale 1 is 100,000 rows of 1 kB"),
     ("ycsb-b", "95 % reads, 5 % updates"),
     ("ycsb-c", "reads"),
@@ -64,6 +67,11 @@ pub const ALL: [(&str, &str); 13] = [
     ("insert", "inserts a row"),
     ("insert-many", "inserts 100 rows by one statement"),
     ("copy", "copies 10,000 rows into a table"),
+    (
+        "series",
+        "80 % appends of 10 points, 10 % the newest point of a device, 10 % means by the minute over an hour; scale 1 is \
+         1,000 devices of 500 points",
+    ),
     ("connect", "opens a connection, asks for 1, closes it"),
 ];
 
@@ -73,6 +81,8 @@ pub fn named(name: &str, scale: f64) -> Option<Box<dyn Workload>> {
         "select" => Box::new(accounts::Accounts::new(accounts::Request::Select, scale)),
         "update" => Box::new(accounts::Accounts::new(accounts::Request::Update, scale)),
         "tpcb" => Box::new(accounts::Accounts::new(accounts::Request::Transfer, scale)),
+        "series" => Box::new(series::Series::new(scale)),
+        "tpcc" => Box::new(tpcc::Tpcc::new(scale)),
         "insert" => Box::new(ingest::Ingest::new(ingest::Request::Insert)),
         "insert-many" => Box::new(ingest::Ingest::new(ingest::Request::InsertMany)),
         "copy" => Box::new(ingest::Ingest::new(ingest::Request::Copy)),
