@@ -11,8 +11,9 @@ use crate::execute::query::Reader;
 use crate::execute::{Context, StatementTxn, Watch, reading_view};
 use crate::plan::{Action, Compiled, InitialPlan, Plan};
 
-/// How often a statement is run again after conflicts.
-const TRIES_MAX: u32 = 100;
+/// How long a statement is run again after conflicts, in microseconds. Each is another statement's success, but those on the
+/// core that owns a row that all want may have many before one from elsewhere has its first.
+const TRIES_US: u64 = 30_000_000;
 
 type MakeTag = fn(u64) -> Tag;
 
@@ -44,7 +45,7 @@ impl<R: Router> Session<R> {
             Plan::Modify(modify) => modify.returning.is_some(),
             _ => false,
         };
-        let mut tries = 0;
+        let began_us = self.router.monotonic_us();
         loop {
             let txn = if alone { self.router.begin() } else { self.transaction.take(&self.router) };
             let mut txn = StatementTxn::new(txn, alone);
@@ -85,8 +86,7 @@ impl<R: Router> Session<R> {
                         false => Outcome::Done(tag(count)),
                     });
                 }
-                Err(error) if tries < TRIES_MAX && self.may_try_again(&error, rest.as_ref()) => {
-                    tries += 1;
+                Err(error) if self.may_try_again(&error, began_us, rest.as_ref()) => {
                     rest.into_iter().for_each(|txn| self.transaction.put(txn));
                     watch.give_way().await?;
                 }
@@ -97,7 +97,10 @@ impl<R: Router> Session<R> {
 
     /// Whether a statement that has failed may succeed on a newer snapshot. `txn`: it is part of this transaction, which has
     /// got such a snapshot for each statement anyway if it is READ COMMITTED (PG 15, chapter 13.2.1).
-    fn may_try_again(&self, error: &SqlError, txn: Option<&R::Txn>) -> bool {
+    fn may_try_again(&self, error: &SqlError, began_us: u64, txn: Option<&R::Txn>) -> bool {
+        if self.router.monotonic_us().saturating_sub(began_us) > TRIES_US {
+            return false;
+        }
         match txn {
             None => error.retryable,
             Some(txn) => {
@@ -119,7 +122,7 @@ impl<R: Router> Session<R> {
         self.check_may_write(command)?;
         let alone = self.transaction.is_alone(scope);
         let watch = self.watch();
-        let mut tries = 0;
+        let began_us = self.router.monotonic_us();
         loop {
             let txn = if alone { self.router.begin() } else { self.transaction.take(&self.router) };
             let memory_bytes = context.surroundings.memory_bytes;
@@ -136,8 +139,7 @@ impl<R: Router> Session<R> {
                     }
                     return Ok(outcome);
                 }
-                Err(error) if alone && error.retryable && tries < TRIES_MAX => {
-                    tries += 1;
+                Err(error) if alone && self.may_try_again(&error, began_us, None) => {
                     watch.give_way().await?;
                 }
                 Err(error) => return Err(error),

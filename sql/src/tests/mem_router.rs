@@ -55,6 +55,9 @@ struct State {
     elapsed_us: u64,
 }
 
+/// What passes while a lock is waited for in vain.
+const LOCK_TIMEOUT_US: u64 = 10_000_000;
+
 /// See the module.
 #[derive(Clone, Default)]
 pub(crate) struct MemRouter(Rc<RefCell<State>>);
@@ -178,6 +181,7 @@ impl State {
             let foreign = |stamp: Stamp| matches!(stamp, Stamp::By(other) if other != txn.0);
             let newer = |stamp: Stamp| matches!(stamp, Stamp::At(at) if at > view.snapshot.0);
             if versions.iter().any(|version| foreign(version.begin) || foreign(version.end)) {
+                self.elapsed_us += LOCK_TIMEOUT_US;
                 return Err(Error::WriteConflict { table, key });
             }
             let live = versions.iter().position(|version| version.end == Stamp::Never);
