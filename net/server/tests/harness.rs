@@ -45,7 +45,12 @@ fn measure(task: &Task) -> Outcome {
 fn all_workloads_get_right_answers() {
     let folder = tempfile::tempdir().unwrap();
     for (name, _) in workload::ALL {
-        measure(&task(folder.path(), name, Arrivals::Closed));
+        let mut task = task(folder.path(), name, Arrivals::Closed);
+        if name == "tpch" {
+            // The scale whose answers are known, and time for all queries.
+            (task.scale, task.duration) = (0.01, Duration::from_millis(1_500));
+        }
+        measure(&task);
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "servers have removed their data");
 }

@@ -1,5 +1,6 @@
 //! What differs: servers of one run, round against round, or a server in two runs.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::bootstrap::{Ratio, paired, unpaired};
@@ -65,6 +66,12 @@ pub fn figures(server: &ServerOutcome) -> Vec<Figure> {
         let times = latencies.iter().map(|times| quantile_us(times, quantile)).collect();
         all.push(figure(&format!("{name} us"), times));
     }
+    let kinds: BTreeSet<&String> = server.rounds.iter().flat_map(|round| round.kinds.keys()).collect();
+    for kind in kinds.iter().filter(|_| kinds.len() > 1) {
+        let of_kind = server.rounds.iter().filter_map(|round| round.kinds.get(*kind));
+        let times = of_kind.map(|times| quantile_us(&times.histogram(), 0.5)).collect();
+        all.push(figure(&format!("{kind} p50 us"), times));
+    }
     all.push(figure("CPU us/request", server.per_request(|usage| usage.cpu_seconds * 1e6)));
     all.push(figure("written bytes/request", server.per_request(|usage| usage.written_bytes as f64)));
     all.retain(|figure| !figure.rounds.is_empty());
@@ -116,7 +123,7 @@ pub fn summary(outcome: &Outcome) -> String {
             let _ = writeln!(text, "  It cannot bear this rate: true percentiles are worse than these.");
         }
         for figure in figures(server) {
-            let _ = writeln!(text, "  {:<22} {:>14.1}", figure.what, median(&figure.rounds));
+            let _ = writeln!(text, "  {:<24} {:>14.1}", figure.what, median(&figure.rounds));
         }
     }
     if let [first, others @ ..] = outcome.servers.as_slice() {
@@ -160,6 +167,6 @@ pub fn between(a: &Outcome, b: &Outcome) -> Result<String, String> {
 
 fn tell(text: &mut String, differences: &[Difference]) {
     for line in differences {
-        let _ = writeln!(text, "  {:<22} {:>14.1} {:>14.1}   {}", line.what, line.a, line.b, line.told());
+        let _ = writeln!(text, "  {:<24} {:>14.1} {:>14.1}   {}", line.what, line.a, line.b, line.told());
     }
 }

@@ -76,6 +76,10 @@ pub fn run(task: &Task, mut tell: impl FnMut(&str)) -> Result<Outcome, String> {
         tell(&format!("{}: what its tables hold is checked", contestant.outcome.name));
         contestant.verify();
     }
+    if let [first, others @ ..] = contestants.as_mut_slice() {
+        let name = &first.outcome.name;
+        others.iter_mut().for_each(|other| other.compare(name, first.workload.as_ref()));
+    }
     Ok(Outcome {
         workload: task.workload.clone(),
         scale: task.scale,
@@ -137,6 +141,18 @@ impl Contestant {
         let client = Client::connect(&self.server.target);
         if let Err(error) = client.and_then(|mut client| self.workload.verify(&mut client)) {
             self.outcome.wrong.push(error.to_string());
+        }
+    }
+}
+
+impl Contestant {
+    /// Checks that it has answered as another server has.
+    fn compare(&mut self, name: &str, other: &dyn Workload) {
+        let answers = self.workload.answers();
+        for (kind, expected) in other.answers() {
+            if answers.get(kind).is_some_and(|answer| *answer != expected) {
+                self.outcome.wrong.push(format!("{kind}: another answer than {name}"));
+            }
         }
     }
 }

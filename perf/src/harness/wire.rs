@@ -81,6 +81,11 @@ impl Answer {
         self.rows.len()
     }
 
+    /// Number of columns of a row; 0 if there is no such row.
+    pub fn column_count(&self, row: usize) -> usize {
+        self.rows.get(row).map_or(0, |body| body.ranges().count().unwrap_or(0))
+    }
+
     /// A value as text; `None` for NULL.
     ///
     /// # Errors

@@ -5,8 +5,11 @@ mod connect;
 mod ingest;
 mod series;
 mod tpcc;
+mod tpch;
 mod ycsb;
 mod zipf;
+
+use std::collections::BTreeMap;
 
 use super::load::{Done, Random};
 use super::wire::{Client, Error, Result, Target};
@@ -47,10 +50,15 @@ pub trait Workload: Send + Sync {
     /// # Errors
     /// What the server reports, and [`Error::Wrong`].
     fn verify(&self, client: &mut Client) -> Result<()>;
+
+    /// Answers that all servers have to give alike, by the kind of request.
+    fn answers(&self) -> BTreeMap<&'static str, String> {
+        BTreeMap::new()
+    }
 }
 
 /// Names of the workloads, and what their requests are.
-pub const ALL: [(&str, &str); 15] = [
+pub const ALL: [(&str, &str); 16] = [
     ("select", "reads a row by its key (pgbench -S); scale 1 is 100,000 rows"),
     ("update", "changes a row by its key (pgbench -N without the history); scale as of select"),
     (
@@ -58,6 +66,10 @@ pub const ALL: [(&str, &str); 15] = [
         "moves money, 5 statements in a transaction (pgbench); scale 1 is 100,000 accounts of one branch",
     ),
     ("tpcc", "TPC-C without thinking times; scale 1 is a warehouse, below it has fewer items and customers"),
+    (
+        "tpch",
+        "the 22 queries of TPC-H, one after the other; scale 1 is 6 million lines of orders, 0.01 has known answers",
+    ),
     ("ycsb-a", "YCSB: half reads, half updates, Zipf-distributed; scale 1 is 100,000 rows of 1 kB"),
     ("ycsb-b", "95 % reads, 5 % updates"),
     ("ycsb-c", "reads"),
@@ -81,6 +93,7 @@ pub fn named(name: &str, scale: f64) -> Option<Box<dyn Workload>> {
         "select" => Box::new(accounts::Accounts::new(accounts::Request::Select, scale)),
         "update" => Box::new(accounts::Accounts::new(accounts::Request::Update, scale)),
         "tpcb" => Box::new(accounts::Accounts::new(accounts::Request::Transfer, scale)),
+        "tpch" => Box::new(tpch::Tpch::new(scale)),
         "series" => Box::new(series::Series::new(scale)),
         "tpcc" => Box::new(tpcc::Tpcc::new(scale)),
         "insert" => Box::new(ingest::Ingest::new(ingest::Request::Insert)),
