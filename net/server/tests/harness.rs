@@ -44,7 +44,7 @@ fn measure(task: &Task) -> Outcome {
 #[test]
 fn all_workloads_get_right_answers() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, _) in workload::ALL {
+    for workload::Known { name, .. } in workload::ALL {
         let mut task = task(folder.path(), name, Arrivals::Closed);
         if name == "tpch" {
             // The scale whose answers are known, and time for all queries.

@@ -23,6 +23,8 @@ struct Cli {
 enum Command {
     /// Runs a workload on one or several servers, in turns
     Run(RunArgs),
+    /// Runs all workloads, each at a rate of its own, and draws them as a page
+    All(AllArgs),
     /// Raises the rate until a server cannot bear it
     Sweep(SweepArgs),
     /// Says what differs between two results of the same load
@@ -47,8 +49,6 @@ enum Command {
 
 #[derive(Args)]
 struct LoadArgs {
-    /// What requests ask for: see `omendb-perf workloads`
-    workload: String,
     /// omendb, postgres, or postgres://USER[:PASSWORD]@HOST:PORT/DATABASE; NAME=.. names it. Given several times, they
     /// have their turns in this order
     #[arg(long = "server", value_name = "SERVER", default_value = "omendb")]
@@ -84,6 +84,8 @@ struct LoadArgs {
 
 #[derive(Args)]
 struct RunArgs {
+    /// What requests ask for: see `omendb-perf workloads`
+    workload: String,
     #[command(flatten)]
     load: LoadArgs,
     /// Requests per second in all, due at even distances whatever answers take; without it each connection sends when it
@@ -99,7 +101,21 @@ struct RunArgs {
 }
 
 #[derive(Args)]
+struct AllArgs {
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Turns of each server
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// The folder for a result of each workload, and the page
+    #[arg(long, value_name = "FOLDER", default_value = "omendb-perf-results")]
+    out: PathBuf,
+}
+
+#[derive(Args)]
 struct SweepArgs {
+    /// What requests ask for: see `omendb-perf workloads`
+    workload: String,
     #[command(flatten)]
     load: LoadArgs,
     /// The first rate, in requests per second
@@ -116,11 +132,12 @@ struct SweepArgs {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => measure(&args),
+        Command::All(args) => measure_all(&args),
         Command::Sweep(args) => raise(&args),
         Command::Compare { a, b } => differences(&a, &b),
         Command::Page { results, out } => draw(&results, &out),
         Command::Workloads => {
-            workload::ALL.iter().for_each(|(name, what)| println!("{name:<12} {what}"));
+            workload::ALL.iter().for_each(|known| println!("{:<12} {}", known.name, known.what));
             Ok(true)
         }
     };
@@ -135,7 +152,7 @@ fn main() -> ExitCode {
 }
 
 /// The task of these options.
-fn task(load: &LoadArgs, arrivals: Arrivals, rounds: usize) -> Result<Task, String> {
+fn task(workload: &str, load: &LoadArgs, arrivals: Arrivals, rounds: usize) -> Result<Task, String> {
     let duration = |seconds: f64| {
         Duration::try_from_secs_f64(seconds).map_err(|error| format!("{seconds} seconds: {error}"))
     };
@@ -148,7 +165,7 @@ fn task(load: &LoadArgs, arrivals: Arrivals, rounds: usize) -> Result<Task, Stri
         None => beside().map_err(|error| error.to_string())?,
     };
     Ok(Task {
-        workload: load.workload.clone(),
+        workload: workload.to_owned(),
         scale: load.scale,
         servers: load.servers.clone(),
         setup: Setup {
@@ -173,28 +190,59 @@ fn rate(rate: f64) -> Result<Arrivals, String> {
 
 fn measure(args: &RunArgs) -> Result<bool, String> {
     let arrivals = args.rate.map_or(Ok(Arrivals::Closed), rate)?;
-    let task = task(&args.load, arrivals, args.rounds.max(1))?;
-    // Starts, turns and checks.
-    let steps = task.servers.len() * (task.rounds + 2);
-    let bar = ProgressBar::new(steps as u64);
-    let outcome = run(&task, |what| {
-        bar.set_message(what.to_owned());
-        bar.inc(1);
-    });
-    bar.finish_and_clear();
-    let outcome = outcome?;
-    print!("{}", compare::summary(&outcome));
+    let task = task(&args.workload, &args.load, arrivals, args.rounds.max(1))?;
+    let outcome = run_with_bar(&task)?;
     if let Some(out) = &args.out {
         outcome.write(out)?;
     }
     Ok(outcome.is_right())
 }
 
+/// Runs a task, shows how far it is, and prints what came of it.
+fn run_with_bar(task: &Task) -> Result<Outcome, String> {
+    // Starts, turns and checks.
+    let steps = task.servers.len() * (task.rounds + 2);
+    let bar = ProgressBar::new(steps as u64);
+    let outcome = run(task, |what| {
+        bar.set_message(what.to_owned());
+        bar.inc(1);
+    });
+    bar.finish_and_clear();
+    let outcome = outcome?;
+    print!("{}", compare::summary(&outcome));
+    Ok(outcome)
+}
+
+fn measure_all(args: &AllArgs) -> Result<bool, String> {
+    let in_words = |error: std::io::Error| format!("{}: {error}", args.out.display());
+    std::fs::create_dir_all(&args.out).map_err(in_words)?;
+    let (mut results, mut is_right) = (Vec::new(), true);
+    for known in workload::ALL {
+        let arrivals = known.rate.map_or(Arrivals::Closed, Arrivals::Rate);
+        let mut task = task(known.name, &args.load, arrivals, args.rounds.max(1))?;
+        task.scale = known.quick_scale(task.scale);
+        let outcome = match run_with_bar(&task) {
+            Ok(outcome) => outcome,
+            Err(why) => {
+                println!("{}: {why}\n", known.name);
+                is_right = false;
+                continue;
+            }
+        };
+        println!();
+        is_right &= outcome.is_right();
+        let path = args.out.join(format!("{}.json", known.name));
+        outcome.write(&path)?;
+        results.push(path);
+    }
+    Ok(draw(&results, &args.out.join("page.html"))? && is_right)
+}
+
 fn raise(args: &SweepArgs) -> Result<bool, String> {
     if args.factor.is_nan() || args.factor <= 1.0 {
         return Err("each rate has to be larger than the one before".to_owned());
     }
-    let task = task(&args.load, rate(args.from)?, 1)?;
+    let task = task(&args.workload, &args.load, rate(args.from)?, 1)?;
     let points = sweep::run(&task, args.from, args.factor, |line| println!("{line}"))?;
     if let Some(out) = &args.out {
         let lines: Result<Vec<String>, _> = points.iter().map(serde_json::to_string).collect();

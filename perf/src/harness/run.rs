@@ -49,7 +49,7 @@ pub(super) struct Contestant {
 /// # Errors
 /// If there is no such workload, or no server at all. A server that is not there, or fails, is in the outcome.
 pub fn run(task: &Task, mut tell: impl FnMut(&str)) -> Result<Outcome, String> {
-    let known = || workload::ALL.map(|(name, _)| name).join(", ");
+    let known = || workload::ALL.map(|known| known.name).join(", ");
     if workload::named(&task.workload, task.scale).is_none() {
         return Err(format!("there is no workload {:?}; there are {}", task.workload, known()));
     }
