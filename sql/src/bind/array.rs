@@ -150,6 +150,17 @@ impl Binder<'_> {
         scope: &mut ExprScope<'_>,
     ) -> Result<Expr> {
         let array_type = array.pg_type();
+        let (places, sliced) = self.places(subscripts, scope)?;
+        let (function, pg_type) = match (sliced, array_type.element()) {
+            (false, Some(element)) => (registry::array_subscript(), element),
+            _ => (registry::array_slice(), array_type),
+        };
+        let args = std::iter::once(array).chain(places).collect();
+        Ok(Expr::Call { function, args, pg_type })
+    }
+
+    /// The subscripts, and whether they name a slice: then there are two for each dimension.
+    fn places(&mut self, subscripts: &[&Subscript], scope: &mut ExprScope<'_>) -> Result<(Vec<Expr>, bool)> {
         if subscripts.len() > omen_core::types::array::DIMENSIONS_MAX {
             let message = format!(
                 "number of array dimensions ({}) exceeds the maximum allowed ({})",
@@ -160,7 +171,7 @@ impl Binder<'_> {
         }
         let sliced = subscripts.iter().any(|subscript| matches!(subscript, Subscript::Slice { .. }));
         let constant = |value: i32| Expr::Literal { value: Datum::Int4(value), pg_type: PgType::Int4 };
-        let mut args = vec![array];
+        let mut args = Vec::with_capacity(2 * subscripts.len());
         for subscript in subscripts {
             match subscript {
                 Subscript::Index { index } if sliced => {
@@ -179,11 +190,43 @@ impl Binder<'_> {
                 }
             }
         }
-        let (function, pg_type) = match (sliced, array_type.element()) {
-            (false, Some(element)) => (registry::array_subscript(), element),
-            _ => (registry::array_slice(), array_type),
+        Ok((args, sliced))
+    }
+
+    /// The array of a column with an element or a slice assigned: `target` is `a[1]`, and `array` what the column holds.
+    pub(super) fn assign_part(
+        &mut self,
+        array: Expr,
+        column: &str,
+        target: &Ast,
+        value: &Ast,
+        scope: &mut ExprScope<'_>,
+    ) -> Result<Expr> {
+        let Ast::CompoundFieldAccess { access_chain, .. } = target else { return Err(fields()) };
+        let mut subscripts = Vec::with_capacity(access_chain.len());
+        for access in access_chain {
+            match access {
+                AccessExpr::Subscript(subscript) => subscripts.push(subscript),
+                AccessExpr::Dot(_) => return Err(fields()),
+            }
+        }
+        let array_type = array.pg_type();
+        let Some(element) = array_type.element() else {
+            if array_type == PgType::Jsonb {
+                let hint = "Assign jsonb_set(..) to the column.";
+                return Err(SqlError::unsupported("assigning to a part of a jsonb value", hint));
+            }
+            let message = format!(
+                "cannot subscript type {} because it does not support subscripting",
+                array_type.base()
+            );
+            return Err(SqlError::new(SqlState::DATATYPE_MISMATCH, message));
         };
-        Ok(Expr::Call { function, args, pg_type })
+        let (places, sliced) = self.places(&subscripts, scope)?;
+        let value = self.expr(value, scope)?;
+        let value = self.build().assign(value, if sliced { array_type } else { element }, column)?;
+        let args = [array, value].into_iter().chain(places).collect();
+        Ok(Expr::Call { function: registry::array_assign(sliced), args, pg_type: array_type })
     }
 
     fn subscript(&mut self, ast: &Ast, scope: &mut ExprScope<'_>) -> Result<Expr> {

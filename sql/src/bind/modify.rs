@@ -15,6 +15,7 @@ use super::names::{Relation, Scope, fold};
 use crate::error::{Result, SqlError, SqlState};
 use crate::expr::Expr;
 use crate::logical::{Logical, Scan};
+use crate::parse::part_assigned;
 
 /// An UPDATE or DELETE.
 #[derive(Clone, Debug)]
@@ -206,6 +207,10 @@ impl Binder<'_> {
             match &assignment.target {
                 AssignmentTarget::ColumnName(name) => {
                     let target = self.target(table, name)?;
+                    if let Some((part, value)) = part_assigned(&assignment.value) {
+                        self.add_part(table, &mut bound, target, [part, value], scope)?;
+                        continue;
+                    }
                     let value = self.assignment(table, target, &assignment.value, scope)?;
                     add(table, &mut bound, target, value)?;
                 }
@@ -244,6 +249,30 @@ impl Binder<'_> {
             }
         }
         Ok(bound)
+    }
+
+    /// `SET a[1] = 2`, maybe behind other such assignments to the column.
+    fn add_part(
+        &mut self,
+        table: &Table,
+        bound: &mut Vec<(usize, Expr)>,
+        target: usize,
+        [part, value]: [&Ast; 2],
+        scope: &Scope,
+    ) -> Result<()> {
+        let column = &table.schema.columns[target];
+        let is_part = |expr: &Expr| {
+            let functions = [false, true].map(crate::expr::registry::array_assign);
+            matches!(expr, Expr::Call { function, .. } if functions.iter().any(|own| std::ptr::eq(*own, *function)))
+        };
+        let before = bound.iter().position(|(other, expr)| *other == target && is_part(expr));
+        let array = match before {
+            Some(place) => bound.remove(place).1,
+            None => Expr::Column { index: target, pg_type: column.pg_type },
+        };
+        let mut scope = ExprScope::plain(scope, "UPDATE");
+        let value = self.assign_part(array, &column.name, part, value, &mut scope)?;
+        add(table, bound, target, value)
     }
 
     fn assignment(&mut self, table: &Table, target: usize, value: &Ast, scope: &Scope) -> Result<Expr> {

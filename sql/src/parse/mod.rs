@@ -26,7 +26,9 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 use crate::error::{Result, SqlError, SqlState};
 pub(crate) use depth::too_deep;
 use dialect::Postgres15;
-pub(crate) use rewrite::{NO_DATA, UNTYPED_COLUMN, is_group_by_distinct, is_limit_in_front, window_name};
+pub(crate) use rewrite::{
+    NO_DATA, UNTYPED_COLUMN, is_group_by_distinct, is_limit_in_front, part_assigned, window_name,
+};
 pub(crate) use tokens::{Cursor, NAME_BYTES_MAX, fold_identifier, position_of};
 use utility::Utility;
 

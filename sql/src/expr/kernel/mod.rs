@@ -3,6 +3,7 @@
 pub(crate) mod any;
 pub(crate) mod are;
 pub(crate) mod array;
+pub(crate) mod array_assign;
 mod base64;
 pub(crate) mod bits;
 pub(crate) mod compare;

@@ -3,6 +3,7 @@
 use super::Function;
 use super::short::*;
 use crate::expr::kernel::array as a;
+use crate::expr::kernel::array_assign;
 use crate::expr::kernel::compare::{Eq, Ge, Gt, Le, Lt, Ne, others};
 use crate::expr::kernel::lift::List;
 
@@ -62,6 +63,14 @@ pub(super) static CONSTRUCTOR: Function =
 
 /// `a[i]`; has no name in SQL.
 pub(super) static SUBSCRIPT: Function = Function::new("subscript", &[ARR, I4], TEXT, a::subscript).variadic();
+
+/// `SET a[i] = v`; has no name in SQL.
+pub(super) static ASSIGN_ELEMENT: Function =
+    Function::new("assign element", &[ARR, ANY, I4], TEXTS, array_assign::element).variadic().sees_nulls();
+
+/// `SET a[i:j] = v`; has no name in SQL.
+pub(super) static ASSIGN_SLICE: Function =
+    Function::new("assign slice", &[ARR, ANY, I4], TEXTS, array_assign::slice).variadic().sees_nulls();
 
 /// `a[i:j]`; has no name in SQL.
 pub(super) static SLICE: Function = Function::new("slice", &[ARR, I4], TEXTS, a::slice).variadic();

@@ -286,3 +286,8 @@ pub(crate) fn array_subscript() -> &'static Function {
 pub(crate) fn array_slice() -> &'static Function {
     &arrays::SLICE
 }
+
+/// An array with an element replaced, or a slice.
+pub(crate) fn array_assign(sliced: bool) -> &'static Function {
+    if sliced { &arrays::ASSIGN_SLICE } else { &arrays::ASSIGN_ELEMENT }
+}

@@ -4,6 +4,7 @@
 //! errors are told from the tokens as they came. Where something has no place in the tree that `sqlparser` builds, a
 //! name tells it, with a character in it that no name of a client has.
 
+mod assign;
 mod exclude;
 mod fetch;
 mod group_by;
@@ -13,6 +14,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
 
 use crate::error::Result;
+pub(crate) use assign::part_assigned;
 pub(crate) use exclude::window_name;
 pub(crate) use fetch::is_limit_in_front;
 pub(crate) use group_by::is_group_by_distinct;
@@ -38,6 +40,7 @@ pub(super) fn for_sqlparser(tokens: &[TokenWithSpan]) -> Result<Vec<TokenWithSpa
     exclude::take_exclusions(&mut tokens);
     group_by::mark_kinds(&mut tokens);
     fetch::move_expressions(&mut tokens);
+    assign::bracket_parts(&mut tokens);
     Ok(tokens)
 }
 
