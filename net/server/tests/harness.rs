@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use omen_perf::harness::load::Arrivals;
@@ -87,4 +88,58 @@ fn a_sweep_raises_the_rate_until_it_is_too_high() {
     assert!(!points.is_empty() && told.len() == points.len() + 1, "{told:?}");
     let last = points.last().unwrap();
     assert!(last.answered < last.rate * 0.95 || last.us[1] > 500_000.0, "{told:?}");
+}
+
+/// CSS pixels of a laptop's screen.
+const LAPTOP: (u32, u32) = (1_366, 900);
+/// A screenshot of less has nothing on it.
+const PICTURE_BYTES: usize = 20_000;
+
+/// Runs Chromium without a window as large as a laptop's screen; what it prints, or why it does not start.
+fn browse(browser: &str, folder: &Path, options: [&str; 2]) -> Result<String, String> {
+    let output = Command::new("timeout")
+        .args(["60", browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
+        .arg(format!("--window-size={},{}", LAPTOP.0, LAPTOP.1))
+        .arg(format!("--user-data-dir={}", folder.join("profile").display()))
+        .arg("--hide-scrollbars")
+        .args(options)
+        .output();
+    let output = output.map_err(|error| error.to_string())?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr))),
+    }
+}
+
+#[test]
+fn the_page_reads_well_on_a_laptop() {
+    let folder = tempfile::tempdir().unwrap();
+    let fault = |browser| browse(browser, folder.path(), ["--dump-dom", "about:blank"]).err();
+    let Some(browser) = ["chromium", "google-chrome"].into_iter().find(|browser| fault(browser).is_none())
+    else {
+        return println!("skipped: no browser starts: {}", fault("chromium").unwrap_or_default());
+    };
+    let mut both = task(&folder.path().join("data"), "ycsb-a", Arrivals::Rate(100.0));
+    both.servers = vec!["old=omendb".to_owned(), "new=omendb".to_owned()];
+    let html = page::of(&[run(&both, |_| {}).unwrap()]);
+    // Says what the browser makes of it: nothing is wider than the window, and charts are large enough to be read.
+    let script = "<script>const wide = [...document.querySelectorAll('svg')].filter(svg => \
+                  svg.getBoundingClientRect().width >= 400).length; document.title = `width \
+                  ${document.documentElement.scrollWidth} charts ${wide} of ${document.querySelectorAll('svg').length}`\
+                  </script></body>";
+    let (page, probe) = (folder.path().join("page.html"), folder.path().join("probe.html"));
+    std::fs::write(&page, &html).unwrap();
+    std::fs::write(&probe, html.replace("</body>", script)).unwrap();
+    let url = |path: &Path| format!("file://{}", path.display());
+    let seen = browse(browser, folder.path(), ["--dump-dom", &url(&probe)]).unwrap();
+    let title = seen.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next());
+    assert_eq!(title, Some("width 1366 charts 3 of 3"));
+    let picture = folder.path().join("page.png");
+    let screenshot = format!("--screenshot={}", picture.display());
+    browse(browser, folder.path(), [&screenshot, &url(&page)]).unwrap();
+    let picture = std::fs::read(picture).unwrap();
+    // Width and height are the first fields of a PNG (RFC 2083, chapter 4.1.1).
+    let field = |at: usize| u32::from_be_bytes(picture[at..at + 4].try_into().unwrap());
+    assert_eq!((field(16), field(20)), LAPTOP);
+    assert!(picture.len() > PICTURE_BYTES, "{} bytes", picture.len());
 }
