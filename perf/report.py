@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures everything in one run and writes docs/performance.md. Standard library only, one command, unattended:
 
-    perf/report.py --data DIR          # about 20 minutes after the builds
+    perf/report.py --data DIR          # less than 30 minutes after the builds
 
 --data (or OMENDB_PERF_DATA) is a folder on the disk to measure; data sets, a Python environment and results are kept
 there, so that a second run needs no network. Baselines that cannot be had (RocksDB needs a C++ compiler and libclang,
@@ -44,6 +44,8 @@ class Run:
         self.options = options
         self.data = options.data
         self.results, self.missing, self.transcripts = [], [], []
+        # The section of the load over the wire, and the folder of all charts.
+        self.wire, self.charts = "", options.page.parent / "performance"
         self.work = pathlib.Path(tempfile.mkdtemp(prefix="run-", dir=options.data))
         # PostgreSQL runs as a user of its own where this one is root.
         self.work.chmod(0o755)
@@ -68,8 +70,8 @@ class Run:
         say(f"MISSING {what}: {why}")
         self.missing.append({"what": what, "why": why})
 
-    def measure(self, command, seconds=120, round_number=0, title=None):
-        """Runs a program and keeps its `result` lines; with a title, all it says."""
+    def measure(self, command, seconds=120, round_number=0, title=None, statuses=(0,)):
+        """Runs a program and keeps its `result` lines; with a title, all it says. The statuses are those of success."""
         command = [str(word) for word in command]
         label = " ".join(os.path.basename(word) for word in command[:3] if str(self.work) not in word)
         seconds = min(seconds, self.deadline - time.monotonic())
@@ -89,7 +91,7 @@ class Run:
             self.take(line, round_number)
         process.wait()
         timer.cancel()
-        if process.returncode == 0:
+        if process.returncode in statuses:
             if title:
                 self.transcripts.append({"title": title, "lines": list(last)})
             return True
@@ -142,7 +144,7 @@ def build(run):
     target = ["--target-dir", str(run.target)]
     if not run.options.no_build:
         cargo(run, "the measurements", target + ["--package", "omen-perf", "--bins"])
-        if {"sizes", "tpch", "mixed"} & set(run.options.parts):
+        if {"sizes", "tpch", "mixed", "wire"} & set(run.options.parts):
             cargo(run, "the binary", target + ["--package", "omendb"])
     if {"rocksdb", "fjall"} <= set(run.options.without):
         return
@@ -274,6 +276,45 @@ def mixed(run):
     shutil.rmtree(run.work / "mixed", ignore_errors=True)
 
 
+# Servers of the load over the wire, and the names that --without knows them by.
+SERVERS = {"omendb": "omendb", "postgres": "postgresql", "duckdb": "duckdb", "clickhouse": "clickhouse"}
+# What grows, and the words of `omendb-perf sweep` for it.
+SWEEPS = {
+    "rate": ["select", "--from", 500, "--factor", 2, "--seconds", 2],
+    "size": ["select", "--over", "size", "--scale", 0.1, "--from", 500, "--seconds", 3],
+    "cores": ["select", "--over", "cores", "--connections", 16, "--seconds", 3],
+}
+
+
+def wire(run):
+    """All workloads over the wire, and how servers fare as rate, size and cores grow."""
+    program = run.binary("omendb-perf")
+    if not program.exists() or not run.binary("omendb").exists():
+        run.lack("the load over the wire", "the binaries are not built")
+        return
+    servers = [word for word, name in SERVERS.items() if name not in run.options.without]
+    common = ["--python", run.python or "python3", "--folder", run.work / "wire"]
+    results = run.fresh("wire-results")
+    words = ["all", "--connections", 8, "--seconds", 2, "--warm-up", 0.5, "--rounds", 3, "--out", results]
+    # What is missing or wrong is in the results.
+    run.measure([program, *words, *common, *with_servers(servers)], 780, statuses=(0, 1))
+    run.charts.mkdir(exist_ok=True)
+    of_rows = [server for server in servers if server in ("omendb", "postgres")]
+    for name, words in SWEEPS.items():
+        own = of_rows[:1] if name == "cores" else of_rows
+        chart = ["--chart", run.charts / f"sweep-{name}.svg"]
+        run.measure([program, "sweep", *words, *chart, *common, *with_servers(own)], 120, title=f"sweep-{name}")
+    section = run.options.page.parent / "wire.md"
+    words = ["--out", section, "--charts", run.charts]
+    if run.measure([program, "markdown", *sorted(results.glob("*.json")), *words], 30):
+        run.wire = section.read_text()
+    section.unlink(missing_ok=True)
+
+
+def with_servers(servers):
+    return [word for server in servers for word in ("--server", server)]
+
+
 def scan(run):
     """Filtered scans on one core."""
     duck = [run.python, ROOT / "perf/compare_duckdb.py"]
@@ -348,7 +389,7 @@ def prepare(run):
 
 PARTS = {
     "point": point, "insert": insert, "update": update, "latency": latency, "sizes": sizes, "scan": scan, "index": index,
-    "encodings": encodings, "tpch": tpch, "mixed": mixed,
+    "encodings": encodings, "tpch": tpch, "mixed": mixed, "wire": wire,
 }
 
 
@@ -396,7 +437,7 @@ def options():
     parser.add_argument("--data", type=pathlib.Path, default=data, required=data is None)
     parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
     parser.add_argument("--without", default="", help="some of rocksdb,fjall,duckdb,postgresql,clickhouse,datafusion")
-    parser.add_argument("--minutes", type=float, default=25, help="after which what is left is skipped")
+    parser.add_argument("--minutes", type=float, default=29, help="after which what is left is skipped")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=2_000_000, help="of the point reads")
     parser.add_argument("--scan-rows", type=int, default=5_000_000)
@@ -411,6 +452,7 @@ def options():
     chosen.data = pathlib.Path(chosen.data).resolve()
     chosen.parts = [part for part in chosen.parts.split(",") if part]
     chosen.without = chosen.without.split(",")
+    chosen.page = chosen.page.resolve()
     chosen.json = chosen.json or chosen.data / "performance.json"
     unknown = set(chosen.parts) - set(PARTS)
     if unknown:
@@ -438,7 +480,7 @@ def main():
         finally:
             shutil.rmtree(run.work, ignore_errors=True)
         record = {"facts": machine, "parts": chosen.parts, "missing": run.missing, "results": run.results}
-        record["transcripts"] = run.transcripts
+        record["transcripts"], record["wire"] = run.transcripts, run.wire
         chosen.json.write_text(json.dumps(record, indent=1) + "\n")
         say(f"results are in {chosen.json}")
     chosen.page.write_text(report_page.page(json.loads(chosen.json.read_text())))

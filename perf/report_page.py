@@ -308,6 +308,31 @@ def rest(results):
     return ["## Everything else that was measured", ""] + tables(results, others)
 
 
+WIRE = """`omendb-perf all`: each workload on servers that it starts, in turns, 3 rounds of 2 seconds, 8 connections; OmenDB
+on 2 cores that it shares with the load. At a rate, a time begins when the request was due. What the rates and scales are
+`omendb-perf workloads` tells, what the figures mean docs/benchmarking.md. DuckDB and ClickHouse run in process behind an
+adapter in Python, whose cost is in their times, and only workloads that do not change rows. A ratio below 1 of times or
+costs is in favour of OmenDB."""
+SWEEPS = {
+    "sweep-rate": "Reads by key at rising rates",
+    "sweep-size": "Cost of reads by key at 500/s, of 10,000 to 1,000,000 rows (scale 0.1, 1 and 10)",
+    "sweep-cores": "Reads by key on 1 core to all, closed loop of 16 connections on the same CPUs",
+}
+
+
+def wire(record):
+    """The load over the wire."""
+    if not record.get("wire"):
+        return []
+    lines = ["## Over the wire", "", textwrap.fill(" ".join(WIRE.split()), 120), "", record["wire"]]
+    for transcript in record["transcripts"]:
+        title = SWEEPS.get(transcript["title"])
+        if title:
+            lines += [f"{title}:", ""] + [f"    {line}".rstrip() for line in transcript["lines"]]
+            lines += ["", f"![{title}](performance/{transcript['title']}.svg)", ""]
+    return lines
+
+
 def page(record):
     """The page's text."""
     results = Results(record["results"])
@@ -328,9 +353,11 @@ def page(record):
         if present:
             lines += [f"## {title}", "", textwrap.fill(" ".join(text.split()), 120), ""]
             lines += tables(results, present)
-    if record.get("transcripts"):
+    lines += wire(record)
+    transcripts = [each for each in record.get("transcripts", []) if each["title"] not in SWEEPS]
+    if transcripts:
         lines += ["## Encodings", "", "As `perf/src/bin/encodings.rs` prints them, on one thread.", ""]
-    for transcript in record.get("transcripts", []):
+    for transcript in transcripts:
         lines += [f"{transcript['title']}:", ""] + [f"    {line}".rstrip() for line in transcript["lines"]] + [""]
     lines += rest(results)
     lines += ["## Run it again", "", "    perf/report.py --data DIR", "",

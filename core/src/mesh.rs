@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 
@@ -38,6 +38,23 @@ struct Shared {
     wakers: Box<[OnceLock<CoreWaker>]>,
     /// `starved[from * cores + to]`: a sender waits for space in that ring.
     starved: Box<[AtomicBool]>,
+    /// Messages that each core has sent to others; it alone writes its own.
+    sent: Box<[Sent]>,
+}
+
+/// On a cache line of its own, so that counting disturbs nobody.
+#[repr(align(128))]
+#[derive(Default)]
+struct Sent(AtomicU64);
+
+/// Messages between the cores of a mesh, to be read from any thread.
+pub struct MessageCount(Arc<Shared>);
+
+impl MessageCount {
+    /// Those that cores have sent to other cores so far.
+    pub fn total(&self) -> u64 {
+        self.0.sent.iter().map(|sent| sent.0.load(Ordering::Relaxed)).sum()
+    }
 }
 
 impl Shared {
@@ -70,6 +87,7 @@ pub fn connect<M: Send>(core_count: u16, capacity: usize) -> Vec<Seat<M>> {
     let shared = Arc::new(Shared {
         wakers: (0..count).map(|_| OnceLock::new()).collect(),
         starved: (0..count * count).map(|_| AtomicBool::new(false)).collect(),
+        sent: (0..count).map(|_| Sent::default()).collect(),
     });
     let seat =
         |core| Seat { core, shared: Arc::clone(&shared), producers: Vec::new(), consumers: Vec::new() };
@@ -146,6 +164,11 @@ impl<M: Send + 'static> Outbox<M> {
         self.0.borrow().links.len() as u16
     }
 
+    /// How many messages all cores send.
+    pub fn message_count(&self) -> MessageCount {
+        MessageCount(Arc::clone(&self.0.borrow().shared))
+    }
+
     /// Sends, or gives the message back. A core may send to itself.
     pub fn try_send(&self, to: CoreId, message: M) -> Result<(), Full<M>> {
         let state = &mut *self.0.borrow_mut();
@@ -153,6 +176,10 @@ impl<M: Send + 'static> Outbox<M> {
         match link.producer.push(message) {
             Ok(()) => {
                 link.dirty = true;
+                if usize::from(to.0) != state.core {
+                    let sent = &state.shared.sent[state.core].0;
+                    sent.store(sent.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                }
                 if !std::mem::replace(&mut state.any_dirty, true) {
                     // The hook that flushes must run, even if the sender is no task of this core.
                     state.waker.wake();
@@ -276,9 +303,11 @@ mod tests {
         const MESSAGES: u64 = 200;
         let sim = Sim::new(seed);
         let received = Rc::new(Cell::new(0));
+        let mut sent = None;
         let envs = cores(&sim, 3);
         for (seat, env) in connect::<u64>(3, capacity).into_iter().zip(envs) {
             let (outbox, mut inbox) = seat.join(env.waker());
+            sent = Some(outbox.message_count());
             let received = Rc::clone(&received);
             let mut next = [0; 3];
             env.on_turn(move || {
@@ -298,6 +327,8 @@ mod tests {
             }
         }
         assert!(sim.run_until(|| received.get() == 9 * MESSAGES), "seed {seed}: {} arrived", received.get());
+        // Those of a core to itself do not count.
+        assert_eq!(sent.map(|sent| sent.total()), Some(6 * MESSAGES));
         sim.trace_hash()
     }
 

@@ -75,6 +75,14 @@ pub enum KeyOrder {
     Descending,
 }
 
+/// What of a node may be read from any thread, also while an expression is evaluated.
+pub trait NodeReadings: Send + Sync {
+    /// Microseconds since the Unix epoch; never goes back.
+    fn wall_clock_us(&self) -> i64;
+    /// Messages that cores have sent to other cores since the node started.
+    fn core_messages(&self) -> u64;
+}
+
 /// One core's way to all shards. Cheap to clone; not `Send`.
 pub trait Router: Clone + 'static {
     /// A running transaction. Dropping one that is neither committed nor rolled back rolls it back.
@@ -90,6 +98,8 @@ pub trait Router: Clone + 'static {
     fn core_count(&self) -> u16;
     /// Microseconds since the Unix epoch.
     fn wall_clock_us(&self) -> i64;
+    /// What may be read from any thread; the same on each call.
+    fn readings(&self) -> Arc<dyn NodeReadings>;
     /// Microseconds since some start; never goes back.
     fn monotonic_us(&self) -> u64;
     /// A random number.

@@ -22,6 +22,8 @@ pub trait Env: Clone + 'static {
     fn monotonic_ns(&self) -> u64;
     /// Nanoseconds since the Unix epoch; moves with `monotonic_ns`, so it never goes back while the process lives.
     fn wall_clock_ns(&self) -> u64;
+    /// As [`Env::wall_clock_ns`], for any thread.
+    fn shared_clock(&self) -> SharedClock;
     /// A random number; in the simulator from its seed.
     fn random_u64(&self) -> u64;
     /// Runs a task on this core until it ends, not before this call has returned. Tasks are never cancelled: end them
@@ -62,6 +64,9 @@ pub trait Env: Clone + 'static {
     /// Connects to an address.
     fn connect(&self, address: std::net::SocketAddr) -> impl Future<Output = io::Result<Self::Stream>>;
 }
+
+/// Nanoseconds since the Unix epoch, as often as it is called.
+pub type SharedClock = std::sync::Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// Wakes one core from any thread.
 #[derive(Clone)]

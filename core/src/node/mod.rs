@@ -91,6 +91,8 @@ pub(crate) struct Local<E: Env> {
     core: CoreId,
     shard: Shard<E>,
     outbox: Outbox<Message>,
+    /// One for each core, so that cores do not count references on one cache line.
+    readings: Arc<router::Readings>,
     clock: Rc<Clock>,
     calls: RefCell<Calls>,
     catalog: RefCell<Arc<Catalog>>,
@@ -163,6 +165,10 @@ impl<E: Env> NodeCore<E> {
         let local = Rc::new(Local {
             core,
             shard,
+            readings: Arc::new(router::Readings {
+                clock: env.shared_clock(),
+                messages: outbox.message_count(),
+            }),
             outbox,
             clock,
             calls: RefCell::default(),

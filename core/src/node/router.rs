@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalog::{Catalog, Table};
-use crate::env::Env;
+use crate::env::{Env, SharedClock};
 use crate::error::{Error, Result};
 use crate::filter::ColumnFilter;
 use crate::id::{CoreId, RangeId, TableId};
 use crate::key::{Key, KeySpan, prefix64};
+use crate::mesh::MessageCount;
 use crate::readable::{self, ReadableFile};
-use crate::router::{CancelFlag, CatalogChange, KeyOrder, ReadView, Router, Scan, SessionId, Transaction};
+use crate::router::{
+    CancelFlag, CatalogChange, KeyOrder, NodeReadings, ReadView, Router, Scan, SessionId, Transaction,
+};
 use crate::row::Row;
 use crate::shard::WriteMode;
 use crate::statistics::TableStatistics;
@@ -257,6 +260,26 @@ impl<E: Env> Local<E> {
     }
 }
 
+/// What of this node may be read from any thread.
+pub(super) struct Readings {
+    pub(super) clock: SharedClock,
+    pub(super) messages: MessageCount,
+}
+
+impl NodeReadings for Readings {
+    fn wall_clock_us(&self) -> i64 {
+        microseconds((self.clock)())
+    }
+
+    fn core_messages(&self) -> u64 {
+        self.messages.total()
+    }
+}
+
+fn microseconds(wall_clock_ns: u64) -> i64 {
+    i64::try_from(wall_clock_ns / 1_000).expect("before the year 294246")
+}
+
 impl<E: Env> Router for NodeCore<E> {
     type Txn = NodeTxn<E>;
     type Cursor = NodeCursor<E>;
@@ -274,7 +297,11 @@ impl<E: Env> Router for NodeCore<E> {
     }
 
     fn wall_clock_us(&self) -> i64 {
-        i64::try_from(self.0.env.wall_clock_ns() / 1_000).expect("before the year 294246")
+        microseconds(self.0.env.wall_clock_ns())
+    }
+
+    fn readings(&self) -> Arc<dyn NodeReadings> {
+        self.0.readings.clone()
     }
 
     fn monotonic_us(&self) -> u64 {

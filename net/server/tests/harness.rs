@@ -9,7 +9,8 @@ use omen_perf::harness::load::Arrivals;
 use omen_perf::harness::outcome::Outcome;
 use omen_perf::harness::run::{Task, run};
 use omen_perf::harness::server::Setup;
-use omen_perf::harness::{compare, page, sweep, workload};
+use omen_perf::harness::sweep::Over;
+use omen_perf::harness::{compare, markdown, page, sweep, workload};
 
 fn task(folder: &Path, workload: &str, arrivals: Arrivals) -> Task {
     Task {
@@ -19,6 +20,7 @@ fn task(folder: &Path, workload: &str, arrivals: Arrivals) -> Task {
         setup: Setup {
             folder: folder.to_owned(),
             omendb: env!("CARGO_BIN_EXE_omendb").into(),
+            python: "python3".into(),
             cores: 2,
             memory_mib: 256,
             connections: 4,
@@ -36,8 +38,12 @@ fn measure(task: &Task) -> Outcome {
     let outcome = run(task, |_| {}).unwrap();
     assert!(outcome.is_right(), "{}", compare::summary(&outcome));
     assert_eq!(outcome.servers[0].rounds.len(), 2);
+    // On a busy machine a request may take longer than a round.
+    assert!(!outcome.servers[0].all().is_empty(), "{}", outcome.workload);
     for round in &outcome.servers[0].rounds {
-        assert!(!round.all().is_empty() && round.usage.is_some(), "{}", outcome.workload);
+        let usage = round.usage.unwrap();
+        assert!(usage.cpu_seconds > 0.0 && usage.ring_entries > 0, "{}: {usage:?}", outcome.workload);
+        assert!(usage.core_messages.is_some(), "{}: {usage:?}", outcome.workload);
     }
     outcome
 }
@@ -74,6 +80,12 @@ fn results_are_kept_compared_and_drawn() {
     assert!(told.contains("too few rounds") && !told.contains("machines"), "{told}");
     let other = Outcome { scale: 2.0, ..outcome.clone() };
     assert!(compare::between(&other, &outcome).is_err());
+    let text = markdown::of(std::slice::from_ref(&outcome), |outcome| format!("{}.svg", outcome.workload));
+    assert!(
+        text.contains("none is missing") && text.contains("](ycsb-b.svg)") && !text.contains("NaN"),
+        "{text}"
+    );
+    assert!(text.contains("| ycsb-b | 100/s | p50 us | a |") && text.contains("| read |"), "{text}");
     let html = page::of(&[outcome]);
     assert!(html.contains("none is missing") && html.ends_with("</body></html>\n") && !html.contains("NaN"));
     assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
@@ -84,10 +96,26 @@ fn a_sweep_raises_the_rate_until_it_is_too_high() {
     let folder = tempfile::tempdir().unwrap();
     let mut told = Vec::new();
     let task = task(folder.path(), "select", Arrivals::Closed);
-    let points = sweep::run(&task, 20.0, 16.0, |line| told.push(line.to_owned())).unwrap();
+    let over = Over::Rate { from: 20.0, factor: 16.0 };
+    let points = sweep::run(&task, &over, |line| told.push(line.to_owned())).unwrap();
     assert!(!points.is_empty() && told.len() == points.len() + 1, "{told:?}");
     let last = points.last().unwrap();
-    assert!(last.answered < last.rate * 0.95 || last.us[1] > 500_000.0, "{told:?}");
+    assert!(last.answered < last.rate.unwrap() * 0.95 || last.us[1] > 500_000.0, "{told:?}");
+    assert!(sweep::chart("select", &over, &points).contains("<polyline"));
+}
+
+#[test]
+fn a_sweep_has_a_point_for_each_size_and_number_of_cores() {
+    let folder = tempfile::tempdir().unwrap();
+    let task = task(folder.path(), "select", Arrivals::Rate(50.0));
+    for (over, count) in [(Over::Size(vec![1.0, 4.0]), 2), (Over::Cores(2), 2)] {
+        let points = sweep::run(&task, &over, |_| {}).unwrap();
+        assert_eq!(points.len(), count);
+        assert!(points.iter().all(|point| point.answered > 0.0 && point.cpu_us.is_some()), "{points:?}");
+        let grown = (points[1].scale / points[0].scale, points[1].cores - points[0].cores);
+        assert_eq!(grown, if matches!(over, Over::Size(_)) { (4.0, 0) } else { (1.0, 1) });
+        assert!(sweep::chart("select", &over, &points).contains("<polyline"));
+    }
 }
 
 /// CSS pixels of a laptop's screen.

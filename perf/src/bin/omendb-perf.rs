@@ -10,7 +10,8 @@ use omen_perf::harness::load::Arrivals;
 use omen_perf::harness::outcome::Outcome;
 use omen_perf::harness::run::{Task, run};
 use omen_perf::harness::server::Setup;
-use omen_perf::harness::{compare, page, sweep, workload};
+use omen_perf::harness::sweep::Over;
+use omen_perf::harness::{compare, markdown, page, server, sweep, workload};
 
 #[derive(Parser)]
 #[command(name = "omendb-perf", version, about = "Measures servers of the Postgres protocol")]
@@ -25,7 +26,7 @@ enum Command {
     Run(RunArgs),
     /// Runs all workloads, each at a rate of its own, and draws them as a page
     All(AllArgs),
-    /// Raises the rate until a server cannot bear it
+    /// Raises the rate until a server cannot bear it, or the number of rows or cores
     Sweep(SweepArgs),
     /// Says what differs between two results of the same load
     Compare {
@@ -43,13 +44,25 @@ enum Command {
         #[arg(long, default_value = "performance.html")]
         out: PathBuf,
     },
+    /// Writes results as a section of Markdown, and a chart of each workload
+    Markdown {
+        /// Results of `run`
+        #[arg(required = true)]
+        results: Vec<PathBuf>,
+        /// The file to write
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// The folder for the charts, which the section names as they are seen from its file's
+        #[arg(long, value_name = "FOLDER")]
+        charts: PathBuf,
+    },
     /// Lists the workloads
     Workloads,
 }
 
 #[derive(Args)]
 struct LoadArgs {
-    /// omendb, postgres, or postgres://USER[:PASSWORD]@HOST:PORT/DATABASE; NAME=.. names it. Given several times, they
+    /// omendb, postgres, duckdb, clickhouse, or postgres://USER[:PASSWORD]@HOST:PORT/DATABASE; NAME=.. names it. Given several times, they
     /// have their turns in this order
     #[arg(long = "server", value_name = "SERVER", default_value = "omendb")]
     servers: Vec<String>,
@@ -71,7 +84,10 @@ struct LoadArgs {
     /// OmenDB's binary; if it is not given, that beside this one
     #[arg(long, value_name = "PATH")]
     omendb: Option<PathBuf>,
-    /// Cores of OmenDB; PostgreSQL takes what there is
+    /// A Python with the packages duckdb and chdb, for those engines
+    #[arg(long, value_name = "PATH", default_value = "python3")]
+    python: PathBuf,
+    /// Cores of OmenDB, threads of DuckDB and ClickHouse; PostgreSQL takes what there is
     #[arg(long, default_value_t = 2)]
     cores: usize,
     /// Memory for data of servers that are started, in MiB
@@ -118,16 +134,39 @@ struct SweepArgs {
     workload: String,
     #[command(flatten)]
     load: LoadArgs,
-    /// The first rate, in requests per second
-    #[arg(long, default_value_t = 500.0)]
-    from: f64,
+    /// What grows
+    #[arg(long, value_enum, default_value_t = Grows::Rate)]
+    over: Grows,
+    /// The first rate, in requests per second; with `--over size` or `--over cores` the rate of all points, without it each
+    /// connection sends when it is answered
+    #[arg(long)]
+    from: Option<f64>,
     /// Each rate is so many times the one before
     #[arg(long, default_value_t = 1.5)]
     factor: f64,
+    /// How many times as much as the scale says is loaded
+    #[arg(long, value_delimiter = ',', default_values_t = [1.0, 10.0, 100.0])]
+    sizes: Vec<f64>,
     /// The file for the results, one in each line
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// The file for a chart of them
+    #[arg(long, value_name = "FILE")]
+    chart: Option<PathBuf>,
 }
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Grows {
+    /// The rate, to the knee
+    Rate,
+    /// What is loaded
+    Size,
+    /// Cores of the server, from 1 to `--cores`
+    Cores,
+}
+
+/// Where a sweep over rates begins.
+const FIRST_RATE: f64 = 500.0;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
@@ -136,6 +175,7 @@ fn main() -> ExitCode {
         Command::Sweep(args) => raise(&args),
         Command::Compare { a, b } => differences(&a, &b),
         Command::Page { results, out } => draw(&results, &out),
+        Command::Markdown { results, out, charts } => write_markdown(&results, &out, &charts),
         Command::Workloads => {
             workload::ALL.iter().for_each(|known| println!("{:<12} {}", known.name, known.what));
             Ok(true)
@@ -171,6 +211,7 @@ fn task(workload: &str, load: &LoadArgs, arrivals: Arrivals, rounds: usize) -> R
         setup: Setup {
             folder: load.folder.clone(),
             omendb,
+            python: load.python.clone(),
             cores: load.cores,
             memory_mib: load.memory_mib,
             connections: load.connections.into(),
@@ -220,6 +261,13 @@ fn measure_all(args: &AllArgs) -> Result<bool, String> {
     for known in workload::ALL {
         let arrivals = known.rate.map_or(Arrivals::Closed, Arrivals::Rate);
         let mut task = task(known.name, &args.load, arrivals, args.rounds.max(1))?;
+        task.servers.retain(|server| {
+            let what = server.split_once('=').map_or(server.as_str(), |(_, what)| what);
+            known.is_analytic || !server::is_embedded(what)
+        });
+        if task.servers.is_empty() {
+            continue;
+        }
         task.scale = known.quick_scale(task.scale);
         let outcome = match run_with_bar(&task) {
             Ok(outcome) => outcome,
@@ -242,12 +290,22 @@ fn raise(args: &SweepArgs) -> Result<bool, String> {
     if args.factor.is_nan() || args.factor <= 1.0 {
         return Err("each rate has to be larger than the one before".to_owned());
     }
-    let task = task(&args.workload, &args.load, rate(args.from)?, 1)?;
-    let points = sweep::run(&task, args.from, args.factor, |line| println!("{line}"))?;
+    let over = match args.over {
+        Grows::Rate => Over::Rate { from: args.from.unwrap_or(FIRST_RATE), factor: args.factor },
+        Grows::Size => Over::Size(args.sizes.clone()),
+        Grows::Cores => Over::Cores(args.load.cores),
+    };
+    let arrivals = args.from.map_or(Ok(Arrivals::Closed), rate)?;
+    let task = task(&args.workload, &args.load, arrivals, 1)?;
+    let points = sweep::run(&task, &over, |line| println!("{line}"))?;
+    if let Some(path) = &args.chart {
+        let svg = sweep::chart(&args.workload, &over, &points);
+        write(path, &svg)?;
+    }
     if let Some(out) = &args.out {
         let lines: Result<Vec<String>, _> = points.iter().map(serde_json::to_string).collect();
         let lines = lines.map_err(|error| error.to_string())?.join("\n");
-        std::fs::write(out, lines + "\n").map_err(|error| format!("{}: {error}", out.display()))?;
+        write(out, &(lines + "\n"))?;
     }
     Ok(true)
 }
@@ -257,10 +315,30 @@ fn differences(a: &Path, b: &Path) -> Result<bool, String> {
     Ok(true)
 }
 
+fn read(results: &[PathBuf]) -> Result<Vec<Outcome>, String> {
+    results.iter().map(|path| Outcome::read(path)).collect()
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
 fn draw(results: &[PathBuf], out: &Path) -> Result<bool, String> {
-    let outcomes: Result<Vec<Outcome>, String> = results.iter().map(|path| Outcome::read(path)).collect();
-    let page = page::of(&outcomes?);
-    std::fs::write(out, page).map_err(|error| format!("{}: {error}", out.display()))?;
+    write(out, &page::of(&read(results)?))?;
     println!("wrote {}", out.display());
+    Ok(true)
+}
+
+fn write_markdown(results: &[PathBuf], out: &Path, charts: &Path) -> Result<bool, String> {
+    let outcomes = read(results)?;
+    std::fs::create_dir_all(charts).map_err(|error| format!("{}: {error}", charts.display()))?;
+    for outcome in &outcomes {
+        let title = format!("{}: latency by percentile", outcome.workload);
+        let svg = page::by_percentile(outcome, &title);
+        write(&charts.join(format!("{}.svg", outcome.workload)), &svg)?;
+    }
+    let folder = out.parent().and_then(|parent| charts.strip_prefix(parent).ok()).unwrap_or(charts);
+    let chart = |outcome: &Outcome| format!("{}/{}.svg", folder.display(), outcome.workload);
+    write(out, &markdown::of(&outcomes, chart))?;
     Ok(true)
 }

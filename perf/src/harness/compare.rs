@@ -72,8 +72,20 @@ pub fn figures(server: &ServerOutcome) -> Vec<Figure> {
         let times = of_kind.map(|times| quantile_us(&times.histogram(), 0.5)).collect();
         all.push(figure(&format!("{kind} p50 us"), times));
     }
-    all.push(figure("CPU us/request", server.per_request(|usage| usage.cpu_seconds * 1e6)));
-    all.push(figure("written bytes/request", server.per_request(|usage| usage.written_bytes as f64)));
+    let mut used = |what: &str, of: &dyn Fn(&Usage) -> Option<f64>| {
+        all.push(figure(what, server.per_request(of)));
+    };
+    used("CPU us/request", &|usage| Some(usage.cpu_seconds * 1e6));
+    used("read bytes/request", &|usage| Some(usage.read_bytes as f64));
+    used("written bytes/request", &|usage| Some(usage.written_bytes as f64));
+    used("system calls/request", &|usage| Some(usage.syscalls as f64));
+    used("ring entries/request", &|usage| Some(usage.ring_entries as f64));
+    used("core messages/request", &|usage| usage.core_messages.map(|count| count as f64));
+    let usages = server.rounds.iter().filter_map(|round| round.usage.as_ref());
+    all.push(figure(
+        "memory peak MiB",
+        usages.map(|usage| usage.memory_peak_bytes as f64 / 1_048_576.0).collect(),
+    ));
     all.retain(|figure| !figure.rounds.is_empty());
     all
 }
@@ -91,9 +103,9 @@ pub fn differences(a: &ServerOutcome, b: &ServerOutcome, same_rounds: bool) -> V
 
 impl ServerOutcome {
     /// What each round took for a request; empty if that is not known.
-    fn per_request(&self, of: impl Fn(&Usage) -> f64) -> Vec<f64> {
+    fn per_request(&self, of: &dyn Fn(&Usage) -> Option<f64>) -> Vec<f64> {
         let rounds = self.rounds.iter().filter(|round| round.made > 0);
-        rounds.filter_map(|round| Some(of(round.usage.as_ref()?) / round.made as f64)).collect()
+        rounds.filter_map(|round| Some(of(round.usage.as_ref()?)? / round.made as f64)).collect()
     }
 }
 

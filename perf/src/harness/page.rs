@@ -104,19 +104,7 @@ fn table(html: &mut String, outcome: &Outcome) {
 
 fn charts(html: &mut String, outcome: &Outcome) {
     html.push_str("<div class=\"charts\">\n");
-    // Percentiles are spread so that each further nine takes as much room as the one before.
-    let place = |quantile: f64| -(1.0 - quantile).max(1e-5).log10();
-    let quantiles = [0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999];
-    let by_percentile = outcome.servers.iter().map(|server| {
-        let all = server.all();
-        let at = |quantile: &f64| (place(*quantile), quantile_us(&all, *quantile));
-        Series { name: &server.name, points: quantiles.iter().map(at).collect() }
-    });
-    let by_percentile: Vec<_> = by_percentile.collect();
-    let ticks = PERCENTILES.iter().filter(|(quantile, _)| *quantile < 1.0);
-    let ticks = ticks.map(|(quantile, name)| (place(*quantile), (*name).to_owned())).collect();
-    let labels = Labels { title: "Latency by percentile, all rounds", x: "percentile", y: "us", ticks };
-    html.push_str(&lines(&labels, &by_percentile));
+    html.push_str(&by_percentile(outcome, "Latency by percentile, all rounds"));
     let over_time = outcome.servers.iter().map(|server| {
         let seconds = server.rounds.iter().flat_map(|round| &round.by_second).enumerate();
         let points = seconds.map(|(second, [_, p99, _])| (second as f64, *p99)).collect();
@@ -139,4 +127,20 @@ fn charts(html: &mut String, outcome: &Outcome) {
     let rates: Vec<(&str, f64)> = rates.collect();
     html.push_str(&bars("Answers per second, median of the rounds", "/s", &rates));
     html.push_str("</div>\n");
+}
+
+/// A chart of the latencies of all servers.
+pub fn by_percentile(outcome: &Outcome, title: &str) -> String {
+    // Percentiles are spread so that each further nine takes as much room as the one before.
+    let place = |quantile: f64| -(1.0 - quantile).max(1e-5).log10();
+    let quantiles = [0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999];
+    let by_percentile = outcome.servers.iter().map(|server| {
+        let all = server.all();
+        let at = |quantile: &f64| (place(*quantile), quantile_us(&all, *quantile));
+        Series { name: &server.name, points: quantiles.iter().map(at).collect() }
+    });
+    let by_percentile: Vec<_> = by_percentile.collect();
+    let ticks = PERCENTILES.iter().filter(|(quantile, _)| *quantile < 1.0);
+    let ticks = ticks.map(|(quantile, name)| (place(*quantile), (*name).to_owned())).collect();
+    lines(&Labels { title, x: "percentile", y: "us", ticks }, &by_percentile)
 }

@@ -9,7 +9,7 @@ use super::outcome::{Outcome, Round, ServerOutcome};
 use super::server::{self, Server, Setup};
 use super::usage::Usage;
 use super::wire::{self, Client};
-use super::workload::{self, Session, Workload};
+use super::workload::{self, Session, Workload, rounded};
 use crate::rows::mix;
 
 /// What to run.
@@ -97,6 +97,9 @@ pub fn run(task: &Task, mut tell: impl FnMut(&str)) -> Result<Outcome, String> {
 /// Starts a server, or finds it, and makes the tables.
 pub(super) fn prepare(task: &Task, name: &str, what: &str) -> Result<Contestant, String> {
     let server = server::open(what, &task.setup)?;
+    if server.rounds && !workload::ALL.iter().any(|known| known.name == task.workload && known.is_analytic) {
+        return Err("it is measured on analytic workloads only".to_owned());
+    }
     let workload = workload::named(&task.workload, task.scale).ok_or("there is no such workload")?;
     let in_words = |error: wire::Error| error.to_string();
     let mut client = Client::connect(&server.target).map_err(in_words)?;
@@ -149,8 +152,11 @@ impl Contestant {
     /// Checks that it has answered as another server has.
     fn compare(&mut self, name: &str, other: &dyn Workload) {
         let answers = self.workload.answers();
+        let rounds = self.server.rounds;
+        let is_other =
+            |answer: &str, other: &str| answer != other && !(rounds && rounded(answer) == rounded(other));
         for (kind, expected) in other.answers() {
-            if answers.get(kind).is_some_and(|answer| *answer != expected) {
+            if answers.get(kind).is_some_and(|answer| is_other(answer, &expected)) {
                 self.outcome.wrong.push(format!("{kind}: another answer than {name}"));
             }
         }
@@ -162,7 +168,7 @@ fn measure(plan: &Plan, workload: &dyn Workload, server: &Server) -> wire::Resul
     let connect = |_| {
         let mut client = Client::connect(&server.target)?;
         workload.prepare(&mut client)?;
-        Ok(Session { client, target: server.target.clone() })
+        Ok(Session { client, target: server.target.clone(), rounds: server.rounds })
     };
     let mut sessions = load::connections(plan, connect)?;
     let before = server.usage();

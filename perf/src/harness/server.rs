@@ -21,6 +21,11 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// How often a state is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
+/// Serves DuckDB and ClickHouse.
+const EMBEDDED: &str = include_str!("../../embedded.py");
+/// What OmenDB says of the messages between its cores.
+const CORE_MESSAGES: &str = "SELECT omen_core_messages()";
+
 /// How to start servers.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -28,6 +33,8 @@ pub struct Setup {
     pub folder: PathBuf,
     /// The binary of OmenDB.
     pub omendb: PathBuf,
+    /// A Python that has the packages `duckdb` and `chdb`.
+    pub python: PathBuf,
     /// Cores of OmenDB.
     pub cores: usize,
     /// Memory for data, in MiB.
@@ -45,9 +52,13 @@ pub struct Server {
     pub settings: String,
     child: Option<Child>,
     folder: Option<PathBuf>,
+    /// Whether it answers [`CORE_MESSAGES`].
+    counts_messages: bool,
+    /// Whether it computes with other types than PostgreSQL.
+    pub rounds: bool,
 }
 
-/// Starts a server, or finds one. `what` is `omendb`, `postgres`, or `postgres://USER[:PASSWORD]@HOST:PORT/DATABASE` of
+/// Starts a server, or finds one. `what` is `omendb`, `postgres`, `duckdb`, `clickhouse`, or `postgres://USER[:PASSWORD]@HOST:PORT/DATABASE` of
 /// one that runs.
 ///
 /// # Errors
@@ -56,13 +67,24 @@ pub fn open(what: &str, setup: &Setup) -> Result<Server, String> {
     match what {
         "omendb" => omendb(setup),
         "postgres" => postgres(setup),
-        url => Ok(Server { target: parse(url)?, settings: String::new(), child: None, folder: None }),
+        what if is_embedded(what) => embedded(what, setup),
+        url => Ok(Server {
+            target: parse(url)?,
+            settings: String::new(),
+            child: None,
+            folder: None,
+            counts_messages: false,
+            rounds: false,
+        }),
     }
 }
 
 fn parse(url: &str) -> Result<Target, String> {
-    let malformed =
-        || format!("{url:?} is neither omendb nor postgres nor postgres://USER@HOST:PORT/DATABASE");
+    let malformed = || {
+        format!(
+            "{url:?} is neither omendb, postgres, duckdb, clickhouse nor postgres://USER@HOST:PORT/DATABASE"
+        )
+    };
     let rest = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://"));
     let (user, rest) = rest.and_then(|rest| rest.rsplit_once('@')).ok_or_else(malformed)?;
     let (address, database) = rest.split_once('/').ok_or_else(malformed)?;
@@ -131,6 +153,31 @@ fn postgres(setup: &Setup) -> Result<Server, String> {
     started(start, folder, target, settings.join(" "))
 }
 
+/// Whether this is an engine without a server of its own, which has no transactions of many sessions.
+pub fn is_embedded(what: &str) -> bool {
+    matches!(what, "duckdb" | "clickhouse")
+}
+
+/// DuckDB or ClickHouse in a process of its own, behind a server of the Postgres protocol.
+fn embedded(engine: &str, setup: &Setup) -> Result<Server, String> {
+    let (folder, address) = (own_folder(setup, engine)?, free_address()?);
+    let program = folder.join("embedded.py");
+    fs::write(&program, EMBEDDED).map_err(|error| format!("{}: {error}", program.display()))?;
+    let (port, threads) = (address.port().to_string(), setup.cores.to_string());
+    let mut command = Command::new(&setup.python);
+    command.arg(&program).arg(engine).arg("--folder").arg(&folder).args([
+        "--port",
+        &port,
+        "--threads",
+        &threads,
+    ]);
+    let target = Target { address, user: "omen".into(), password: None, database: "omen".into() };
+    let settings = format!("in process, {threads} threads");
+    let mut server = started(command, folder, target, settings)?;
+    server.rounds = true;
+    Ok(server)
+}
+
 /// The folder of the newest version that Debian's packages installed.
 fn newest_postgres() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
@@ -177,11 +224,21 @@ fn started(
     let (out, err) = log.map_err(|error| error.to_string())?;
     let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
     let child = child.map_err(|error| format!("{:?} does not start: {error}", command.get_program()))?;
-    let mut server = Server { target, settings, child: Some(child), folder: Some(folder) };
+    let mut server = Server {
+        target,
+        settings,
+        child: Some(child),
+        folder: Some(folder),
+        counts_messages: false,
+        rounds: false,
+    };
     let began = Instant::now();
     loop {
         let error = match Client::connect(&server.target) {
-            Ok(_) => return Ok(server),
+            Ok(mut client) => {
+                server.counts_messages = client.query(CORE_MESSAGES).is_ok();
+                return Ok(server);
+            }
             Err(error) => error,
         };
         let ended = server.child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None)));
@@ -197,7 +254,14 @@ fn started(
 impl Server {
     /// What its processes took so far; `None` if they are not ours.
     pub fn usage(&self) -> Option<Usage> {
-        self.child.as_ref().map(|child| Usage::of(child.id()))
+        let child = self.child.as_ref()?;
+        // A message or two of many: of the session that asks.
+        let core_messages = self.counts_messages.then(|| {
+            let answer = Client::connect(&self.target)
+                .and_then(|mut client| client.query(CORE_MESSAGES)?.number(0, 0));
+            answer.ok().and_then(|count| u64::try_from(count).ok())
+        });
+        Some(Usage { core_messages: core_messages.flatten(), ..Usage::of(child.id()) })
     }
 }
 

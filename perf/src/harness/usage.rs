@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::usage::{cpu_time, field};
 
@@ -19,6 +19,10 @@ pub struct Usage {
     pub written_bytes: u64,
     /// Calls of read and write; what goes through an io_uring is not among them.
     pub syscalls: u64,
+    /// Entries that the kernel took from submission queues of io_urings.
+    pub ring_entries: u64,
+    /// Messages between cores, where the server counts them: `omen_core_messages()`.
+    pub core_messages: Option<u64>,
     /// Times that threads gave up their CPU to wait.
     pub waits: u64,
 }
@@ -37,6 +41,7 @@ impl Usage {
         self.read_bytes += other.read_bytes;
         self.written_bytes += other.written_bytes;
         self.syscalls += other.syscalls;
+        self.ring_entries += other.ring_entries;
         self.waits += other.waits;
     }
 
@@ -48,9 +53,20 @@ impl Usage {
             read_bytes: self.read_bytes.saturating_sub(before.read_bytes),
             written_bytes: self.written_bytes.saturating_sub(before.written_bytes),
             syscalls: self.syscalls.saturating_sub(before.syscalls),
+            ring_entries: self.ring_entries.saturating_sub(before.ring_entries),
+            core_messages: self
+                .core_messages
+                .zip(before.core_messages)
+                .map(|(now, before)| now.saturating_sub(before)),
             waits: self.waits.saturating_sub(before.waits),
         }
     }
+}
+
+/// Entries that the kernel took from the rings of a process; each ring counts to 2^32.
+fn ring_entries(process: &Path) -> u64 {
+    let files = fs::read_dir(process.join("fdinfo")).into_iter().flatten().flatten();
+    files.map(|file| field(&fs::read_to_string(file.path()).unwrap_or_default(), "SqHead")).sum()
 }
 
 fn descendants(root: u32) -> BTreeSet<u32> {
@@ -90,6 +106,8 @@ fn of_process(pid: u32) -> Usage {
         read_bytes: field(&io, "read_bytes"),
         written_bytes: field(&io, "write_bytes"),
         syscalls: field(&io, "syscr") + field(&io, "syscw"),
+        ring_entries: ring_entries(&process),
+        core_messages: None,
         waits,
     }
 }

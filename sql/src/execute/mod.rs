@@ -21,7 +21,7 @@ use arrow_array::RecordBatch;
 use omen_core::catalog::Table;
 use omen_core::error::ValueError;
 use omen_core::fragment::batch_bytes;
-use omen_core::router::{CancelFlag, ReadView, Router, Transaction};
+use omen_core::router::{CancelFlag, NodeReadings, ReadView, Router, Transaction};
 use omen_core::temporary::Answer;
 use omen_core::types::{Datum, PgType};
 use omen_core::write_batch::WriteBatch;
@@ -134,7 +134,7 @@ impl<R: Router> Watch<R> {
 }
 
 /// What expressions read beside rows and parameters.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Surroundings {
     /// Start of the transaction, microseconds since 1970 UTC.
     pub(crate) transaction_start_us: i64,
@@ -148,6 +148,8 @@ pub(crate) struct Surroundings {
     pub(crate) database: Arc<str>,
     /// As clients see it.
     pub(crate) backend_pid: i32,
+    /// What of the node may be read from any thread.
+    pub(crate) readings: Arc<dyn NodeReadings>,
     /// Where `random()` begins.
     pub(crate) random_seed: u64,
     /// `work_mem`
@@ -175,6 +177,7 @@ impl Surroundings {
         context.user = self.user.clone();
         context.database = self.database.clone();
         context.backend_pid = self.backend_pid;
+        context.node = Some(self.readings.clone());
         context
     }
 }

@@ -4,12 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use omen_core::router::NodeReadings;
 use omen_core::types::Datum;
 
 use crate::types::FormatOptions;
-
-/// The time on the wall in microseconds since 1970 UTC.
-pub type WallClock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// What expressions read beside the rows: the session's settings, the times of the transaction, parameters. A clone
 /// gives another stream of random numbers.
@@ -28,8 +26,8 @@ pub struct EvalContext {
     pub database: Arc<str>,
     /// `pg_backend_pid()`
     pub backend_pid: i32,
-    /// `clock_timestamp()`; without one it is the start of the statement.
-    pub clock: Option<WallClock>,
+    /// What is read from the node at each evaluation; none where constants are folded.
+    pub node: Option<Arc<dyn NodeReadings>>,
     /// State of the random numbers; threads share it.
     random: AtomicU64,
 }
@@ -45,7 +43,7 @@ impl EvalContext {
             user: "omen".into(),
             database: "omen".into(),
             backend_pid: 0,
-            clock: None,
+            node: None,
             random: AtomicU64::new(random_seed),
         }
     }
@@ -60,9 +58,14 @@ impl EvalContext {
         z ^ (z >> 31)
     }
 
-    /// The time on the wall.
+    /// `clock_timestamp()`; without a node the start of the statement.
     pub(crate) fn clock_us(&self) -> i64 {
-        self.clock.as_ref().map_or(self.statement_start_us, |clock| clock())
+        self.node.as_ref().map_or(self.statement_start_us, |node| node.wall_clock_us())
+    }
+
+    /// `omen_core_messages()`
+    pub(crate) fn core_messages(&self) -> u64 {
+        self.node.as_ref().map_or(0, |node| node.core_messages())
     }
 }
 
@@ -72,7 +75,7 @@ impl Clone for EvalContext {
             parameters: Arc::clone(&self.parameters),
             user: Arc::clone(&self.user),
             database: Arc::clone(&self.database),
-            clock: self.clock.clone(),
+            node: self.node.clone(),
             random: AtomicU64::new(self.random_u64()),
             transaction_start_us: self.transaction_start_us,
             statement_start_us: self.statement_start_us,

@@ -32,7 +32,7 @@ use omen_core::types::{Datum, PgType};
 use eval::Frame;
 
 pub use build::{Coercion, ExprBuilder, ParameterTypes};
-pub use context::{EvalContext, WallClock};
+pub use context::EvalContext;
 pub use inset::InSet;
 pub use kernel::misc::POSTGRES_VERSION;
 pub use kernel::pattern::like_prefix;

@@ -327,6 +327,7 @@ impl<R: Router> Session<R> {
             user: self.user.clone(),
             database: self.database.clone(),
             backend_pid: self.backend_pid,
+            readings: self.router.readings(),
             random_seed: self.router.random_u64(),
             memory_bytes: self.settings.work_mem_bytes(),
             #[cfg(not(test))]

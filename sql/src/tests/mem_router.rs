@@ -17,7 +17,8 @@ use omen_core::id::{CoreId, RangeId, TableId, TxnId};
 use omen_core::key::{Key, KeySpan};
 use omen_core::readable::ReadableFile;
 use omen_core::router::{
-    CancelFlag, CatalogChange, Cursor, KeyOrder, ReadView, Router, Scan, ScanCounts, SessionId, Transaction,
+    CancelFlag, CatalogChange, Cursor, KeyOrder, NodeReadings, ReadView, Router, Scan, ScanCounts, SessionId,
+    Transaction,
 };
 use omen_core::row::{Row, RowBuilder};
 use omen_core::statistics::TableStatistics;
@@ -242,6 +243,18 @@ impl State {
     }
 }
 
+/// A time that stands still.
+struct Still(i64);
+
+impl NodeReadings for Still {
+    fn wall_clock_us(&self) -> i64 {
+        self.0
+    }
+    fn core_messages(&self) -> u64 {
+        0
+    }
+}
+
 impl Router for MemRouter {
     type Txn = MemTxn;
     type Cursor = MemCursor;
@@ -257,6 +270,9 @@ impl Router for MemRouter {
     }
     fn wall_clock_us(&self) -> i64 {
         1_700_000_000_000_000 + self.0.borrow().clock.cast_signed()
+    }
+    fn readings(&self) -> Arc<dyn NodeReadings> {
+        Arc::new(Still(self.wall_clock_us()))
     }
     fn monotonic_us(&self) -> u64 {
         self.0.borrow().elapsed_us

@@ -25,6 +25,8 @@ use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -32,7 +34,7 @@ pub use super::rng::Rng;
 pub use disk::{FileOp, FileOps, IoKind};
 pub use world::Latency;
 
-use super::{AlignedBuf, CoreWaker, Env, File, Listener, OpenMode, Stream, assert_aligned};
+use super::{AlignedBuf, CoreWaker, Env, File, Listener, OpenMode, SharedClock, Stream, assert_aligned};
 use crate::id::CoreId;
 use content::Change;
 use disk::{Disk, InodeId};
@@ -374,6 +376,11 @@ impl Env for SimEnv {
 
     fn wall_clock_ns(&self) -> u64 {
         world::WALL_CLOCK_START_NS + self.monotonic_ns()
+    }
+
+    fn shared_clock(&self) -> SharedClock {
+        let now_ns = self.world.inner.borrow().shared_now_ns.clone();
+        Arc::new(move || world::WALL_CLOCK_START_NS + now_ns.load(Ordering::Relaxed))
     }
 
     fn random_u64(&self) -> u64 {

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -181,6 +181,8 @@ pub struct Inner {
     pub rng: Rng,
     /// Simulated nanoseconds since the start.
     pub now_ns: u64,
+    /// The same for closures that are `Send`.
+    pub shared_now_ns: Arc<AtomicU64>,
     /// What happened.
     pub trace: Trace,
     /// Times of operations.
@@ -203,6 +205,11 @@ impl Inner {
     /// Notes an event in the trace.
     pub fn trace(&mut self, kind: &'static str, a: u64, b: u64) {
         self.trace.event(self.now_ns, kind, a, b);
+    }
+
+    fn set_now(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+        self.shared_now_ns.store(now_ns, Ordering::Relaxed);
     }
 
     /// Runs something later.
@@ -253,6 +260,7 @@ impl World {
             seed,
             rng: Rng::new(seed),
             now_ns: 0,
+            shared_now_ns: Arc::default(),
             trace: Trace::new(seed),
             latency: Latency::default(),
             disks: BTreeMap::new(),
@@ -419,7 +427,7 @@ impl World {
         let inner = &mut *self.inner.borrow_mut();
         match inner.events.first_key_value() {
             Some((&(time_ns, _), _)) => {
-                inner.now_ns = inner.now_ns.max(time_ns);
+                inner.set_now(inner.now_ns.max(time_ns));
                 true
             }
             None => false,
@@ -434,7 +442,8 @@ impl World {
 
     fn pass_time(&self, polls: u64) {
         let inner = &mut *self.inner.borrow_mut();
-        inner.now_ns += polls * inner.rng.within(&(100..2_000));
+        let passed_ns = polls * inner.rng.within(&(100..2_000));
+        inner.set_now(inner.now_ns + passed_ns);
     }
 
     /// Some ready tasks of a core, in an order that the seed picks, then its hooks.

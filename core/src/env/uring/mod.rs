@@ -18,6 +18,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::core::{Alarm, CoreHandle, CoreOptions, WriteMethod, abort_process, start};
@@ -27,7 +28,7 @@ pub use net::{UringListener, UringStream};
 pub use watchdog::{Patience, Pulse, Watchdog, watch};
 
 use self::core::{Core, GiveWay, Sleep};
-use super::{CoreWaker, Env, OpenMode};
+use super::{CoreWaker, Env, OpenMode, SharedClock};
 use crate::id::CoreId;
 
 /// The environment of one core. It stays on its thread.
@@ -75,6 +76,10 @@ impl Env for UringEnv {
 
     fn wall_clock_ns(&self) -> u64 {
         core::wall_clock_ns()
+    }
+
+    fn shared_clock(&self) -> SharedClock {
+        Arc::new(core::wall_clock_ns)
     }
 
     fn random_u64(&self) -> u64 {

@@ -1,7 +1,9 @@
 //! What requests ask for. Each workload makes its own tables, checks every answer, and in the end what the tables hold.
 
 mod accounts;
+mod ch;
 mod connect;
+mod flights;
 mod ingest;
 mod series;
 mod tpcc;
@@ -12,7 +14,7 @@ mod zipf;
 use std::collections::BTreeMap;
 
 use super::load::{Done, Random};
-use super::wire::{Client, Error, Result, Target};
+use super::wire::{Answer, Client, Error, Result, Target};
 
 /// A connection, and where it leads.
 pub struct Session {
@@ -20,6 +22,8 @@ pub struct Session {
     pub client: Client,
     /// For workloads that open further ones.
     pub target: Target,
+    /// Whether the server computes with other types than PostgreSQL, so that its answers are compared as [`rounded`].
+    pub rounds: bool,
 }
 
 /// What requests ask for.
@@ -67,21 +71,30 @@ pub struct Known {
     /// Requests per second that two cores bear beside the load generator; none for those that are measured by how much is
     /// done.
     pub rate: Option<f64>,
+    /// Whether it loads rows and then only asks for few of them, so that engines without transactions can run it.
+    pub is_analytic: bool,
 }
 
 impl Known {
     /// The scale at which it takes as long as the others at this one.
     pub fn quick_scale(&self, scale: f64) -> f64 {
-        if self.name == "tpch" { (scale / 100.0).max(0.01) } else { scale }
+        match self.name {
+            "tpch" => (scale / 100.0).max(0.01),
+            _ => scale,
+        }
     }
 }
 
 const fn known(name: &'static str, rate: Option<f64>, what: &'static str) -> Known {
-    Known { name, what, rate }
+    Known { name, what, rate, is_analytic: false }
+}
+
+const fn analytic(name: &'static str, what: &'static str) -> Known {
+    Known { name, what, rate: None, is_analytic: true }
 }
 
 /// The workloads.
-pub const ALL: [Known; 16] = [
+pub const ALL: [Known; 18] = [
     known("select", Some(1_000.0), "reads a row by its key (pgbench -S); scale 1 is 100,000 rows"),
     known(
         "update",
@@ -99,8 +112,17 @@ pub const ALL: [Known; 16] = [
         "TPC-C without thinking times; scale 1 is a warehouse, below it has fewer items and customers",
     ),
     known(
+        "ch",
+        Some(40.0),
+        "CH-benCHmark: of 40 requests one is a query over all orders, one waits until a row is seen, the others are TPC-C's; \
+         scale as of tpcc",
+    ),
+    analytic(
+        "flights",
+        "8 aggregates, joins and rankings of flights, one after the other; scale 1 is 336,776 flights",
+    ),
+    analytic(
         "tpch",
-        None,
         "the 22 queries of TPC-H, one after the other; scale 1 is 6 million lines of orders; the least, 0.01, has known answers",
     ),
     known(
@@ -131,6 +153,8 @@ pub fn named(name: &str, scale: f64) -> Option<Box<dyn Workload>> {
         "select" => Box::new(accounts::Accounts::new(accounts::Request::Select, scale)),
         "update" => Box::new(accounts::Accounts::new(accounts::Request::Update, scale)),
         "tpcb" => Box::new(accounts::Accounts::new(accounts::Request::Transfer, scale)),
+        "ch" => Box::new(ch::Ch::new(scale)),
+        "flights" => Box::new(flights::Flights::new(scale)),
         "tpch" => Box::new(tpch::Tpch::new(scale)),
         "series" => Box::new(series::Series::new(scale)),
         "tpcc" => Box::new(tpcc::Tpcc::new(scale)),
@@ -180,6 +204,32 @@ fn statement(client: &mut Client, name: &str, params: &[&str], tag: &str) -> Res
             Err(error) => return Err(error),
         }
     }
+}
+
+/// The rows of an answer as text, a line for each.
+fn answer_text(answer: &Answer) -> Result<String> {
+    let mut text = String::new();
+    for row in 0..answer.row_count() {
+        for column in 0..answer.column_count(row) {
+            text.push_str(if column > 0 { "|" } else { "" });
+            text.push_str(answer.text(row, column)?.unwrap_or("NULL"));
+        }
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// An answer with its numbers to five digits and its lines sorted: what servers agree in that divide and add with other
+/// types, and break ties in another order.
+pub(super) fn rounded(answer: &str) -> String {
+    let value = |value: &str| match value.parse::<f64>() {
+        Ok(number) => format!("{number:.4e}"),
+        Err(_) => value.to_owned(),
+    };
+    let mut lines: Vec<String> =
+        answer.lines().map(|line| line.split('|').map(value).collect::<Vec<_>>().join("|")).collect();
+    lines.sort_unstable();
+    lines.join("\n")
 }
 
 /// [`Error::Wrong`] unless both are the same.

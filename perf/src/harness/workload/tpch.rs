@@ -11,8 +11,8 @@ use tpchgen::generators::{
     RegionGenerator, SupplierGenerator,
 };
 
-use super::{Done, Random, Session, Workload, expect};
-use crate::harness::wire::{Answer, Client, Error, Result};
+use super::{Done, Random, Session, Workload, answer_text, expect, rounded};
+use crate::harness::wire::{Client, Error, Result};
 
 /// The scale whose answers are known, and the least.
 const KNOWN_SCALE: f64 = 0.01;
@@ -91,18 +91,6 @@ fn with_own_tables(sql: &str) -> String {
     own
 }
 
-fn text_of(answer: &Answer) -> Result<String> {
-    let mut text = String::new();
-    for row in 0..answer.row_count() {
-        for column in 0..answer.column_count(row) {
-            text.push_str(if column > 0 { "|" } else { "" });
-            text.push_str(answer.text(row, column)?.unwrap_or("NULL"));
-        }
-        text.push('\n');
-    }
-    Ok(text)
-}
-
 impl Workload for Tpch {
     fn kinds(&self) -> &[&'static str] {
         &KINDS
@@ -139,10 +127,10 @@ impl Workload for Tpch {
 
     fn request(&self, session: &mut Session, _random: &mut Random) -> Result<Done> {
         let kind = self.next.fetch_add(1, Ordering::Relaxed) % KINDS.len();
-        let answer = text_of(&session.client.run(KINDS[kind], &[])?)?;
+        let answer = answer_text(&session.client.run(KINDS[kind], &[])?)?;
         let mut answers = self.answers.lock().expect("nobody panics with it");
         let first = answers.entry(kind).or_insert_with(|| answer.clone());
-        if *first == answer {
+        if *first == answer || session.rounds && rounded(first) == rounded(&answer) {
             return Ok(Done { kind, retries: 0 });
         }
         let line =

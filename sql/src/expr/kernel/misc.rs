@@ -38,6 +38,11 @@ pub(crate) fn backend_pid(call: &Call<'_>) -> Result<Value> {
     Ok(Value::Scalar(Datum::Int4(call.context.backend_pid)))
 }
 
+/// `omen_core_messages()`: messages that cores of this node have sent to each other since it started
+pub(crate) fn core_messages(call: &Call<'_>) -> Result<Value> {
+    Ok(Value::Scalar(Datum::Int8(call.context.core_messages().cast_signed())))
+}
+
 /// `pg_size_pretty(bigint)`: bytes in the largest unit that leaves at least two digits
 pub(crate) fn size_pretty(call: &Call<'_>) -> Result<Value> {
     text1::<I64>(call, |bytes, out| {

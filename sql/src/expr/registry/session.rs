@@ -14,6 +14,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("current_user", &[], TEXT, m::current_user).stable(),
     Function::new("format_type", &[I8, I4], TEXT, m::format_type).sees_nulls().stable(),
     Function::new("obj_description", &[ANY, TX], TEXT, m::nothing).stable(),
+    Function::new("omen_core_messages", &[], INT8, m::core_messages).volatile(),
     Function::new("pg_backend_pid", &[], INT4, m::backend_pid).stable(),
     Function::new("pg_column_size", &[ANY], INT4, a::column_size).stable(),
     Function::new("pg_is_in_recovery", &[], BOOL, m::no).stable(),

@@ -68,7 +68,7 @@ pub(super) fn tables(client: &mut Client) -> Result<()> {
 /// When everything began.
 const BEGAN: &str = "2026-01-01 00:00:00+00";
 
-fn letters(random: &mut Random, least: u64, most: u64) -> String {
+pub(in crate::harness::workload) fn letters(random: &mut Random, least: u64, most: u64) -> String {
     let length = least + random.below(most - least + 1);
     (0..length).map(|_| char::from(b'a' + random.below(26) as u8)).collect()
 }

@@ -8,6 +8,7 @@ mod transactions;
 
 use super::{Done, Random, Session, Workload, expect};
 use crate::harness::wire::{Client, Error, Result};
+pub(super) use load::letters;
 
 /// Districts of a warehouse.
 const DISTRICTS: u64 = 10;
@@ -15,7 +16,7 @@ const DISTRICTS: u64 = 10;
 const CUSTOMERS: u64 = 3_000;
 const ITEMS: u64 = 100_000;
 
-const KINDS: [&str; 5] = ["new-order", "payment", "order-status", "delivery", "stock-level"];
+pub(super) const KINDS: [&str; 5] = ["new-order", "payment", "order-status", "delivery", "stock-level"];
 const NEW_ORDER: usize = 0;
 const PAYMENT: usize = 1;
 const ORDER_STATUS: usize = 2;
