@@ -5,8 +5,11 @@
 
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Decimal64Type, UInt16Type};
 use arrow_array::{Array, ArrayRef, FixedSizeBinaryArray, RecordBatch};
 use arrow_buffer::Buffer;
+use arrow_schema::DataType;
 
 use crate::error::ValueError;
 use crate::filter::ColumnFilter;
@@ -29,6 +32,9 @@ pub fn batch_bytes(batch: &RecordBatch) -> usize {
 /// Most digits behind the point of numerics that lie in a batch as coefficients.
 pub const COEFFICIENTS_SCALE_MAX: u8 = 18;
 
+/// Most texts of a dictionary whose codes lie in a batch.
+pub const CODES_MAX: usize = 4_096;
+
 /// Numerics of one scale as they lie in batches otherwise (`PgType::arrow`), none of them NULL.
 pub fn numerics_of(scale: u8, coefficients: &[i64]) -> ArrayRef {
     let mut bytes = vec![0; coefficients.len() * NUMERIC_BYTES];
@@ -36,6 +42,21 @@ pub fn numerics_of(scale: u8, coefficients: &[i64]) -> ArrayRef {
         Numeric::write_small(scale, *coefficient, place);
     }
     Arc::new(FixedSizeBinaryArray::new(NUMERIC_BYTES as i32, Buffer::from_vec(bytes), None))
+}
+
+/// A column of a batch as it lies there if the fragment reads nothing else (`PgType::arrow`): numerics that are coefficients
+/// as such, codes as their texts.
+pub fn plain(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Decimal64(_, scale) => {
+            numerics_of(scale.cast_unsigned(), column.as_primitive::<Decimal64Type>().values())
+        }
+        DataType::Dictionary(..) => {
+            let coded = column.as_dictionary::<UInt16Type>();
+            arrow_select::take::take(coded.values(), coded.keys(), None).expect("keys lie in the values")
+        }
+        _ => Arc::clone(column),
+    }
 }
 
 /// What to do with the rows that a core owns of a scan. Crosses cores, so it owns all it needs.
@@ -54,6 +75,12 @@ pub trait Fragment: Send + Sync + 'static {
     /// [`COEFFICIENTS_SCALE_MAX`], coefficients of 64 bits and no NULL may then be a `Decimal64` of that scale.
     fn reads_coefficients(&self) -> bool {
         false
+    }
+
+    /// Positions among its columns of those whose texts it reads as codes, too: such a column of a batch whose values come
+    /// from one dictionary of at most [`CODES_MAX`] texts, none of them NULL, may then be a `Dictionary` with keys of 16 bits.
+    fn reads_codes(&self) -> Vec<usize> {
+        Vec::new()
     }
 
     /// Starts it on one core.

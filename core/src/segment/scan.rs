@@ -35,7 +35,7 @@ use crate::router::ReadView;
 use crate::row::Malformed;
 use crate::stamp::Sight;
 use crate::types::PgType;
-use values::Values;
+use values::{DictionaryTexts, Values};
 
 /// A batch with this many bytes of values of varying length takes no further block.
 const BATCH_BYTES: usize = 1 << 20;
@@ -95,6 +95,8 @@ pub(crate) struct BlockScan {
     values: Vec<Values>,
     /// Whether numerics may be coefficients (`Fragment::reads_coefficients`).
     coefficients: bool,
+    /// Of columns that may be codes (`Fragment::reads_codes`): the texts of the dictionary that was met last.
+    texts: Vec<Option<DictionaryTexts>>,
     rows: usize,
     /// Rows of a batch at most.
     rows_max: usize,
@@ -138,6 +140,7 @@ impl BlockScan {
             batches: BatchSchema::default(),
             values: Vec::new(),
             coefficients: false,
+            texts: vec![None; columns.len()],
             rows: 0,
             rows_max: BATCH_ROWS,
             counts: BlockCounts::default(),
@@ -153,8 +156,12 @@ impl BlockScan {
     /// Empty columns; those of varying length get room for as many bytes as those before them.
     fn buffers(&self, rows: usize) -> Vec<Values> {
         let buffer = |(index, column): (usize, &usize)| {
+            let pg_type = self.schema.columns[*column].pg_type;
+            if self.texts[index].is_some() {
+                return Values::codes(pg_type, rows);
+            }
             let bytes = self.values.get(index).map_or(0, Values::bytes_len);
-            Values::with_capacity(self.schema.columns[*column].pg_type, rows, bytes + bytes / 8)
+            Values::with_capacity(pg_type, rows, bytes + bytes / 8)
         };
         self.columns.iter().enumerate().map(buffer).collect()
     }
@@ -164,9 +171,12 @@ impl BlockScan {
         self.rows_max = rows;
     }
 
-    /// Numerics of its batches may be coefficients from here on (`Fragment::reads_coefficients`).
-    pub(crate) fn set_coefficients(&mut self, coefficients: bool) {
+    /// From here on numerics of its batches may be coefficients (`Fragment::reads_coefficients`), and texts at these
+    /// positions codes (`Fragment::reads_codes`).
+    pub(crate) fn set_encoded(&mut self, coefficients: bool, codes: &[usize]) {
         self.coefficients = coefficients;
+        codes.iter().for_each(|index| self.texts[*index] = Some(DictionaryTexts::default()));
+        self.values = self.buffers(0);
     }
 
     /// Whether the batch has no room for another block.
@@ -304,20 +314,20 @@ impl<E: Env> Segment<E> {
 
     /// Adds the rows of the block that `filter_block` left.
     pub(crate) fn gather_block(&self, block: &RowGroup, scan: &mut BlockScan) {
-        let BlockScan { mask, scratch, columns, values, schema, .. } = scan;
+        let BlockScan { mask, scratch, columns, values, texts, schema, .. } = scan;
         let (first, count) = (mask::first(mask), mask::count(mask));
         if mask::last(mask) - first + 1 == count {
-            for (column, out) in columns.iter().zip(values) {
+            for ((column, out), texts) in columns.iter().zip(values).zip(texts) {
                 let (encoded, index) = block.column(*column);
-                out.append(encoded, index, first..first + count);
+                out.append(encoded, index, first..first + count, texts.as_mut(), scratch);
             }
             return;
         }
         scratch.rows.clear();
         mask::for_each(mask, |row| scratch.rows.push(u16::try_from(row).expect("below BLOCK_ROWS")));
-        for (column, out) in columns.iter().zip(values) {
+        for ((column, out), texts) in columns.iter().zip(values).zip(texts) {
             let (encoded, index) = block.column(*column);
-            out.gather(encoded, index, schema.columns[*column].pg_type, scratch);
+            out.gather(encoded, index, schema.columns[*column].pg_type, texts.as_mut(), scratch);
         }
     }
 }

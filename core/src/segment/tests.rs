@@ -176,6 +176,18 @@ pub(super) async fn scan_columns(
     span: &KeySpan,
     cache: &BlockCache,
 ) -> Vec<RecordBatch> {
+    let mut batches = scan_blocks(segment, scan, span, cache).await;
+    batches.extend(scan.take().expect("values of their types"));
+    batches
+}
+
+/// As `scan_columns`, without the batch that still has room.
+pub(super) async fn scan_blocks(
+    segment: &Segment<SimEnv>,
+    scan: &mut BlockScan,
+    span: &KeySpan,
+    cache: &BlockCache,
+) -> Vec<RecordBatch> {
     let mut batches = Vec::new();
     let blocks = segment.blocks_in(span);
     for number in blocks.clone() {
@@ -199,7 +211,6 @@ pub(super) async fn scan_columns(
             batches.extend(scan.take().expect("values of their types"));
         }
     }
-    batches.extend(scan.take().expect("values of their types"));
     batches
 }
 

@@ -230,7 +230,7 @@ impl<E: Env> Inner<E> {
         let rows = FilteredRows::new(&schema, columns, open.fragment.filters());
         let mut blocks = BlockScan::new(&schema, columns, &rows.filters, &open.view);
         blocks.set_rows_max(FIRST_ROWS);
-        blocks.set_coefficients(open.fragment.reads_coefficients());
+        blocks.set_encoded(open.fragment.reads_coefficients(), &open.fragment.reads_codes());
         Ok(ScanRun {
             sources,
             source: 0,

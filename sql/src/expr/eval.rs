@@ -8,14 +8,12 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::Decimal64Type;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow_buffer::BooleanBuffer;
-use arrow_schema::DataType;
 use arrow_select::take::take;
 use omen_core::SqlState;
 use omen_core::error::ValueError;
-use omen_core::fragment::numerics_of;
+use omen_core::fragment::plain;
 use omen_core::types::{Datum, PgType};
 
 use super::any_all::any_all;
@@ -73,17 +71,14 @@ impl<'a> Frame<'a> {
 
     /// The values of a column, as expressions of its type give them.
     fn column(&self, index: usize) -> Result<Value> {
-        let column = self.column_as_is(index)?;
-        if let Value::Array(array) = &column
-            && let DataType::Decimal64(_, scale) = array.data_type()
-        {
-            let coefficients = array.as_primitive::<Decimal64Type>().values();
-            return Ok(Value::Array(numerics_of(scale.cast_unsigned(), coefficients)));
-        }
-        Ok(column)
+        Ok(match self.column_as_is(index)? {
+            Value::Array(array) => Value::Array(plain(&array)),
+            scalar => scalar,
+        })
     }
 
-    /// The values of a column as they lie in the batch: numerics may be coefficients (`Fragment::reads_coefficients`).
+    /// The values of a column as they lie in the batch: numerics may be coefficients (`Fragment::reads_coefficients`), texts
+    /// codes (`Fragment::reads_codes`).
     pub(super) fn column_as_is(&self, index: usize) -> Result<Value> {
         let column = self.batch.and_then(|batch| batch.columns().get(index)).ok_or_else(|| {
             ValueError::new(

@@ -12,9 +12,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
-use arrow_schema::{Field, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use hashbrown::HashSet;
-use omen_core::fragment::{Flow, FragmentRun};
+use omen_core::fragment::{Flow, FragmentRun, plain};
 use omen_core::types::PgType;
 
 use super::groups::{GroupTable, NO_GROUP};
@@ -243,7 +243,10 @@ impl AggregateRun {
             self.update(&batch)?;
             return Ok(None);
         };
-        let columns = self.groups.iter().map(|group| group.eval(&batch, &self.context));
+        let columns = self.groups.iter().map(|group| match codes_of(group, &batch) {
+            Some(codes) => Ok(codes),
+            None => group.eval(&batch, &self.context),
+        });
         let columns: Vec<ArrayRef> = columns.collect::<Result<_>>()?;
         table.assign(&columns, batch.num_rows(), &mut self.ids);
         let mut unknown = None;
@@ -254,6 +257,7 @@ impl AggregateRun {
             let columns: Vec<ArrayRef> = columns
                 .iter()
                 .map(|column| arrow_select::filter::filter(column, &mask).expect("as long as the batch"))
+                .map(|column| plain(&column))
                 .collect();
             let keys = RowKeys::of(&columns, &types, others.num_rows());
             unknown = Some((others, keys));
@@ -301,6 +305,13 @@ impl AggregateRun {
         let table = self.table.as_ref().map_or(0, GroupTable::size_bytes);
         table + self.aggregates.iter().map(Running::size_bytes).sum::<usize>()
     }
+}
+
+/// The codes of a column of texts, if it has such.
+fn codes_of(group: &Expr, batch: &RecordBatch) -> Option<ArrayRef> {
+    let Expr::Column { index, .. } = group else { return None };
+    let column = batch.columns().get(*index)?;
+    matches!(column.data_type(), DataType::Dictionary(..)).then(|| Arc::clone(column))
 }
 
 impl FragmentRun for AggregateRun {

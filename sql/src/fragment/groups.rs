@@ -1,7 +1,7 @@
 //! Numbers groups: rows with equal values get the same number, counted from 0 in order of appearance.
 //!
 //! One column of whole numbers or of text is looked up by its value; anything else by the bytes of [`RowKeys`], and of
-//! short texts that repeat ([`Repeats`]) only the first. Each group keeps the values of its first row.
+//! short texts that repeat ([`Repeats`]) only the first, of codes of texts ([`Combinations`]) each combination once. Each group keeps the values of its first row.
 
 use std::sync::Arc;
 
@@ -13,9 +13,13 @@ use arrow_array::{
     Array, ArrayRef, ArrowPrimitiveType, BooleanArray, PrimitiveArray, StringArray, UInt32Array,
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_schema::DataType;
 use hashbrown::HashTable;
 use omen_core::types::PgType;
 
+use omen_core::fragment::plain;
+
+use super::codes::{self, Combinations};
 use super::repeats::Repeats;
 use super::rowkey::RowKeys;
 
@@ -33,6 +37,7 @@ pub(crate) struct GroupTable {
     types: Vec<PgType>,
     lookup: Lookup,
     repeats: Repeats,
+    combinations: Combinations,
 }
 
 enum Lookup {
@@ -49,7 +54,7 @@ impl GroupTable {
             [PgType::Text | PgType::Varchar(_)] => Lookup::Text(Text::default()),
             _ => Lookup::Rows(Rows { chunks: vec![Vec::new(); types.len()], ..Rows::default() }),
         };
-        GroupTable { types, lookup, repeats: Repeats::default() }
+        GroupTable { types, lookup, repeats: Repeats::default(), combinations: Combinations::default() }
     }
 
     /// Takes no more groups: rows of others get [`NO_GROUP`].
@@ -86,8 +91,25 @@ impl GroupTable {
         }
     }
 
-    /// The group of each row, in `groups`, which is overwritten.
+    /// The group of each row, in `groups`, which is overwritten. Texts may be codes.
     pub(crate) fn assign(&mut self, columns: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) {
+        if let Some(coded) = codes::coded(columns) {
+            let mut combinations = std::mem::take(&mut self.combinations);
+            let assign = |texts: &[ArrayRef], rows: usize, groups: &mut Vec<u32>| {
+                self.assign_each(texts, rows, groups);
+            };
+            combinations.assign(&coded, groups, assign);
+            self.combinations = combinations;
+        } else if columns.iter().any(|column| matches!(column.data_type(), DataType::Dictionary(..))) {
+            let texts: Vec<ArrayRef> = columns.iter().map(plain).collect();
+            self.assign_texts(&texts, rows, groups);
+        } else {
+            self.assign_texts(columns, rows, groups);
+        }
+    }
+
+    /// As `assign` of columns that are no codes.
+    fn assign_texts(&mut self, columns: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) {
         if self.repeats.find(columns, &self.types, rows) {
             let first_rows = UInt32Array::from(self.repeats.first_rows.clone());
             let columns: Vec<ArrayRef> =

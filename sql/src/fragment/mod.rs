@@ -4,6 +4,7 @@
 //! [`Fragment`] of a scan, the session's core runs another over what comes back. Both are the same code.
 
 mod aggregate;
+mod codes;
 mod gather;
 mod grouping_sets;
 mod groups;
@@ -23,6 +24,7 @@ pub(crate) mod window;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
@@ -337,6 +339,38 @@ impl Fragment for ScanFragment {
     fn reads_coefficients(&self) -> bool {
         let mut stages = self.pipeline.stages.iter().skip_while(|stage| matches!(stage, Stage::Filter(_)));
         matches!(stages.next(), Some(Stage::Project(_) | Stage::Aggregate { .. }))
+    }
+
+    /// Those that an aggregation by texts alone groups by, and that nothing else reads.
+    fn reads_codes(&self) -> Vec<usize> {
+        let mut read = BTreeSet::new();
+        for stage in &self.pipeline.stages {
+            let mut note = |expr: &Expr| {
+                expr.visit(&mut |part| {
+                    if let Expr::Column { index, .. } = part {
+                        read.insert(*index);
+                    }
+                });
+            };
+            match stage {
+                Stage::Filter(conjuncts) => conjuncts.iter().for_each(note),
+                Stage::Aggregate { groups, aggregates, .. } => {
+                    for aggregate in aggregates {
+                        aggregate.call.args.iter().chain(&aggregate.filter).for_each(&mut note);
+                    }
+                    let text = |group: &Expr| match group {
+                        Expr::Column { index, pg_type: PgType::Text | PgType::Varchar(_), .. } => {
+                            Some(*index)
+                        }
+                        _ => None,
+                    };
+                    let texts = groups.iter().map(text).collect::<Option<Vec<usize>>>().unwrap_or_default();
+                    return if texts.iter().any(|text| read.contains(text)) { Vec::new() } else { texts };
+                }
+                _ => break,
+            }
+        }
+        Vec::new()
     }
 
     fn start(&self) -> Box<dyn FragmentRun> {

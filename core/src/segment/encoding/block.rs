@@ -411,6 +411,13 @@ impl EncodedBlock {
         true
     }
 
+    /// The dictionary of a column of texts, if it has one.
+    pub(crate) fn dictionary(&self, column: usize) -> Option<DictionaryId> {
+        let encoded = &self.columns[column];
+        let is_coded = matches!(encoded.data, Data::Dictionary(_)) && encoded.layout == Layout::Bytes;
+        is_coded.then(|| dictionary_of(column))
+    }
+
     /// The codes of some rows, anything for NULL, and their dictionary, if the column is dictionary-coded.
     pub(crate) fn codes(&self, column: usize, rows: Range<usize>, out: &mut [u32]) -> Option<DictionaryId> {
         let Data::Dictionary(codes) = &self.columns[column].data else { return None };

@@ -1,4 +1,4 @@
-use super::super::tests::{scan_columns, set_ends, simulate, versions, view, write};
+use super::super::tests::{scan_blocks, scan_columns, set_ends, simulate, versions, view, write};
 use super::*;
 use crate::filter::tests::{holds, some_test};
 use crate::filter::{ColumnFilter, Comparison, Test};
@@ -190,7 +190,7 @@ fn numerics_are_coefficients_while_they_have_one_scale() {
                 let ready = Filter::all(filter.as_slice(), &schema);
                 let mut scan = BlockScan::new(&schema, &[1], &ready, &view(1_000_000));
                 scan.set_rows_max(rows_max);
-                scan.set_coefficients(coefficients);
+                scan.set_encoded(coefficients, &[]);
                 let batches = scan_columns(&segment, &mut scan, &KeySpan::all(), &cache).await;
                 let (values, forms): (Vec<_>, Vec<_>) =
                     batches.iter().map(|batch| plain(&schema, batch)).unzip();
@@ -198,6 +198,66 @@ fn numerics_are_coefficients_while_they_have_one_scale() {
                 let rows = model.iter().enumerate().filter(|(row, _)| (row % 40) < of_40);
                 let wanted: Vec<Vec<Datum>> = rows.map(|(_, v)| vec![v.values[1].clone()]).collect();
                 assert_eq!(values.concat(), wanted, "{of_40} of 40, {rows_max} rows");
+            }
+        }
+    });
+}
+
+#[test]
+fn texts_are_codes_while_they_come_from_one_dictionary() {
+    use crate::fragment::plain;
+    use arrow_schema::DataType;
+
+    simulate(12, |_, env| async move {
+        let mut random = Random::new(12);
+        let schema = test_rows::schema(&[PgType::Int8, PgType::Text, PgType::Int4], &[0]);
+        // Segments whose dictionaries differ; the last block has NULLs.
+        let mut models = [versions(&mut random, &schema, 4 * BLOCK_ROWS, true), Vec::new()];
+        models[1] = versions(&mut random, &schema, 2 * BLOCK_ROWS, true);
+        for (segment, model) in models.iter_mut().enumerate() {
+            for (row, version) in model.iter_mut().enumerate() {
+                version.values[1] = match row % 5 {
+                    4 if segment == 1 && row / BLOCK_ROWS == 1 => Datum::Null,
+                    kind => {
+                        Datum::Text(["", "open", "shut", "a longer one", "ajar"][(kind + segment) % 5].into())
+                    }
+                };
+                version.values[2] = Datum::Int4(row as i32 % 40);
+            }
+        }
+        let cache = BlockCache::new(64 << 20);
+        let segments = [write(&env, &schema, 1, &models[0]).await, write(&env, &schema, 2, &models[1]).await];
+        let below =
+            |most| ColumnFilter { column: 2, test: Test::Compare(Comparison::Less, Datum::Int4(most)) };
+        for (filter, of_40) in [(None, 40), (Some(below(20)), 20), (Some(below(1)), 1)] {
+            for (rows_max, codes, expected) in [
+                (BLOCK_ROWS, &[0][..], vec![true, true, true, true, true, false]),
+                (BLOCK_ROWS, &[], vec![false; 6]),
+                // One batch of both segments.
+                (BATCH_ROWS, &[0], vec![false]),
+            ] {
+                let ready = Filter::all(filter.as_slice(), &schema);
+                let mut scan = BlockScan::new(&schema, &[1], &ready, &view(1_000_000));
+                scan.set_rows_max(rows_max);
+                scan.set_encoded(true, codes);
+                let mut batches = Vec::new();
+                for segment in &segments {
+                    batches.extend(scan_blocks(segment, &mut scan, &KeySpan::all(), &cache).await);
+                }
+                batches.extend(scan.take().expect("well formed"));
+                let is_coded =
+                    |batch: &RecordBatch| matches!(batch.column(0).data_type(), DataType::Dictionary(..));
+                let forms: Vec<bool> = batches.iter().map(is_coded).collect();
+                assert_eq!(forms, expected, "{of_40} of 40, {rows_max} rows");
+                let values = batches.iter().flat_map(|batch| {
+                    let batch =
+                        RecordBatch::try_from_iter([("t", plain(batch.column(0)))]).expect("one column");
+                    test_rows::values_of_batch(&schema, &[1], &batch)
+                });
+                let rows = models.iter().flat_map(|model| model.iter().enumerate());
+                let rows = rows.filter(|(row, _)| (row % 40) < of_40);
+                let wanted: Vec<Vec<Datum>> = rows.map(|(_, v)| vec![v.values[1].clone()]).collect();
+                assert_eq!(values.collect::<Vec<_>>(), wanted, "{of_40} of 40, {rows_max} rows");
             }
         }
     });

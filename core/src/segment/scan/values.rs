@@ -1,16 +1,19 @@
 //! The values of a column in the batch of a scan.
 
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Decimal64Array};
+use arrow_array::types::UInt16Type;
+use arrow_array::{Array, ArrayRef, Decimal64Array, DictionaryArray, StringArray};
+use arrow_buffer::OffsetBuffer;
 use arrow_schema::DataType;
 
-use super::super::encoding::EncodedBlock;
+use super::super::encoding::{DictionaryId, EncodedBlock, Tables};
 use super::super::format::BLOCK_ROWS;
 use super::Scratch;
 use crate::column::ColumnBuf;
-use crate::fragment::{COEFFICIENTS_SCALE_MAX, numerics_of};
+use crate::fragment::{CODES_MAX, COEFFICIENTS_SCALE_MAX, numerics_of};
 use crate::row::Malformed;
 use crate::segment::encoding::is_int;
 use crate::types::{Numeric, PgType};
@@ -23,8 +26,40 @@ const DECIMAL64_DIGITS: u8 = 18;
 pub(super) enum Values {
     /// Coefficients of numerics of one scale, none of them NULL.
     Coefficients { pg_type: PgType, scale: u8, ints: Vec<i64> },
+    /// Codes of texts, none of them NULL, and the texts, unless there are no codes yet.
+    Codes { pg_type: PgType, codes: Vec<u16>, texts: Option<Arc<StringArray>> },
     /// All else, and what is still empty.
     Plain(ColumnBuf),
+}
+
+/// The texts of a dictionary, which many blocks share.
+#[derive(Clone, Debug, Default)]
+pub(super) struct DictionaryTexts {
+    /// Of which dictionary; none are known at first, or if it has too many or what is no text.
+    of: Option<(Rc<Tables>, DictionaryId)>,
+    texts: Option<Arc<StringArray>>,
+}
+
+impl DictionaryTexts {
+    /// The texts of a column of a block, if they come from a dictionary that has not too many. Behind the last is one for
+    /// all codes that no value has: a block may hold any.
+    fn of(&mut self, block: &EncodedBlock, column: usize) -> Option<&Arc<StringArray>> {
+        let id = block.dictionary(column)?;
+        let tables = block.tables();
+        if !self.of.as_ref().is_some_and(|(of, known)| Rc::ptr_eq(of, tables) && *known == id) {
+            self.of = Some((Rc::clone(tables), id));
+            let count = tables.dictionary_len(id);
+            self.texts = (count < CODES_MAX).then(|| texts_of(tables, id, count + 1)).flatten().map(Arc::new);
+        }
+        self.texts.as_ref()
+    }
+}
+
+/// The first `count` texts of a dictionary; `None` if not all are text.
+fn texts_of(tables: &Tables, id: DictionaryId, count: usize) -> Option<StringArray> {
+    let texts = || (0..count).map(|code| tables.dictionary_value(id, code as u32));
+    let offsets = OffsetBuffer::from_lengths(texts().map(<[u8]>::len));
+    StringArray::try_new(offsets, texts().collect::<Vec<_>>().concat().into(), None).ok()
 }
 
 impl Values {
@@ -36,10 +71,15 @@ impl Values {
         }
     }
 
+    /// An empty column of codes with room for `rows`.
+    pub(super) fn codes(pg_type: PgType, rows: usize) -> Values {
+        Values::Codes { pg_type, codes: Vec::with_capacity(rows), texts: None }
+    }
+
     /// Bytes of values whose length varies.
     pub(super) fn bytes_len(&self) -> usize {
         match self {
-            Values::Coefficients { .. } => 0,
+            Values::Coefficients { .. } | Values::Codes { .. } => 0,
             Values::Plain(values) => values.bytes_len(),
         }
     }
@@ -51,10 +91,53 @@ impl Values {
             values.extend_numerics(*scale, ints.iter().copied());
             *self = Values::Plain(values);
         }
+        if let Values::Codes { pg_type, codes, texts } = self {
+            let mut values = ColumnBuf::with_capacity(*pg_type, codes.capacity(), 0);
+            if let Some(texts) = texts {
+                let text = |code: u32| texts.value(code as usize).as_bytes();
+                values.extend_coded(codes.iter().map(|code| u32::from(*code)), texts.len(), text);
+            }
+            *self = Values::Plain(values);
+        }
         match self {
             Values::Plain(values) => values,
-            Values::Coefficients { .. } => unreachable!("they have become plain"),
+            Values::Coefficients { .. } | Values::Codes { .. } => unreachable!("they have become plain"),
         }
+    }
+
+    /// Appends the codes of some rows of a block; false if it has none, or those of other texts than before.
+    fn append_codes(
+        &mut self,
+        block: &EncodedBlock,
+        column: usize,
+        range: &Range<usize>,
+        texts: Option<&mut DictionaryTexts>,
+        unpacked: &mut Vec<u32>,
+        selected: Option<&[u16]>,
+    ) -> bool {
+        let (Values::Codes { codes, texts: own, .. }, Some(texts)) = (self, texts) else { return false };
+        let Some(texts) = texts.of(block, column).filter(|_| block.valid(column).is_none()) else {
+            return false;
+        };
+        match own {
+            Some(own) if Arc::ptr_eq(own, texts) => {}
+            Some(_) => return false,
+            None => *own = Some(Arc::clone(texts)),
+        }
+        unpacked.resize(BLOCK_ROWS, 0);
+        let unpacked = &mut unpacked[..range.len()];
+        if block.codes(column, range.clone(), unpacked).is_none() {
+            return false;
+        }
+        let beyond = texts.len() - 1;
+        let known = |code: u32| (code as usize).min(beyond) as u16;
+        match selected {
+            None => codes.extend(unpacked.iter().map(|code| known(*code))),
+            Some(rows) => {
+                codes.extend(rows.iter().map(|row| known(unpacked[usize::from(*row) - range.start])))
+            }
+        }
+        true
     }
 
     /// Room for the coefficients of numerics of some rows of a block, if they are of the scale of those before.
@@ -72,8 +155,18 @@ impl Values {
         (*scale == own).then_some(ints)
     }
 
-    /// Appends the values of some rows.
-    pub(super) fn append(&mut self, block: &EncodedBlock, column: usize, rows: Range<usize>) {
+    /// Appends the values of some rows; `texts` are those met last, if codes of them are wanted.
+    pub(super) fn append(
+        &mut self,
+        block: &EncodedBlock,
+        column: usize,
+        rows: Range<usize>,
+        texts: Option<&mut DictionaryTexts>,
+        scratch: &mut Scratch,
+    ) {
+        if self.append_codes(block, column, &rows, texts, &mut scratch.codes, None) {
+            return;
+        }
         match self.coefficients(block, column, &rows) {
             Some(ints) => {
                 let start = ints.len();
@@ -90,6 +183,7 @@ impl Values {
         block: &EncodedBlock,
         column: usize,
         pg_type: PgType,
+        texts: Option<&mut DictionaryTexts>,
         scratch: &mut Scratch,
     ) {
         /// Decoding all values of a block costs what decoding one in so many costs one by one.
@@ -99,6 +193,9 @@ impl Values {
         let selected_rows = || selected.iter().map(|row| usize::from(*row));
         if let (Some(first), Some(last)) = (selected.first(), selected.last()) {
             let range = usize::from(*first)..usize::from(*last) + 1;
+            if self.append_codes(block, column, &range, texts, &mut scratch.codes, Some(selected)) {
+                return;
+            }
             if let Some(ints) = self.coefficients(block, column, &range) {
                 if !is_many {
                     return ints.extend(selected_rows().map(|row| block.coefficient(column, row)));
@@ -136,6 +233,13 @@ impl Values {
     pub(super) fn into_array(self, coefficients: bool) -> Result<ArrayRef, Malformed> {
         match self {
             Values::Plain(values) => values.freeze().array().cloned(),
+            Values::Codes { codes, texts: Some(texts), .. } => {
+                let coded = DictionaryArray::<UInt16Type>::try_new(codes.into(), texts);
+                coded.map(|coded| Arc::new(coded) as ArrayRef).map_err(|_| Malformed)
+            }
+            Values::Codes { pg_type, texts: None, .. } => {
+                ColumnBuf::with_capacity(pg_type, 0, 0).freeze().array().cloned()
+            }
             Values::Coefficients { scale, .. } if u32::from(scale) > Numeric::DIGITS_MAX => Err(Malformed),
             Values::Coefficients { scale, ints, .. } if coefficients && scale <= COEFFICIENTS_SCALE_MAX => {
                 let pg_type = DataType::Decimal64(DECIMAL64_DIGITS, scale.cast_signed());

@@ -5,8 +5,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use arrow_array::BooleanArray;
-use arrow_buffer::BooleanBuffer;
+use arrow_array::{Array, BooleanArray, StringArray};
+use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 use memchr::memmem::Finder;
 use omen_core::SqlState;
 use omen_core::error::ValueError;
@@ -26,10 +26,71 @@ enum Like {
     Prefix(Vec<u8>),
     /// `%abc`
     Suffix(Vec<u8>),
-    /// `%abc%`
-    Contains(Box<Finder<'static>>),
+    /// `ab%cd%ef`: without `_`.
+    Parts(Parts),
     /// Anything else.
     General(Vec<Token>),
+}
+
+/// What stands between the `%` of a pattern. Its bytes may be searched for as such, because no character of UTF-8 begins
+/// inside another.
+struct Parts {
+    /// Before the first.
+    prefix: Vec<u8>,
+    /// Between the first and the last, none of them empty.
+    inner: Vec<Finder<'static>>,
+    /// Behind the last.
+    suffix: Vec<u8>,
+}
+
+impl Parts {
+    /// Those of these tokens, of which at least one is a `%`; none if there are others than bytes.
+    fn of(tokens: &[Token]) -> Option<Parts> {
+        let mut parts = vec![Vec::new()];
+        for token in tokens {
+            match (token, parts.last_mut()) {
+                (Token::Byte(byte), Some(last)) => last.push(*byte),
+                (Token::Any, _) => parts.push(Vec::new()),
+                _ => return None,
+            }
+        }
+        let suffix = parts.pop().filter(|_| !parts.is_empty())?;
+        let prefix = parts.remove(0);
+        let inner = parts.iter().map(|part| Finder::new(part).into_owned()).collect();
+        Some(Parts { prefix, inner, suffix })
+    }
+
+    /// The first place of each part behind the one before leaves most room for the others.
+    fn matches(&self, text: &[u8]) -> bool {
+        let Parts { prefix, inner, suffix } = self;
+        let rest = text.strip_prefix(prefix.as_slice()).and_then(|rest| rest.strip_suffix(suffix.as_slice()));
+        let Some(mut rest) = rest else { return false };
+        inner.iter().all(|part| match part.find(rest) {
+            Some(at) => {
+                rest = &rest[at + part.needle().len()..];
+                true
+            }
+            None => false,
+        })
+    }
+
+    /// The rows of a column that match, if what they have to hold can be searched for in all of them at once.
+    fn rows_of(&self, texts: &StringArray) -> Option<BooleanBuffer> {
+        let first = self.inner.first()?;
+        let (offsets, bytes) = (texts.value_offsets(), texts.value_data());
+        let end_of = |row: usize| offsets[row + 1] as usize;
+        let mut found = BooleanBufferBuilder::new(texts.len());
+        found.append_n(texts.len(), false);
+        let (mut row, mut at) = (0, offsets[0] as usize);
+        while let Some(place) = first.find(bytes.get(at..end_of(texts.len().checked_sub(1)?))?) {
+            at += place;
+            row += offsets[row + 1..].partition_point(|end| *end as usize <= at);
+            // What goes on in the next row is no match, nor is any other in this one before it.
+            found.set_bit(row, self.matches(&bytes[offsets[row] as usize..end_of(row)]));
+            at = end_of(row);
+        }
+        Some(found.finish())
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,12 +123,10 @@ impl Like {
             bytes.collect::<Option<Vec<u8>>>()
         };
         let special = match tokens.as_slice() {
-            [Token::Any, inner @ .., Token::Any] => {
-                literal(inner).map(|part| Like::Contains(Box::new(Finder::new(&part).into_owned())))
-            }
-            [Token::Any, inner @ ..] => literal(inner).map(Like::Suffix),
-            [inner @ .., Token::Any] => literal(inner).map(Like::Prefix),
-            inner => literal(inner).map(Like::Exact),
+            [Token::Any, inner @ ..] if !inner.contains(&Token::Any) => literal(inner).map(Like::Suffix),
+            [inner @ .., Token::Any] if !inner.contains(&Token::Any) => literal(inner).map(Like::Prefix),
+            inner if !inner.contains(&Token::Any) => literal(inner).map(Like::Exact),
+            inner => Parts::of(inner).map(Like::Parts),
         };
         special.unwrap_or(Like::General(tokens))
     }
@@ -77,7 +136,7 @@ impl Like {
             Like::Exact(part) => text == part,
             Like::Prefix(part) => text.starts_with(part),
             Like::Suffix(part) => text.ends_with(part),
-            Like::Contains(finder) => finder.find(text).is_some(),
+            Like::Parts(parts) => parts.matches(text),
             Like::General(tokens) => return general(tokens, text),
         })
     }
@@ -162,8 +221,17 @@ pub(crate) fn like(call: &Call<'_>, mode: LikeMode) -> Result<Value> {
                 return each_row(call, |row| test(&like, Text::get(texts, row)));
             }
             // The other kinds never fail, not even under NULLs.
-            let bits =
-                BooleanBuffer::collect_bool(call.rows, |row| test(&like, Text::get(texts, row)) == Ok(true));
+            let of_parts = match &like {
+                Like::Parts(parts) if !mode.ignore_case => parts.rows_of(texts),
+                _ => None,
+            };
+            let bits = match of_parts {
+                Some(found) if mode.negated => !&found,
+                Some(found) => found,
+                None => BooleanBuffer::collect_bool(call.rows, |row| {
+                    test(&like, Text::get(texts, row)) == Ok(true)
+                }),
+            };
             Ok(Value::Array(Arc::new(BooleanArray::new(bits, common_nulls(call.args)))))
         }
         (text, pattern) => each_row(call, |row| test(&prepare(pattern.get(row)), text.get(row))),
@@ -362,4 +430,52 @@ pub fn like_prefix(pattern: &Datum) -> Option<String> {
         }
     }
     (!prefix.is_empty()).then_some(prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All words of up to so many letters.
+    fn words(letters: &[&str], most: usize) -> Vec<String> {
+        let mut all = vec![String::new()];
+        let mut last = all.clone();
+        for _ in 0..most {
+            last = last
+                .iter()
+                .flat_map(|word| letters.iter().map(move |letter| format!("{word}{letter}")))
+                .collect();
+            all.extend_from_slice(&last);
+        }
+        all
+    }
+
+    /// Patterns that are searched for part by part match what they match letter by letter, row by row and in a column.
+    #[test]
+    fn parts_of_patterns_are_found() {
+        let texts = words(&["a", "b", "ü"], 6);
+        let column = StringArray::from_iter_values(&texts);
+        let patterns = words(&["%", "a", "b", "ü"], 4);
+        let mut in_columns = 0;
+        for pattern in patterns.iter().chain(["%ab%ba%".to_owned(), "a%ab%a%b".to_owned()].iter()) {
+            let like = Like::new(pattern.as_bytes());
+            assert!(!matches!(like, Like::General(_)), "{pattern}");
+            let token = |byte: &u8| if *byte == b'%' { Token::Any } else { Token::Byte(*byte) };
+            let tokens: Vec<Token> = pattern.as_bytes().iter().map(token).collect();
+            let expected: Vec<bool> =
+                texts.iter().map(|text| general(&tokens, text.as_bytes()).unwrap()).collect();
+            let found: Vec<bool> = texts.iter().map(|text| like.matches(text.as_bytes()).unwrap()).collect();
+            assert_eq!(found, expected, "{pattern}");
+            if let Like::Parts(parts) = &like
+                && let Some(found) = parts.rows_of(&column)
+            {
+                assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{pattern}");
+                let (from, count) = (100, 333);
+                let part = parts.rows_of(&column.slice(from, count)).expect("as before");
+                assert_eq!(part.iter().collect::<Vec<_>>(), expected[from..from + count], "{pattern}");
+                in_columns += 1;
+            }
+        }
+        assert!(in_columns > 30, "{in_columns}");
+    }
 }
