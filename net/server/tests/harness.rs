@@ -62,6 +62,34 @@ fn all_workloads_get_right_answers() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "servers have removed their data");
 }
 
+/// Where the Python packages are that engines without a server need; else those of `python3` are tried.
+const PYTHON: &str = "OMENDB_TEST_PYTHON";
+
+#[test]
+fn engines_without_a_server_answer_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    for engine in ["duckdb", "clickhouse"] {
+        let mut both = task(folder.path(), "flights", Arrivals::Closed);
+        both.servers.push(engine.to_owned());
+        both.setup.python = std::env::var_os(PYTHON).unwrap_or_else(|| "python3".into()).into();
+        // Time for all queries.
+        both.duration = Duration::from_millis(1_500);
+        let outcome = run(&both, |_| {}).unwrap();
+        if let Some(why) = outcome.missing.get(engine) {
+            assert!(why.contains("is not installed") || why.contains("does not start"), "{engine}: {why}");
+            println!("skipped: {engine}: {why}");
+            continue;
+        }
+        assert!(outcome.is_right(), "{}", compare::summary(&outcome));
+        let figures = compare::summary(&outcome);
+        assert!(figures.contains("worst p50 us") && figures.contains("carriers p50 us"), "{figures}");
+        // What it takes part in is limited.
+        let refused = run(&Task { workload: "select".to_owned(), ..both }, |_| {}).unwrap();
+        assert!(refused.missing[engine].contains("analytic"), "{:?}", refused.missing);
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "servers have removed their data");
+}
+
 #[test]
 fn results_are_kept_compared_and_drawn() {
     let folder = tempfile::tempdir().unwrap();

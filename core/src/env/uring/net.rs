@@ -16,6 +16,9 @@ const BACKLOG: i32 = 1_024;
 /// A buffer with less space than this is given more before it receives.
 const SPARE_BYTES_MIN: usize = 4_096;
 
+/// More goes through the ring: who sends much gives way to others meanwhile.
+const SENT_AT_ONCE_BYTES_MAX: usize = 16 << 10;
+
 /// Space that a buffer is given to receive.
 const SPARE_BYTES: usize = 16_384;
 
@@ -81,6 +84,17 @@ impl Listener for UringListener {
     }
 }
 
+impl UringStream {
+    /// Sends what there is room for without waiting, mostly all; how many bytes. So an answer leaves at once and not at the
+    /// end of the turn, and the core does not wake to hear that it has left: a system call less for each request.
+    fn send_at_once(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self.socket.send_with_flags(bytes, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) {
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
+            sent => sent,
+        }
+    }
+}
+
 impl Stream for UringStream {
     async fn receive(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         if buffer.capacity() - buffer.len() < SPARE_BYTES_MIN {
@@ -102,7 +116,7 @@ impl Stream for UringStream {
 
     async fn send(&self, buffer: &mut Vec<u8>) -> io::Result<()> {
         let len = buffer.len();
-        let mut sent = 0;
+        let mut sent = if len <= SENT_AT_ONCE_BYTES_MAX { self.send_at_once(buffer)? } else { 0 };
         while sent < len {
             let request =
                 Request::Send { socket: Rc::clone(&self.socket), buffer: std::mem::take(buffer), sent };

@@ -120,6 +120,8 @@ async fn echo<E: Env>(env: &E) -> Vec<u8> {
     env.spawn(async move {
         let stream = listener.accept().await.unwrap();
         assert!(stream.peer_address().is_ok());
+        // Meanwhile what is sent fills all there is between.
+        server.sleep(Duration::from_millis(100)).await;
         let mut buffer = Vec::new();
         while stream.receive(&mut buffer).await.unwrap() > 0 {
             server.sleep(Duration::from_micros(100)).await;
@@ -128,9 +130,15 @@ async fn echo<E: Env>(env: &E) -> Vec<u8> {
     });
     let client = Rc::new(env.connect(address).await.unwrap());
     let sender = Rc::clone(&client);
-    let sent: Vec<u8> = (0..1_000_000_u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
-    let mut bytes = sent.clone();
-    env.spawn(async move { sender.send(&mut bytes).await.unwrap() });
+    let sent: Vec<u8> = (0..8_000_000_u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
+    let bytes = sent.clone();
+    env.spawn(async move {
+        // Faster than the other side takes them: some find no room.
+        let (small, large) = bytes.split_at(7_000_000);
+        for part in small.chunks(10_000).chain([large]) {
+            sender.send(&mut part.to_vec()).await.unwrap();
+        }
+    });
     let mut back = Vec::new();
     while back.len() < sent.len() {
         assert!(client.receive(&mut back).await.unwrap() > 0);
