@@ -131,8 +131,12 @@ impl Contestant {
         let kinds = self.workload.kinds();
         match measure(&plan, self.workload.as_ref(), &self.server) {
             Ok((measured, usage)) => {
-                let wrong = measured.errors.keys().filter(|error| error.starts_with("wrong answer"));
-                self.outcome.wrong.extend(wrong.cloned());
+                let known = &mut self.outcome.wrong;
+                for error in measured.errors.keys().filter(|error| error.starts_with("wrong answer")) {
+                    if !known.contains(error) {
+                        known.push(error.clone());
+                    }
+                }
                 self.outcome.rounds.push(Round::of(&measured, kinds, task.duration.as_secs_f64(), usage));
             }
             Err(error) => self.outcome.wrong.push(format!("round {}: {error}", round + 1)),
