@@ -39,7 +39,7 @@ impl EncodedBlock {
             None => {
                 scratch.resize(BLOCK_ROWS, 0);
                 let values = &mut scratch[..self.rows()];
-                coefficients.fill(self, 0..self.rows(), values);
+                self.fill(column, coefficients, 0..self.rows(), values);
                 mask::retain_values(mask, values, |value| (low <= value) & (value <= high));
             }
         }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::super::format::{BLOCK_ROWS, Detail};
 use super::alp::Exponents;
 use super::front::Front;
+use super::images::Images;
 use super::ints::{Cursor, Ints, u16_at};
 use super::invert::lower_bound;
 use super::values::{Odd, float_of, int_of, is_int};
@@ -85,6 +86,8 @@ struct Encoded {
     layout: Layout,
     valid: Valid,
     data: Data,
+    /// Whether others are predicted from it.
+    is_source: bool,
 }
 
 impl Encoded {
@@ -112,12 +115,13 @@ impl Encoded {
 }
 
 /// The columns of a block as they were written; shares the block's bytes.
-/// A copy shares all of it.
+/// A copy shares all of it but the images, of which it has none at first.
 #[derive(Clone, Debug)]
 pub(crate) struct EncodedBlock {
     columns: Rc<[Encoded]>,
     bytes: Rc<[u8]>,
     tables: Rc<Tables>,
+    images: Images,
     rows: u16,
 }
 
@@ -139,41 +143,29 @@ impl EncodedBlock {
         let decode = |(column, (section, pg_type)): (usize, (&Section, &PgType))| {
             decode_column(&bytes, *section, rows, column, *pg_type, tables)
         };
-        let columns = sections.iter().zip(types).enumerate().map(decode).collect::<Option<_>>();
-        let columns = columns.ok_or("malformed column")?;
-        let rows = u16::try_from(rows).map_err(|_| "a block of too many rows")?;
-        let block = EncodedBlock { columns, bytes, tables: Rc::clone(tables), rows };
-        block.references_end().then_some(block).ok_or("columns that refer to each other")
-    }
-
-    /// Whether no column refers to itself through others, and what is referred to is there.
-    fn references_end(&self) -> bool {
-        let mut depths = vec![0; self.columns.len()];
-        let mut refer = false;
-        for _ in 0..=DEPTH_MAX {
-            for (column, encoded) in self.columns.iter().enumerate() {
-                if let Valid::As(other) = encoded.valid
-                    && self.columns.get(other).is_none_or(|other| matches!(other.valid, Valid::As(_)))
-                {
-                    return false;
-                }
-                for other in encoded.all_ints().flat_map(Ints::references).flatten() {
-                    let Some(depth) = depths.get(usize::from(other)).copied() else { return false };
-                    refer = true;
-                    depths[column] = depths[column].max(depth + 1);
-                }
-            }
-            if !refer {
-                return true;
-            }
+        let columns = sections.iter().zip(types).enumerate().map(decode).collect::<Option<Vec<_>>>();
+        let mut columns = columns.ok_or("malformed column")?;
+        if !references_end(&columns) {
+            return Err("columns that refer to each other");
         }
-        // What refers to itself has grown with each pass.
-        depths.iter().all(|depth| *depth <= DEPTH_MAX)
+        mark_sources(&mut columns);
+        let rows = u16::try_from(rows).map_err(|_| "a block of too many rows")?;
+        Ok(EncodedBlock {
+            columns: columns.into(),
+            bytes,
+            tables: Rc::clone(tables),
+            images: Images::default(),
+            rows,
+        })
     }
 
     /// Rows of the block.
     pub(crate) fn rows(&self) -> usize {
         usize::from(self.rows)
+    }
+
+    pub(super) fn columns(&self) -> usize {
+        self.columns.len()
     }
 
     /// Bytes of memory.
@@ -323,14 +315,42 @@ impl EncodedBlock {
         }
     }
 
-    /// `image` of some rows.
-    pub(super) fn images(&self, column: usize, rows: Range<usize>, out: &mut [i64]) {
-        match self.columns.get(column).map(|encoded| &encoded.data) {
+    /// `image` of some rows; `buffer` may be what holds them.
+    pub(super) fn images<'a>(
+        &'a self,
+        column: usize,
+        rows: &Range<usize>,
+        buffer: &'a mut Vec<i64>,
+    ) -> &'a [i64] {
+        let data = self.columns.get(column).map(|encoded| &encoded.data);
+        let ints = match data {
             Some(Data::Ints(ints) | Data::Scaled { coefficients: ints, .. } | Data::Dictionary(ints)) => {
-                ints.fill(self, rows, out);
+                Some(ints)
             }
-            _ => out.fill(0),
+            _ => None,
+        };
+        if let Some(ints) = ints
+            && let Some(images) = self.images.of(self, column, ints, rows)
+        {
+            return images;
         }
+        buffer.clear();
+        buffer.resize(rows.len(), 0);
+        if let Some(ints) = ints {
+            ints.fill(self, rows.clone(), buffer);
+        }
+        buffer
+    }
+
+    /// The integers that the values of some rows of a column are made of, which `image` is of one: computed once for a copy
+    /// of the block if others are predicted from them.
+    pub(super) fn fill(&self, column: usize, ints: &Ints, rows: Range<usize>, out: &mut [i64]) {
+        if self.columns[column].is_source
+            && let Some(images) = self.images.of(self, column, ints, &rows)
+        {
+            return out.copy_from_slice(images);
+        }
+        ints.fill(self, rows, out);
     }
 
     /// The first of these rows whose integer is at least `value`; their integers rise.
@@ -367,9 +387,9 @@ impl EncodedBlock {
             return false;
         }
         match &encoded.data {
-            Data::Ints(ints) => ints.fill(self, rows, out),
+            Data::Ints(ints) => self.fill(column, ints, rows, out),
             Data::Dictionary(codes) => {
-                codes.fill(self, rows, out);
+                self.fill(column, codes, rows, out);
                 let id = dictionary_of(column);
                 out.iter_mut().for_each(|out| *out = self.tables.dictionary_int(id, *out));
             }
@@ -423,7 +443,7 @@ impl EncodedBlock {
         let Data::Dictionary(codes) = &self.columns[column].data else { return None };
         let mut ints = [0; BLOCK_ROWS];
         let ints = &mut ints[..rows.len()];
-        codes.fill(self, rows, ints);
+        self.fill(column, codes, rows, ints);
         out.iter_mut().zip(ints).for_each(|(out, code)| *out = *code as u32);
         Some(dictionary_of(column))
     }
@@ -494,7 +514,7 @@ impl EncodedBlock {
     /// The coefficients of the numerics of some rows that have a `coefficients_scale`.
     pub(crate) fn coefficients(&self, column: usize, rows: Range<usize>, out: &mut [i64]) {
         if let Some((_, coefficients, _)) = self.scaled(column) {
-            coefficients.fill(self, rows, out);
+            self.fill(column, coefficients, rows, out);
         }
     }
 
@@ -530,6 +550,41 @@ impl EncodedBlock {
             Data::RawVar { ends, bytes } => Some((None, ends, &self.bytes()[bytes.clone()])),
             Data::Fsst { table, ends, bytes } => Some((Some(*table), ends, &self.bytes()[bytes.clone()])),
             _ => None,
+        }
+    }
+}
+
+/// Whether no column refers to itself through others, and what is referred to is there.
+fn references_end(columns: &[Encoded]) -> bool {
+    let mut depths = vec![0; columns.len()];
+    let mut refer = false;
+    for _ in 0..=DEPTH_MAX {
+        for (column, encoded) in columns.iter().enumerate() {
+            if let Valid::As(other) = encoded.valid
+                && columns.get(other).is_none_or(|other| matches!(other.valid, Valid::As(_)))
+            {
+                return false;
+            }
+            for other in encoded.all_ints().flat_map(Ints::references).flatten() {
+                let Some(depth) = depths.get(usize::from(other)).copied() else { return false };
+                refer = true;
+                depths[column] = depths[column].max(depth + 1);
+            }
+        }
+        if !refer {
+            return true;
+        }
+    }
+    // What refers to itself has grown with each pass.
+    depths.iter().all(|depth| *depth <= DEPTH_MAX)
+}
+
+/// Notes of columns that others are predicted from them; all that is referred to is there.
+fn mark_sources(columns: &mut [Encoded]) {
+    for column in 0..columns.len() {
+        let sources = columns[column].all_ints().flat_map(Ints::references).flatten();
+        for source in sources.collect::<Vec<u16>>() {
+            columns[usize::from(source)].is_source = true;
         }
     }
 }
@@ -630,7 +685,7 @@ fn decode_column(
         (FRONT, Layout::Bytes) => Data::Front(Box::new(Front::decode(&mut cursor, rows)?)),
         _ => return None,
     };
-    cursor.is_at_end().then_some(Encoded { pg_type, layout, valid, data })
+    cursor.is_at_end().then_some(Encoded { pg_type, layout, valid, data, is_source: false })
 }
 
 fn decode_valid(bytes: &[u8], cursor: &mut Cursor<'_>, rows: usize) -> Option<Valid> {

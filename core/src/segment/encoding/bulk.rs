@@ -105,7 +105,7 @@ fn append_scaled(block: &EncodedBlock, column: usize, rows: Range<usize>, out: &
     let Some((scale, coefficients, odd)) = block.scaled(column) else { return };
     let mut ints = [0; BLOCK_ROWS];
     let ints = &mut ints[..rows.len()];
-    coefficients.fill(block, rows.clone(), ints);
+    block.fill(column, coefficients, rows.clone(), ints);
     let has_odd = odd.each(block.bytes(), rows.clone()).next().is_some();
     if block.valid(column).is_none() && !has_odd {
         return out.extend_numerics(scale, ints.iter().copied());
@@ -197,7 +197,7 @@ fn gather_unpacked(
             if block.valid(column).is_some() || odd.each(block.bytes(), range.clone()).next().is_some() {
                 return false;
             }
-            coefficients.fill(block, range.clone(), ints);
+            block.fill(column, coefficients, range.clone(), ints);
             out.extend_numerics(scale, rows.iter().map(|row| ints[at(row)]));
         }
         Layout::Bytes => {

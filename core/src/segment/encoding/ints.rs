@@ -467,38 +467,35 @@ impl Ints {
 
     #[inline(never)]
     fn predict_referring(&self, block: &EncodedBlock, range: &Range<usize>, out: &mut [i64]) {
-        let mut others = [0; 1024];
-        let others = &mut others[..range.len()];
+        let mut buffer = Vec::new();
+        let buffer = &mut buffer;
         let both = out.iter_mut();
         let tables = block.tables();
         match self.model {
             Model::None | Model::Line { .. } | Model::Pieces { .. } => {}
             Model::Column { column, slope } => {
-                block.images(usize::from(column), range.clone(), others);
-                both.zip(others).for_each(|(out, other)| {
+                both.zip(block.images(usize::from(column), range, buffer)).for_each(|(out, other)| {
                     *out = out.wrapping_add(along(slope, *other, self.shift));
-                });
+                })
             }
             Model::Sum { first, second, negative } => {
-                block.images(usize::from(first), range.clone(), others);
-                both.zip(&*others).for_each(|(out, other)| *out = out.wrapping_add(*other));
-                block.images(usize::from(second), range.clone(), others);
+                both.zip(block.images(usize::from(first), range, buffer))
+                    .for_each(|(out, other)| *out = out.wrapping_add(*other));
                 let sign = if negative { -1 } else { 1 };
-                let both = out.iter_mut().zip(others);
+                let both = out.iter_mut().zip(block.images(usize::from(second), range, buffer));
                 both.for_each(|(out, other)| *out = out.wrapping_add(other.wrapping_mul(sign)));
             }
             Model::Map { column, table } => {
-                block.images(usize::from(column), range.clone(), others);
-                both.zip(others).for_each(|(out, other)| *out = out.wrapping_add(tables.map(table, *other)));
+                tables.add_mapped(table, block.images(usize::from(column), range, buffer), out)
             }
             Model::List { column, table } => {
-                block.images(usize::from(column), range.clone(), others);
-                both.zip(others).for_each(|(out, other)| *out = tables.list(table, *other, *out as u64));
+                let both = both.zip(block.images(usize::from(column), range, buffer));
+                both.for_each(|(out, other)| *out = tables.list(table, *other, *out as u64));
             }
             Model::Product { column, divisor } => {
-                block.images(usize::from(column), range.clone(), others);
                 let divider = Divider::new(divisor);
-                both.zip(others).for_each(|(out, other)| *out = divider.divide(*other).wrapping_mul(*out));
+                let both = both.zip(block.images(usize::from(column), range, buffer));
+                both.for_each(|(out, other)| *out = divider.divide(*other).wrapping_mul(*out));
             }
         }
     }

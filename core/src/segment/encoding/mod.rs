@@ -40,6 +40,7 @@ mod encoder;
 mod fit;
 mod front;
 mod fsst;
+mod images;
 mod ints;
 mod invert;
 mod plan;

@@ -156,6 +156,18 @@ impl Tables {
         self.symbols.get(usize::from(table))
     }
 
+    /// Adds the values of keys to `out`.
+    pub(super) fn add_mapped(&self, table: u16, keys: &[i64], out: &mut [i64]) {
+        let Some(map) = self.maps.get(usize::from(table)).filter(|map| map.starts.is_none()) else { return };
+        for (out, key) in out.iter_mut().zip(keys) {
+            let key = key.wrapping_sub(map.first) as u64;
+            if key < map.count as u64 {
+                let value = map.values.get(&self.bytes, key as usize) as i64;
+                *out = out.wrapping_add(map.base.wrapping_add(value));
+            }
+        }
+    }
+
     /// The value of a key; 0 if there is none.
     #[inline]
     pub(super) fn map(&self, table: u16, key: i64) -> i64 {
