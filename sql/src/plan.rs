@@ -77,7 +77,7 @@ pub(crate) enum Cell {
     Expr(Expr),
 }
 
-/// An UPDATE or DELETE.
+/// An UPDATE or DELETE, or a SELECT that locks.
 #[derive(Clone, Debug)]
 pub(crate) struct ModifyPlan {
     /// Of this table.
@@ -104,6 +104,8 @@ pub(crate) enum Action {
     Update(Vec<usize>),
     /// They go.
     Delete,
+    /// They are written again as they are; for this command.
+    Lock(&'static str),
 }
 
 impl ModifyPlan {
@@ -231,6 +233,10 @@ fn bind(
                 binder.with(query.with.as_ref())?;
                 return bind(binder, write, context);
             }
+            if !query.locks.is_empty() {
+                let lock = Write::Modify(binder.lock(query)?);
+                return Ok(plan_write(lock, binder, context));
+            }
             let BoundQuery { plan, columns } = binder.query(query, Untyped::Text)?;
             (Plan::Query(binder.settings.classes().plan(binder.with_tables(plan), context)), Some(columns))
         }
@@ -315,6 +321,7 @@ fn plan_modify(modify: Modify, context: &EvalContext, classes: Classes) -> Modif
             (table.schema.key.iter().map(|index| column(*index)).collect(), Action::Delete)
         }
         Change::Delete => ((0..kept).map(column).collect(), Action::Delete),
+        Change::Lock(command) => ((0..kept).map(column).collect(), Action::Lock(command)),
         Change::Update(assignments) => {
             let (changed, values): (Vec<usize>, Vec<Expr>) = assignments.into_iter().unzip();
             ((0..kept).map(column).chain(values).collect(), Action::Update(changed))
@@ -322,7 +329,7 @@ fn plan_modify(modify: Modify, context: &EvalContext, classes: Classes) -> Modif
     };
     let changes_key = match &action {
         Action::Update(changed) => changed.iter().any(|column| table.schema.key.contains(column)),
-        Action::Delete => false,
+        Action::Delete | Action::Lock(_) => false,
     };
     // What changes is read as batches.
     let rows = classes.plan(Logical::Project { input: Box::new(rows), exprs }, context).in_batches();

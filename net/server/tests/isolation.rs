@@ -61,6 +61,65 @@ fn repeatable_read_does_not_see_it_and_fails() {
     assert_eq!(second_update("repeatable read"), (Err("40001".into()), "15 0, 0 0".into()));
 }
 
+/// A session reads a row FOR UPDATE, or another way, and changes it by what it has read; another asks for the row meanwhile.
+fn read_to_change(lock: &str, isolation: &str, asked: &str) -> (Result<String, String>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Setup::new(env!("CARGO_BIN_EXE_omendb"), &folder.path().join("data")).start();
+    let (mut first, mut second) = (connect(server.address()), connect(server.address()));
+    ask(&mut first, "create table t (id int primary key, n int)").unwrap();
+    ask(&mut first, "insert into t values (1, 10), (2, 20)").unwrap();
+    ask(&mut first, "begin").unwrap();
+    assert_eq!(ask(&mut first, &format!("select n from t where id = 1 for {lock}")).unwrap(), "10");
+    ask(&mut second, &format!("begin isolation level {isolation}")).unwrap();
+    assert_eq!(ask(&mut second, "select n from t where id = 2").unwrap(), "20");
+    let asked = asked.to_owned();
+    let waiting = thread::spawn(move || {
+        let answer = ask(&mut second, &asked);
+        ask(&mut second, "commit").unwrap();
+        answer
+    });
+    thread::sleep(A_MOMENT);
+    ask(&mut first, "update t set n = 15 where id = 1").unwrap();
+    ask(&mut first, "commit").unwrap();
+    let answer = waiting.join().unwrap();
+    let rows = ask(&mut first, "select string_agg(n::text, ', ' order by id) from t").unwrap();
+    (answer, rows)
+}
+
+#[test]
+fn who_locks_a_row_changes_it_first() {
+    let doubled = "update t set n = n * 2 where id = 1 returning n";
+    for lock in ["update", "no key update", "share", "key share", "update of t"] {
+        let answer = read_to_change(lock, "read committed", doubled);
+        assert_eq!(answer, (Ok("30".into()), "30, 20".into()), "{lock}");
+    }
+    assert_eq!(read_to_change("update", "repeatable read", doubled), (Err("40001".into()), "15, 20".into()));
+    // Who waits for the lock sees what was committed meanwhile, or that it was.
+    let locks = "select n from t where id < 2 order by n limit 1 for update";
+    assert_eq!(read_to_change("update", "read committed", locks), (Ok("15".into()), "15, 20".into()));
+    assert_eq!(read_to_change("update", "repeatable read", locks), (Err("40001".into()), "15, 20".into()));
+    // Who only reads does not wait.
+    let reads = "select n from t where id = 1";
+    assert_eq!(read_to_change("update", "read committed", reads), (Ok("10".into()), "15, 20".into()));
+}
+
+#[test]
+fn a_lock_that_is_rolled_back_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Setup::new(env!("CARGO_BIN_EXE_omendb"), &folder.path().join("data")).start();
+    let (mut first, mut second) = (connect(server.address()), connect(server.address()));
+    ask(&mut first, "create table t (id int primary key, n int)").unwrap();
+    ask(&mut first, "insert into t values (1, 10)").unwrap();
+    ask(&mut first, "begin").unwrap();
+    assert_eq!(ask(&mut first, "select n from t for update").unwrap(), "10");
+    let waiting = thread::spawn(move || ask(&mut second, "update t set n = n + 1 returning n"));
+    thread::sleep(A_MOMENT);
+    ask(&mut first, "rollback").unwrap();
+    assert_eq!(waiting.join().unwrap(), Ok("11".into()));
+    ask(&mut first, "begin read only").unwrap();
+    assert_eq!(ask(&mut first, "select n from t for share"), Err("25006".into()));
+}
+
 /// As pgbench does it: rows that all want, always in the same order, so that nobody waits in a circle.
 #[test]
 fn read_committed_loses_no_update() {

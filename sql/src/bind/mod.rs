@@ -12,6 +12,7 @@ mod functions;
 mod group;
 mod grouping;
 pub(crate) mod insert;
+mod lock;
 pub(crate) mod modify;
 pub(crate) mod names;
 mod ordered;

@@ -17,7 +17,7 @@ use crate::expr::Expr;
 use crate::logical::{Logical, Scan};
 use crate::parse::part_assigned;
 
-/// An UPDATE or DELETE.
+/// An UPDATE or DELETE, or a SELECT that locks.
 #[derive(Clone, Debug)]
 pub(crate) struct Modify {
     /// Of this table.
@@ -39,6 +39,8 @@ pub(crate) enum Change {
     Update(Vec<(usize, Expr)>),
     /// They go.
     Delete,
+    /// They stay, and are the transaction's until it ends; for this command.
+    Lock(&'static str),
 }
 
 /// A statement that changes rows of a table.
@@ -149,7 +151,11 @@ impl Binder<'_> {
     }
 
     /// The table that changes, and its rows beside those of other tables. What is in FROM cannot name the table.
-    fn modified(&mut self, factor: &TableFactor, others: &[TableWithJoins]) -> Result<(Arc<Table>, Source)> {
+    pub(super) fn modified(
+        &mut self,
+        factor: &TableFactor,
+        others: &[TableWithJoins],
+    ) -> Result<(Arc<Table>, Source)> {
         let TableFactor::Table { name, alias, .. } = factor else {
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error: only a table can be changed"));
         };
@@ -189,7 +195,7 @@ impl Binder<'_> {
                 let mut values: Vec<&mut Expr> = assignments.iter_mut().map(|(_, value)| value).collect();
                 self.attach(rows, &mut values)?
             }
-            Change::Delete => rows,
+            Change::Delete | Change::Lock(_) => rows,
         };
         let returning = self.returning(&scope, returning)?;
         Ok(Modify { table, rows, joined, change, returning })

@@ -94,9 +94,8 @@ impl Binder<'_> {
             format_clause,
             pipe_operators,
         } = query;
-        let hint =
-            "Conflicting writes are found when they happen, and the later transaction fails with 40001.";
-        self.refuse(!locks.is_empty(), "SELECT FOR UPDATE or FOR SHARE", hint)?;
+        let hint = "Lock the rows first, in a statement of its own: SELECT .. FROM a WHERE .. FOR UPDATE.";
+        self.refuse(!locks.is_empty(), "FOR UPDATE or FOR SHARE inside of a statement", hint)?;
         let foreign = for_clause.is_some()
             || settings.is_some()
             || format_clause.is_some()
@@ -270,7 +269,7 @@ impl Binder<'_> {
     }
 
     /// Refuses the clauses that are not handled.
-    fn refuse_select(&self, select: &ast::Select) -> Result<()> {
+    pub(super) fn refuse_select(&self, select: &ast::Select) -> Result<()> {
         let ast::Select {
             select_token: _,
             optimizer_hints: _,
@@ -508,7 +507,7 @@ impl Binder<'_> {
         Ok(Logical::Project { input, exprs: columns })
     }
 
-    fn limit(
+    pub(super) fn limit(
         &mut self,
         input: Logical,
         ordered: bool,
@@ -603,7 +602,7 @@ fn is_null_literal(ast: &Ast) -> bool {
     matches!(bare(ast), Ast::Value(value) if value.value == Value::Null)
 }
 
-fn order_exprs(order: &mut [OrderItem]) -> impl Iterator<Item = &mut Expr> {
+pub(super) fn order_exprs(order: &mut [OrderItem]) -> impl Iterator<Item = &mut Expr> {
     order.iter_mut().filter_map(|item| match &mut item.source {
         OrderSource::Expr(expr) => Some(expr),
         OrderSource::Item(_) => None,

@@ -19,7 +19,7 @@ use crate::session::ColumnInfo;
 /// A query of WITH that can be named.
 #[derive(Clone, Debug)]
 pub(super) struct Cte {
-    name: String,
+    pub(super) name: String,
     columns: Vec<ColumnInfo>,
     source: CteSource,
 }

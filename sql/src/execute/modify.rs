@@ -1,4 +1,4 @@
-//! UPDATE and DELETE.
+//! UPDATE and DELETE, and SELECT that locks.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -127,6 +127,7 @@ impl<'a, R: Router> ModifyRun<'a, R> {
         match &self.plan.action {
             Action::Delete => self.delete(batch),
             Action::Update(columns) => self.update(batch, columns),
+            Action::Lock(_) => self.update(batch, &[]),
         }
     }
 

@@ -279,6 +279,7 @@ impl Explained<'_> {
         let table = &modify.table;
         match &modify.action {
             Action::Delete => report.fact("Delete from", &*table.name),
+            Action::Lock(_) => report.fact("Lock rows of", &*table.name),
             Action::Update(columns) => {
                 let values = &names[names.len() - columns.len()..];
                 let set = column_names(table, columns).into_iter().zip(values);

@@ -21,14 +21,17 @@ type MakeTag = fn(u64) -> Tag;
 fn command_of(plan: &Plan) -> (&'static str, MakeTag) {
     match plan {
         Plan::Query(_) => ("SELECT", Tag::Select),
-        Plan::Modify(modify) if matches!(modify.action, Action::Update(_)) => ("UPDATE", Tag::Update),
-        Plan::Modify(_) => ("DELETE", Tag::Delete),
+        Plan::Modify(modify) => match modify.action {
+            Action::Update(_) => ("UPDATE", Tag::Update),
+            Action::Delete => ("DELETE", Tag::Delete),
+            Action::Lock(command) => (command, Tag::Select),
+        },
         _ => ("INSERT", Tag::Insert),
     }
 }
 
 impl<R: Router> Session<R> {
-    /// Runs an INSERT, UPDATE or DELETE.
+    /// Runs an INSERT, UPDATE or DELETE, or a SELECT that locks.
     pub(super) async fn run_write(
         &mut self,
         plan: &Plan,

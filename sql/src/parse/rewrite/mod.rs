@@ -34,6 +34,7 @@ pub(super) fn for_sqlparser(tokens: &[TokenWithSpan]) -> Result<Vec<TokenWithSpa
     take_data_clause(&mut tokens);
     add_column_types(&mut tokens);
     take_only(&mut tokens);
+    take_lock_keys(&mut tokens);
     select_tables(&mut tokens);
     name_rows_from(&mut tokens);
     nested_joins::bracket(&mut tokens)?;
@@ -132,6 +133,21 @@ fn add_column_types(tokens: &mut Vec<TokenWithSpan>) {
         }
     }
     tokens.extend(rest);
+}
+
+/// Takes `NO KEY` and `KEY` from `FOR NO KEY UPDATE` and `FOR KEY SHARE`: the stronger locks stand for them.
+fn take_lock_keys(tokens: &mut Vec<TokenWithSpan>) {
+    let is = is_word;
+    let mut place = 0;
+    while place < tokens.len() {
+        let taken = match &tokens[place..] {
+            [a, b, c, d, ..] if is(a, "for") && is(b, "no") && is(c, "key") && is(d, "update") => 2,
+            [a, b, c, ..] if is(a, "for") && is(b, "key") && is(c, "share") => 1,
+            _ => 0,
+        };
+        tokens.drain(place + 1..place + 1 + taken);
+        place += 1;
+    }
 }
 
 /// Takes `ONLY` from the front of tables: tables have no descendants, so it says nothing.
