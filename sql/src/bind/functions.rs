@@ -10,7 +10,7 @@ use super::expr::{AGGREGATE_BASE, Aggregates, ExprScope, bare};
 use super::project_set::collect_set;
 use super::{Binder, LateKind, LateValue};
 use crate::error::{Result, SqlError, SqlState};
-use crate::expr::{Expr, aggregate};
+use crate::expr::{Expr, aggregate, registry};
 use crate::logical::Aggregate;
 
 /// A call as written, taken apart.
@@ -88,9 +88,15 @@ impl Binder<'_> {
         if call.name == "coalesce" {
             scope.no_sets_in = Some("COALESCE");
         }
-        let args = self.exprs(call.args.iter().copied(), scope);
+        let args = self.args(&call, scope);
         scope.no_sets_in = outside;
-        let bound = self.build().function(&call.name, args?).map_err(|e| match e.state {
+        let mut args = args?;
+        if call.name == "row_to_json" && args.first().is_some_and(registry::is_row_json) {
+            let hint = "Leave out the second argument, or use jsonb_pretty.";
+            self.refuse(args.len() > 1, "row_to_json with line feeds", hint)?;
+            return Ok(args.remove(0));
+        }
+        let bound = self.build().function(&call.name, args).map_err(|e| match e.state {
             SqlState::UNDEFINED_FUNCTION | SqlState::AMBIGUOUS_FUNCTION => e.at(call.place),
             _ => e,
         })?;
@@ -98,7 +104,7 @@ impl Binder<'_> {
     }
 
     /// Takes a call apart and refuses what is not handled.
-    fn call<'a>(&self, function: &'a ast::Function) -> Result<Call<'a>> {
+    pub(super) fn call<'a>(&self, function: &'a ast::Function) -> Result<Call<'a>> {
         let mut name = super::names::parts(&function.name)?;
         let place = match function.name.0.first() {
             Some(ast::ObjectNamePart::Identifier(ident)) => self.place_of(ident),
@@ -145,6 +151,10 @@ impl Binder<'_> {
             match arg {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) => call.args.push(arg),
                 FunctionArg::Unnamed(FunctionArgExpr::Wildcard) => call.star = true,
+                FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(_)) => {
+                    let hint = "Write f(t) for f(t.*).";
+                    return Err(SqlError::unsupported("an argument with a wildcard", hint));
+                }
                 _ => {
                     return Err(SqlError::unsupported(
                         "this form of an argument",
@@ -164,7 +174,7 @@ impl Binder<'_> {
         self.check_within(call)?;
         let was_inside = std::mem::replace(&mut scope.in_aggregate, true);
         let clause = std::mem::replace(&mut scope.clause, "FILTER");
-        let bound = self.exprs(call.args.iter().copied(), scope).and_then(|args| {
+        let bound = self.args(call, scope).and_then(|args| {
             let order =
                 self.call_order(if call.within.is_empty() { call.order } else { call.within }, scope)?;
             let filter = call.filter.map(|filter| self.condition(filter, scope)).transpose()?;

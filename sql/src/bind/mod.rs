@@ -23,6 +23,7 @@ mod set;
 pub(crate) mod subquery;
 mod table_function;
 pub(crate) mod types;
+mod whole_row;
 mod window;
 pub(crate) mod with;
 

@@ -323,6 +323,9 @@ impl Binder<'_> {
             if let Some(value) = scope.function_value(name) {
                 return Ok(value);
             }
+            if scope.relations.iter().any(|relation| relation.alias == *name) {
+                return Err(at(super::whole_row::unsupported()));
+            }
             let message = format!("column \"{name}\" does not exist");
             return Err(at(SqlError::new(SqlState::UNDEFINED_COLUMN, message)));
         };

@@ -124,7 +124,7 @@ impl Binder<'_> {
             }
         };
         inside(scope, Some("window function calls cannot be nested"));
-        let args = self.exprs(call.args.iter().copied(), scope);
+        let args = self.args(call, scope);
         let clause = std::mem::replace(&mut scope.clause, "FILTER");
         inside(scope, Some("window functions are not allowed in FILTER"));
         let filter = call.filter.map(|filter| self.condition(filter, scope)).transpose();

@@ -371,6 +371,11 @@ impl ExprBuilder<'_> {
         args: Vec<Expr>,
         distinct: bool,
     ) -> Result<AggregateCall, SqlError> {
+        let is_lined = |arg: &Expr| matches!(arg.pg_type(), PgType::Array(_)) || registry::is_row_json(arg);
+        let name = match args.as_slice() {
+            [arg] if name == "json_agg" && is_lined(arg) => aggregate::JSON_AGG_LINES,
+            _ => name,
+        };
         let args = self.as_json(name, args)?;
         let types: Vec<ArgType> = args.iter().map(known).collect();
         let signature = aggregate::resolve(name, &types, distinct)?;
@@ -389,7 +394,7 @@ impl ExprBuilder<'_> {
     /// The arguments of an aggregate: those of the JSON functions become JSON, keys text.
     fn as_json(&mut self, name: &str, args: Vec<Expr>) -> Result<Vec<Expr>, SqlError> {
         let convert = match name {
-            "json_agg" | "json_object_agg" => "to_json",
+            "json_agg" | aggregate::JSON_AGG_LINES | "json_object_agg" => "to_json",
             "jsonb_agg" | "jsonb_object_agg" => "to_jsonb",
             _ => return Ok(args),
         };

@@ -26,6 +26,8 @@ pub(super) enum Collected {
     Json {
         /// `jsonb`
         binary: bool,
+        /// Each value but the first is on a line of its own.
+        lined: bool,
     },
     /// A JSON object.
     JsonObject {
@@ -68,10 +70,14 @@ impl Collect {
         match self.what {
             Collected::Array(PgType::Array(element)) => nested(element.pg_type(), &values),
             Collected::Array(element) => Ok(ArrayValue::list(element, values).into_datum()),
-            Collected::Json { binary } => {
+            Collected::Json { binary, lined } => {
                 let mut out = String::from("[");
                 for (index, value) in values.iter().enumerate() {
-                    out.push_str(if index > 0 { ", " } else { "" });
+                    out.push_str(match index {
+                        0 => "",
+                        _ if lined && !value.is_null() => ", \n ",
+                        _ => ", ",
+                    });
                     push_json(value, &mut out);
                 }
                 out.push(']');

@@ -29,6 +29,7 @@ use self::deviation::{ExactDeviation, FloatDeviation};
 use self::resolve::{AggregateFunction, Average};
 use super::Expr;
 use super::kernel::decimal::Small;
+pub(crate) use resolve::JSON_AGG_LINES;
 pub use resolve::{Signature, exists, is_hypothetical, is_ordered_set, resolve};
 
 /// A resolved call of an aggregate function. `Send + Sync`.
@@ -230,7 +231,7 @@ fn collected(kind: resolve::Collecting, args: &[PgType]) -> collect::Collected {
         resolve::Collecting::Array => {
             collect::Collected::Array(args.first().copied().unwrap_or(PgType::Text))
         }
-        resolve::Collecting::Json(binary) => collect::Collected::Json { binary },
+        resolve::Collecting::Json { binary, lined } => collect::Collected::Json { binary, lined },
         resolve::Collecting::JsonObject(binary) => collect::Collected::JsonObject { binary },
     }
 }

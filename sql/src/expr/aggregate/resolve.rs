@@ -60,11 +60,18 @@ pub(super) enum OrderedSetFunction {
     CumeDist,
 }
 
+/// `json_agg` of arrays and rows, which are on lines of their own.
+pub(crate) const JSON_AGG_LINES: &str = "json_agg of lines";
+
 /// Functions that keep all values; `true`: as `jsonb`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Collecting {
     Array,
-    Json(bool),
+    /// `lined`: one value on a line.
+    Json {
+        binary: bool,
+        lined: bool,
+    },
     JsonObject(bool),
 }
 
@@ -76,7 +83,7 @@ const fn deviation(sample: bool, root: bool) -> AggregateFunction {
     AggregateFunction::Deviation(Deviation { sample, root })
 }
 
-const NAMES: [(&str, AggregateFunction); 42] = [
+const NAMES: [(&str, AggregateFunction); 43] = [
     ("count", AggregateFunction::Count),
     ("sum", AggregateFunction::Sum),
     ("avg", AggregateFunction::Avg),
@@ -93,8 +100,9 @@ const NAMES: [(&str, AggregateFunction); 42] = [
     ("bool_or", AggregateFunction::BoolOr),
     ("string_agg", AggregateFunction::StringAgg),
     ("array_agg", AggregateFunction::Collect(Collecting::Array)),
-    ("json_agg", AggregateFunction::Collect(Collecting::Json(false))),
-    ("jsonb_agg", AggregateFunction::Collect(Collecting::Json(true))),
+    ("json_agg", AggregateFunction::Collect(Collecting::Json { binary: false, lined: false })),
+    (JSON_AGG_LINES, AggregateFunction::Collect(Collecting::Json { binary: false, lined: true })),
+    ("jsonb_agg", AggregateFunction::Collect(Collecting::Json { binary: true, lined: false })),
     ("json_object_agg", AggregateFunction::Collect(Collecting::JsonObject(false))),
     ("jsonb_object_agg", AggregateFunction::Collect(Collecting::JsonObject(true))),
     ("bit_and", AggregateFunction::Bits(BitOperation::And)),
@@ -264,7 +272,7 @@ fn collecting(kind: Collecting, args: &[Option<PgType>]) -> Option<(Vec<PgType>,
             let arg = arg.unwrap_or(PgType::Text);
             (vec![arg], arg.base().array().unwrap_or(arg.base()))
         }
-        (Collecting::Json(binary), [Some(arg)]) => {
+        (Collecting::Json { binary, .. }, [Some(arg)]) => {
             (vec![*arg], if binary { PgType::Jsonb } else { PgType::Json })
         }
         (Collecting::JsonObject(binary), [Some(key), Some(value)]) => {

@@ -236,6 +236,21 @@ pub(crate) fn build_object(call: &Call<'_>) -> Result<Column> {
     })
 }
 
+/// `row_to_json`, of names and values that take turns.
+pub(crate) fn row(call: &Call<'_>) -> Result<Column> {
+    each_datum_nulls(call, |args| {
+        let mut out = String::from("{");
+        for (index, (field, types)) in args.chunks_exact(2).zip(call.types.chunks_exact(2)).enumerate() {
+            out.push_str(if index > 0 { "," } else { "" });
+            json::write_string(text_of(&field[0]), &mut out);
+            out.push(':');
+            push_value(types[1], &field[1], &call.context.format, &mut out);
+        }
+        out.push('}');
+        finished(out, false)
+    })
+}
+
 /// `json_object(keys, values)` and `json_object(pairs)`.
 pub(crate) fn object_of_texts(call: &Call<'_>) -> Result<Column> {
     let mismatched = |message: &'static str| ValueError::new(SqlState::ARRAY_SUBSCRIPT_ERROR, message);

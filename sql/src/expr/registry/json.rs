@@ -21,6 +21,10 @@ const PAIR: &[(&str, PgType)] = &[("key", TEXT), ("value", JSON)];
 const PAIR_B: &[(&str, PgType)] = &[("key", TEXT), ("value", JSONB)];
 const PAIR_TEXT: &[(&str, PgType)] = &[("key", TEXT), ("value", TEXT)];
 
+/// `row_to_json` of names and values that take turns; has no name in SQL.
+pub(super) static ROW: Function =
+    Function::new("row to json", &[ANY], JSON, j::row).variadic().sees_nulls().stable();
+
 pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("array_to_json", &[ARR], JSON, j::of_value).stable(),
     Function::new("json_array_length", &[JS], INT4, j::array_length),

@@ -16,6 +16,7 @@ use std::sync::LazyLock;
 use hashbrown::HashMap;
 use omen_core::types::PgType;
 
+use super::Expr;
 use super::kernel::Kernel;
 use super::sets::{SetKernel, Start, not_a_value};
 
@@ -275,6 +276,20 @@ pub(crate) fn one_row() -> &'static Function {
 /// `ARRAY[..]`
 pub(crate) fn array_constructor() -> &'static Function {
     &arrays::CONSTRUCTOR
+}
+
+/// A row as JSON, of names and values that take turns.
+pub(crate) fn row_json() -> &'static Function {
+    &json::ROW
+}
+
+/// Whether it is a row as JSON, or NULL in its place.
+pub(crate) fn is_row_json(expr: &Expr) -> bool {
+    match expr {
+        Expr::Call { function, .. } => std::ptr::eq(*function, row_json()),
+        Expr::Case { otherwise: Some(otherwise), .. } => is_row_json(otherwise),
+        _ => false,
+    }
 }
 
 /// `a[i]`
