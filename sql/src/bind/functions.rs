@@ -17,6 +17,8 @@ use crate::logical::Aggregate;
 pub(super) struct Call<'a> {
     pub(super) name: String,
     pub(super) args: Vec<&'a Ast>,
+    /// `t` of `f(t.*)`, its only argument.
+    pub(super) row: Option<&'a ast::ObjectName>,
     pub(super) star: bool,
     pub(super) distinct: bool,
     pub(super) filter: Option<&'a Ast>,
@@ -125,6 +127,7 @@ impl Binder<'_> {
         let mut call = Call {
             name: name.pop().unwrap_or_default(),
             args: Vec::new(),
+            row: None,
             star: false,
             distinct: false,
             filter: function.filter.as_deref(),
@@ -151,8 +154,13 @@ impl Binder<'_> {
             match arg {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) => call.args.push(arg),
                 FunctionArg::Unnamed(FunctionArgExpr::Wildcard) => call.star = true,
+                FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(name))
+                    if list.args.len() == 1 && super::whole_row::is_taken_by(&call.name) =>
+                {
+                    call.row = Some(name);
+                }
                 FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(_)) => {
-                    let hint = "Write f(t) for f(t.*).";
+                    let hint = "Name the columns.";
                     return Err(SqlError::unsupported("an argument with a wildcard", hint));
                 }
                 _ => {
@@ -167,7 +175,7 @@ impl Binder<'_> {
     }
 
     fn aggregate(&mut self, call: &Call<'_>, scope: &mut ExprScope<'_>) -> Result<Expr> {
-        if call.args.is_empty() && !call.star && call.name == "count" {
+        if call.args.is_empty() && call.row.is_none() && !call.star && call.name == "count" {
             let message = "count(*) must be used to call a parameterless aggregate function";
             return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
         }

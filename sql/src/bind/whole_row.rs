@@ -6,7 +6,7 @@ use sqlparser::ast::{Expr as Ast, Ident};
 use super::Binder;
 use super::expr::{ExprScope, bare};
 use super::functions::Call;
-use super::names::{Named, Relation, Scope, fold};
+use super::names::{Named, Relation, Scope, fold, missing_from};
 use crate::error::{Result, SqlError};
 use crate::expr::{Expr, registry};
 
@@ -26,13 +26,26 @@ const TAKERS: [&str; 12] = [
     "to_jsonb",
 ];
 
+/// Whether a function of this name takes rows.
+pub(super) fn is_taken_by(function: &str) -> bool {
+    TAKERS.contains(&function)
+}
+
 impl Binder<'_> {
     /// Binds the arguments of a call. Rows are JSON then.
     ///
     /// # Errors
     /// All that binding reports; 0A000 for rows where they are not handled.
     pub(super) fn args(&mut self, call: &Call<'_>, scope: &mut ExprScope<'_>) -> Result<Vec<Expr>> {
-        let takes_rows = TAKERS.contains(&call.name.as_str());
+        if let Some(name) = call.row {
+            let alias = super::names::parts(name)?.pop().unwrap_or_default();
+            let Some(relation) = scope.columns.relations.iter().find(|relation| relation.alias == alias)
+            else {
+                return Err(missing_from(&alias, scope.columns));
+            };
+            return Ok(vec![self.row_of_relation(call, relation, scope.columns)?]);
+        }
+        let takes_rows = is_taken_by(&call.name);
         let mut args = Vec::with_capacity(call.args.len());
         for ast in &call.args {
             let row = if takes_rows { self.row(call, ast, scope)? } else { None };
@@ -47,7 +60,7 @@ impl Binder<'_> {
     /// An argument as a row; `None` if it is none.
     fn row(&mut self, call: &Call<'_>, ast: &Ast, scope: &mut ExprScope<'_>) -> Result<Option<Expr>> {
         let fields = match bare(ast) {
-            Ast::Identifier(ident) => return self.row_of_relation(call, ident, scope.columns),
+            Ast::Identifier(ident) => return self.row_named(call, ident, scope.columns),
             Ast::Tuple(fields) => self.exprs(fields, scope)?,
             Ast::Function(function) => {
                 let row = self.call(function)?;
@@ -66,14 +79,17 @@ impl Binder<'_> {
         Ok(Some(json_of(named)))
     }
 
-    fn row_of_relation(&self, call: &Call<'_>, ident: &Ident, scope: &Scope) -> Result<Option<Expr>> {
+    /// The row that a name means if it is no column's.
+    fn row_named(&self, call: &Call<'_>, ident: &Ident, scope: &Scope) -> Result<Option<Expr>> {
         let name = fold(ident);
         if scope.find(None, &name)?.is_some() || scope.function_value(&name).is_some() {
             return Ok(None);
         }
-        let Some(relation) = scope.relations.iter().find(|relation| relation.alias == name) else {
-            return Ok(None);
-        };
+        let relation = scope.relations.iter().find(|relation| relation.alias == name);
+        relation.map(|relation| self.row_of_relation(call, relation, scope)).transpose()
+    }
+
+    fn row_of_relation(&self, call: &Call<'_>, relation: &Relation, scope: &Scope) -> Result<Expr> {
         self.refuse(call.distinct, "DISTINCT of whole rows", "Name the columns.")?;
         let key = self.key_column(relation);
         // Beside others there may be no row: an outer join says so by NULLs, which the key of a table never is.
@@ -82,17 +98,17 @@ impl Binder<'_> {
         self.refuse(may_lack && key.is_none(), "the whole row of a subquery beside others", hint)?;
         if call.name == "count" {
             let there = Expr::Literal { value: Datum::Bool(true), pg_type: PgType::Bool };
-            return Ok(Some(key.unwrap_or(there)));
+            return Ok(key.unwrap_or(there));
         }
         let json = json_of(relation.named().collect());
-        Ok(Some(match key {
+        Ok(match key {
             Some(key) if may_lack => Expr::Case {
                 arms: vec![(Expr::IsNull { arg: Box::new(key), negated: false }, Expr::null(PgType::Json))],
                 otherwise: Some(Box::new(json)),
                 pg_type: PgType::Json,
             },
             _ => json,
-        }))
+        })
     }
 
     /// A column of the key of the table that a relation is.
