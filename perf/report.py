@@ -295,7 +295,7 @@ def wire(run):
     servers = [word for word, name in SERVERS.items() if name not in run.options.without]
     common = ["--python", run.python or "python3", "--folder", run.work / "wire"]
     results = run.fresh("wire-results")
-    words = ["all", "--connections", 8, "--seconds", 2, "--warm-up", 0.5, "--rounds", 3, "--out", results]
+    words = ["all", "--connections", 8, "--seconds", 1.5, "--warm-up", 0.3, "--rounds", 5, "--out", results]
     # What is missing or wrong is in the results.
     run.measure([program, *words, *common, *with_servers(servers)], 780, statuses=(0, 1))
     run.charts.mkdir(exist_ok=True)

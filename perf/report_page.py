@@ -308,7 +308,7 @@ def rest(results):
     return ["## Everything else that was measured", ""] + tables(results, others)
 
 
-WIRE = """`omendb-perf all`: each workload on servers that it starts, in turns, 3 rounds of 2 seconds, 8 connections; OmenDB
+WIRE = """`omendb-perf all`: each workload on servers that it starts, in turns, 5 rounds of 1.5 seconds, 8 connections; OmenDB
 on 2 cores that it shares with the load. At a rate, a time begins when the request was due. What the rates and scales are
 `omendb-perf workloads` tells, what the figures mean docs/benchmarking.md. DuckDB and ClickHouse run in process behind an
 adapter in Python, whose cost is in their times, and only workloads that do not change rows. A ratio below 1 of times or

@@ -78,7 +78,7 @@ pub fn figures(server: &ServerOutcome) -> Vec<Figure> {
     used("CPU us/request", &|usage| Some(usage.cpu_seconds * 1e6));
     used("read bytes/request", &|usage| Some(usage.read_bytes as f64));
     used("written bytes/request", &|usage| Some(usage.written_bytes as f64));
-    used("system calls/request", &|usage| Some(usage.syscalls as f64));
+    used("read and write calls/request", &|usage| Some(usage.syscalls as f64));
     used("ring entries/request", &|usage| Some(usage.ring_entries as f64));
     used("core messages/request", &|usage| usage.core_messages.map(|count| count as f64));
     // Of one process: what a round has are those before it, too.

@@ -13,7 +13,7 @@ const OVERVIEW: [&str; 4] = ["p50 us", "p99 us", "CPU us/request", "written byte
 const FURTHER: [&str; 6] = [
     "answers/s",
     "read bytes/request",
-    "system calls/request",
+    "read and write calls/request",
     "ring entries/request",
     "core messages/request",
     "memory peak MiB",
