@@ -33,10 +33,12 @@ pub fn run(options: &NodeOptions) -> Result<ExitCode, Failure> {
     let data_dir = settings.data_dir.unwrap_or_default();
     println!("OmenDB runs on {}; its data is in {}.", node.address(), data_dir.display());
     show(&node, settings.password).map_err(|e| Failure::new(format!("the demo failed: {e}")))?;
+    // Before Ctrl-C is spoken of.
+    start::stop_on_signals(&node)?;
     println!("\nConnect with:  {}", start::psql_line(&node));
     println!("or run:        omendb sql --address {} -c \"SELECT count(*) FROM flights\"", node.address());
     println!("Ctrl-C stops the node; the next `omendb demo` finds the data again.");
-    start::serve_until_stopped(node)
+    start::serve(node)
 }
 
 fn show(node: &Node, password: Option<String>) -> Result<(), ClientError> {

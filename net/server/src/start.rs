@@ -27,7 +27,8 @@ pub fn run(options: &NodeOptions) -> Result<ExitCode, Failure> {
         }
     };
     log::info!("connect with: {}", psql_line(&node));
-    serve_until_stopped(node)
+    stop_on_signals(&node)?;
+    serve(node)
 }
 
 /// Checks the machine and starts a node.
@@ -96,16 +97,23 @@ fn server_config(settings: &Settings) -> Result<ServerConfig, Failure> {
     Ok(server)
 }
 
-/// Serves until a signal comes or a core fails.
+/// From here on a signal stops the node cleanly.
 ///
 /// # Errors
-/// If the node did not stop cleanly.
-pub fn serve_until_stopped(node: Node) -> Result<ExitCode, Failure> {
+/// If the handlers cannot be installed.
+pub fn stop_on_signals(node: &Node) -> Result<(), Failure> {
     let stopper = node.stopper();
     signals::on_stop(move || {
         log::info!("stopping: a second signal ends the process at once");
         stopper.stop();
-    })?;
+    })
+}
+
+/// Serves until the node is stopped or a core fails.
+///
+/// # Errors
+/// If the node did not stop cleanly.
+pub fn serve(node: Node) -> Result<ExitCode, Failure> {
     match node.join() {
         Ok(()) => {
             log::info!("stopped cleanly");
