@@ -92,13 +92,15 @@ impl Binder<'_> {
         }
         let args = self.args(&call, scope);
         scope.no_sets_in = outside;
-        let mut args = args?;
-        if call.name == "row_to_json" && args.first().is_some_and(registry::is_row_json) {
+        let args = args?;
+        let name = if call.name == "row_to_json" && args.first().is_some_and(registry::is_row_json) {
             let hint = "Leave out the second argument, or use jsonb_pretty.";
             self.refuse(args.len() > 1, "row_to_json with line feeds", hint)?;
-            return Ok(args.remove(0));
-        }
-        let bound = self.build().function(&call.name, args).map_err(|e| match e.state {
+            "to_json"
+        } else {
+            &call.name
+        };
+        let bound = self.build().function(name, args).map_err(|e| match e.state {
             SqlState::UNDEFINED_FUNCTION | SqlState::AMBIGUOUS_FUNCTION => e.at(call.place),
             _ => e,
         })?;

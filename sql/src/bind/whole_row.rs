@@ -113,9 +113,8 @@ impl Binder<'_> {
 
     /// A column of the key of the table that a relation is.
     fn key_column(&self, relation: &Relation) -> Option<Expr> {
-        relation.columns.first()?.origin?;
-        let table = self.catalog.table_named(relation.table.as_deref()?)?;
-        let column = *table.schema.key.first()?;
+        let (table, _) = relation.columns.first()?.origin?;
+        let column = *self.catalog.table(table)?.schema.key.first()?;
         let pg_type = relation.columns.get(column)?.pg_type;
         Some(Expr::Column { index: relation.offset + column, pg_type })
     }

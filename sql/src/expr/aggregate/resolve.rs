@@ -60,7 +60,7 @@ pub(super) enum OrderedSetFunction {
     CumeDist,
 }
 
-/// `json_agg` of arrays and rows, which are on lines of their own.
+/// `json_agg` of arrays and rows, which are on lines of their own; has no name in SQL.
 pub(crate) const JSON_AGG_LINES: &str = "json_agg of lines";
 
 /// Functions that keep all values; `true`: as `jsonb`.
@@ -137,7 +137,7 @@ impl AggregateFunction {
 
 /// Whether an aggregate function of this name exists, with whatever arguments.
 pub fn exists(name: &str) -> bool {
-    AggregateFunction::named(name).is_some()
+    name != JSON_AGG_LINES && AggregateFunction::named(name).is_some()
 }
 
 /// Whether it is a function of `WITHIN GROUP`.
