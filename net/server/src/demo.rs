@@ -38,7 +38,7 @@ pub fn run(options: &NodeOptions) -> Result<ExitCode, Failure> {
     println!("\nConnect with:  {}", start::psql_line(&node));
     println!("or run:        omendb sql --address {} -c \"SELECT count(*) FROM flights\"", node.address());
     println!("Ctrl-C stops the node; the next `omendb demo` finds the data again.");
-    start::serve(node)
+    Ok(start::serve(node))
 }
 
 fn show(node: &Node, password: Option<String>) -> Result<(), ClientError> {

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-use omen_tests::server::Setup;
+use omen_tests::server::{Server, Setup};
 use omen_tests::wire::{Protocol, WireClient};
+use tempfile::TempDir;
 
 /// Sessions that change the same rows.
 const SESSIONS: usize = 6;
@@ -19,6 +20,13 @@ fn connect(address: SocketAddr) -> WireClient {
     WireClient::connect(address, "omen", "omen").unwrap()
 }
 
+/// A node, and two sessions.
+fn two_sessions(folder: &TempDir) -> (Server, WireClient, WireClient) {
+    let server = Setup::new(env!("CARGO_BIN_EXE_omendb"), &folder.path().join("data")).start();
+    let (first, second) = (connect(server.address()), connect(server.address()));
+    (server, first, second)
+}
+
 /// The first value of the answer, or its tag; or the error's SQLSTATE.
 fn ask(client: &mut WireClient, sql: &str) -> Result<String, String> {
     let answer = client.run(sql, Protocol::Extended).unwrap().map_err(|error| error.code)?;
@@ -29,8 +37,7 @@ fn ask(client: &mut WireClient, sql: &str) -> Result<String, String> {
 /// A session changes the row that another one has changed and commits then.
 fn second_update(isolation: &str) -> (Result<String, String>, String) {
     let folder = tempfile::tempdir().unwrap();
-    let server = Setup::new(env!("CARGO_BIN_EXE_omendb"), &folder.path().join("data")).start();
-    let (mut first, mut second) = (connect(server.address()), connect(server.address()));
+    let (_server, mut first, mut second) = two_sessions(&folder);
     ask(&mut first, "create table t (id int primary key, n int, other int)").unwrap();
     ask(&mut first, "insert into t values (1, 10, 0), (2, 0, 0)").unwrap();
     ask(&mut second, &format!("begin isolation level {isolation}")).unwrap();
@@ -64,8 +71,7 @@ fn repeatable_read_does_not_see_it_and_fails() {
 /// A session reads a row FOR UPDATE, or another way, and changes it by what it has read; another asks for the row meanwhile.
 fn read_to_change(lock: &str, isolation: &str, asked: &str) -> (Result<String, String>, String) {
     let folder = tempfile::tempdir().unwrap();
-    let server = Setup::new(env!("CARGO_BIN_EXE_omendb"), &folder.path().join("data")).start();
-    let (mut first, mut second) = (connect(server.address()), connect(server.address()));
+    let (_server, mut first, mut second) = two_sessions(&folder);
     ask(&mut first, "create table t (id int primary key, n int)").unwrap();
     ask(&mut first, "insert into t values (1, 10), (2, 20)").unwrap();
     ask(&mut first, "begin").unwrap();
@@ -106,8 +112,7 @@ fn who_locks_a_row_changes_it_first() {
 #[test]
 fn a_lock_that_is_rolled_back_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Setup::new(env!("CARGO_BIN_EXE_omendb"), &folder.path().join("data")).start();
-    let (mut first, mut second) = (connect(server.address()), connect(server.address()));
+    let (_server, mut first, mut second) = two_sessions(&folder);
     ask(&mut first, "create table t (id int primary key, n int)").unwrap();
     ask(&mut first, "insert into t values (1, 10)").unwrap();
     ask(&mut first, "begin").unwrap();
