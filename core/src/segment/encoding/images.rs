@@ -37,16 +37,15 @@ impl Images {
         ints: &Ints,
         rows: &Range<usize>,
     ) -> Option<&[i64]> {
-        let columns = self.columns.get_or_init(|| vec![OnceCell::new(); block.columns()].into());
-        let images = columns.get(column)?;
         let all = if rows.len() * 2 > block.rows() {
-            images.get_or_init(|| {
+            let columns = self.columns.get_or_init(|| vec![OnceCell::new(); block.columns()].into());
+            columns.get(column)?.get_or_init(|| {
                 let mut all = vec![0; block.rows()].into_boxed_slice();
                 ints.fill(block, 0..block.rows(), &mut all);
                 all
             })
         } else {
-            images.get()?
+            self.columns.get()?.get(column)?.get()?
         };
         all.get(rows.clone())
     }
