@@ -111,7 +111,7 @@ impl Binder<'_> {
     fn check_locks(&self, locks: &[ast::LockClause], alias: &str, command: &'static str) -> Result<()> {
         for lock in locks {
             if let Some(how) = &lock.nonblock {
-                let hint = "Leave it out and wait, for as long as statement_timeout says.";
+                let hint = "Leave it out: a wait ends after 10 seconds with 40P01, or by statement_timeout.";
                 return Err(SqlError::unsupported(format!("{command} with {how}"), hint));
             }
             let Some(of) = &lock.of else { continue };
